@@ -1,0 +1,191 @@
+//! Everything an operator can set, with its defaults. Read from defaults, then a TOML file, then the environment, then flags.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use secrecy::SecretString;
+
+/// The whole configuration of a process.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where keys, uploads and the development mail outbox are kept.
+    pub data_dir: PathBuf,
+    /// `postgres://user:password@host:port/name`.
+    pub database_url: SecretString,
+    /// Connections for the API and as many for the worker.
+    pub database_connections: u32,
+    /// `redis://host:port/0`; without it one process runs API and worker.
+    pub redis_url: Option<SecretString>,
+    /// Prefix of every key in Redis, so that installations can share a server.
+    pub redis_prefix: String,
+    /// HTTP.
+    pub http: Http,
+    /// Links in mails that a customer's own frontend serves; each contains `{token}`.
+    pub links: Links,
+    /// Outgoing mail.
+    pub mail: Mail,
+    /// Logs.
+    pub log: Log,
+    /// Sign-up.
+    pub sign_up: SignUp,
+    /// Refusals by quantity.
+    pub limits: Limits,
+    /// The worker.
+    pub worker: Worker,
+    /// Cost of password hashes.
+    pub password: Password,
+    /// Secret of the installation, 32 bytes in hexadecimal; otherwise read from, or created in, `data_dir/keys`.
+    pub installation_key: Option<SecretString>,
+}
+
+/// HTTP.
+#[derive(Clone, Debug)]
+pub struct Http {
+    /// Address the API listens on.
+    pub listen: SocketAddr,
+    /// How people reach the API; links in mails begin with it. Without a trailing slash.
+    pub public_url: String,
+    /// Origins of other sites whose pages may call the API, like `https://app.example.com`.
+    pub allowed_origins: Vec<String>,
+    /// Proxies whose `X-Forwarded-For` is believed, as addresses.
+    pub trusted_proxies: Vec<std::net::IpAddr>,
+    /// Seconds a stopping process goes on serving the requests it has.
+    pub shutdown_seconds: u64,
+}
+
+/// Links in mails that a customer's own frontend serves instead of the hosted pages; each contains `{token}`.
+#[derive(Clone, Debug, Default)]
+pub struct Links {
+    /// Accept or decline an invitation.
+    pub invitation: Option<String>,
+    /// Confirm a sign-up.
+    pub sign_up: Option<String>,
+    /// Choose a new password.
+    pub password_reset: Option<String>,
+    /// Where people sign in; without `{token}`.
+    pub sign_in: Option<String>,
+}
+
+/// Outgoing mail.
+#[derive(Clone, Debug)]
+pub struct Mail {
+    /// Which transport takes the mail.
+    pub transport: MailTransport,
+    /// Sender, like `Muster <muster@example.com>`.
+    pub from: String,
+    /// Folder whose templates replace the built-in ones of the same name.
+    pub templates_dir: Option<PathBuf>,
+    /// The server, for [`MailTransport::Smtp`].
+    pub smtp: Smtp,
+}
+
+/// Where mail goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MailTransport {
+    /// To a mail server.
+    Smtp,
+    /// To files in `data_dir/mail`, which `/dev/mail` shows; only while the public URL is loopback.
+    Outbox,
+}
+
+/// The mail server.
+#[derive(Clone, Debug)]
+pub struct Smtp {
+    /// Host name or address.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// How the connection is encrypted.
+    pub tls: SmtpTls,
+    /// User name, with `password`.
+    pub username: Option<String>,
+    /// Password, with `username`.
+    pub password: Option<SecretString>,
+    /// Connections kept open.
+    pub connections: u32,
+}
+
+/// How the connection to the mail server is encrypted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SmtpTls {
+    /// Not at all: only for a server on the same host.
+    None,
+    /// `STARTTLS`, required.
+    StartTls,
+    /// From the first byte.
+    Implicit,
+}
+
+/// Logs.
+#[derive(Clone, Debug)]
+pub struct Log {
+    /// Shape of a line.
+    pub format: LogFormat,
+    /// A `tracing` filter, like `info,sqlx=warn`.
+    pub filter: String,
+}
+
+/// Shape of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Sign-up.
+#[derive(Clone, Debug)]
+pub struct SignUp {
+    /// Seats a new account is granted.
+    pub base_seats: i32,
+    /// Whether free-mail addresses may not sign up.
+    pub refuse_personal_domains: bool,
+}
+
+/// Refusals by quantity.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Whether sign-in, mail and request rates are limited.
+    pub rate_limits: bool,
+    /// Bytes of a request body.
+    pub request_bytes: usize,
+    /// Bytes of a GraphQL document.
+    pub query_bytes: usize,
+    /// Depth of a GraphQL document.
+    pub query_depth: usize,
+    /// Selections of a GraphQL document with its fragments expanded.
+    pub query_selections: usize,
+    /// Aliases of a GraphQL document.
+    pub query_aliases: usize,
+    /// Seconds a request may take.
+    pub request_seconds: u64,
+    /// Bytes of an upload.
+    pub upload_bytes: u64,
+    /// Rows of an import.
+    pub import_rows: u32,
+    /// Bytes of a field of an import.
+    pub import_field_bytes: usize,
+    /// Members one mutation may name.
+    pub bulk: usize,
+}
+
+/// The worker.
+#[derive(Clone, Debug)]
+pub struct Worker {
+    /// Jobs of a lane that run at once.
+    pub concurrency: usize,
+    /// Ids of a lane that may be outstanding in the queue.
+    pub outstanding: usize,
+}
+
+/// Cost of a password hash (argon2id).
+#[derive(Clone, Copy, Debug)]
+pub struct Password {
+    /// Memory in KiB.
+    pub memory_kib: u32,
+    /// Passes.
+    pub passes: u32,
+    /// Hashes computed at once.
+    pub concurrency: usize,
+}

@@ -1,0 +1,4 @@
+//! Technical parts without rules.
+
+pub mod clock;
+pub mod config;
