@@ -42,7 +42,8 @@ COMMENT ON COLUMN sign_up.token_hash IS 'not personal';
 
 CREATE TABLE password_reset (
     password_reset_id uuid PRIMARY KEY,
-    user_id           uuid NOT NULL REFERENCES app_user ON DELETE CASCADE,
+    -- Null: nobody has the address that was asked for; the row only makes both answers alike.
+    user_id           uuid REFERENCES app_user ON DELETE CASCADE,
     token_hash        bytea NOT NULL UNIQUE,
     token_key_version integer NOT NULL,
     created_at        timestamptz NOT NULL,

@@ -37,7 +37,7 @@ CREATE TABLE member (
 );
 CREATE INDEX member_user_id ON member (user_id);
 CREATE INDEX member_by_name ON member (account_id, sort_name, member_id);
-CREATE INDEX member_by_joined ON member (account_id, joined_at, member_id);
+CREATE INDEX member_by_created ON member (account_id, created_at, member_id);
 COMMENT ON COLUMN member.email IS 'personal: the row is deleted with the membership';
 COMMENT ON COLUMN member.status IS 'not personal';
 COMMENT ON COLUMN member.prior_status IS 'not personal';

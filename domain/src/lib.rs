@@ -1,3 +1,19 @@
 //! The rules of Muster and their SQL: who is in an account, what they may do, and which seats they hold.
 
+pub mod account;
+pub mod across;
+pub mod actor;
+pub mod change;
+pub mod error;
+pub mod event;
+pub mod id;
 pub mod infra;
+pub mod invitation;
+pub mod license;
+pub mod member;
+pub mod password;
+pub mod password_reset;
+pub mod permission;
+pub mod rate;
+pub mod session;
+pub mod sign_up;

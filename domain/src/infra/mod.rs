@@ -2,3 +2,6 @@
 
 pub mod clock;
 pub mod config;
+pub mod db;
+pub mod page;
+pub mod secret;

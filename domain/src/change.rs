@@ -1,0 +1,301 @@
+//! The one type that owns a write transaction. Rules receive it, write through its connection, and leave events and jobs with
+//! it; [`Change::commit`] writes those and commits, or nothing happened at all.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use serde_json::{Value, json};
+use sqlx::{PgConnection, Postgres, Transaction};
+use tokio::sync::OwnedSemaphorePermit;
+use uuid::Uuid;
+
+use crate::actor::{Actor, Author, Origin, Rights, Standing, read_rights};
+use crate::error::{Code, Error, Result};
+use crate::event::{NewEvent, personal_digest};
+use crate::id::AccountId;
+use crate::infra::clock::Timestamp;
+use crate::infra::db::Db;
+use crate::job::NewJob;
+use crate::outbox;
+
+mod run;
+
+pub use run::{Once, run};
+
+/// Whose request a change is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Something an account's member asks for: refused while the account is read-only.
+    Asked,
+    /// Worker, sweeps, operators, sign-in and sign-out, identity acts: goes on in a read-only account.
+    System,
+}
+
+/// What is written to the feed of one account at the end.
+#[derive(Debug, Default)]
+struct Feed {
+    events: Vec<NewEvent>,
+    rights_changed: bool,
+}
+
+/// A write transaction.
+#[derive(Debug)]
+pub struct Change {
+    tx: Transaction<'static, Postgres>,
+    db: Db,
+    account: Option<AccountId>,
+    kind: Kind,
+    origin: Origin,
+    now: Timestamp,
+    seen: Option<i64>,
+    feeds: BTreeMap<AccountId, Feed>,
+    jobs: Vec<NewJob>,
+    _place: Option<OwnedSemaphorePermit>,
+}
+
+impl Change {
+    /// Begins a transaction of one account. Business time is `now`, or the database's.
+    pub async fn begin(db: &Db, account: AccountId, kind: Kind, origin: Origin, now: Option<Timestamp>) -> Result<Self> {
+        let place = db.writer(account).await;
+        let mut change = Self::open(db, kind, origin, now).await?;
+        change.account = Some(account);
+        change._place = Some(place);
+        Ok(change)
+    }
+
+    /// Begins a transaction of no account yet, or of several: sign-up, identity acts.
+    pub async fn begin_identity(db: &Db, origin: Origin, now: Option<Timestamp>) -> Result<Self> {
+        Self::open(db, Kind::System, origin, now).await
+    }
+
+    async fn open(db: &Db, kind: Kind, origin: Origin, now: Option<Timestamp>) -> Result<Self> {
+        let mut tx = db.pool.begin().await?;
+        let now = match now {
+            Some(now) => now,
+            None => {
+                let now = sqlx::query_scalar!(r#"SELECT now() AS "now!""#).fetch_one(&mut *tx).await?;
+                db.clock.business(now)
+            }
+        };
+        Ok(Self {
+            tx,
+            db: db.clone(),
+            account: None,
+            kind,
+            origin,
+            now,
+            seen: None,
+            feeds: BTreeMap::new(),
+            jobs: Vec::new(),
+            _place: None,
+        })
+    }
+
+    /// The connection, for the SQL of the rules. Never commit through it.
+    pub fn conn(&mut self) -> &mut PgConnection {
+        &mut self.tx
+    }
+
+    /// Business time of this transaction.
+    pub fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    /// The database and what goes with it.
+    pub fn db(&self) -> &Db {
+        &self.db
+    }
+
+    /// The account this change belongs to.
+    pub fn account(&self) -> AccountId {
+        self.account.expect("only changes of an account are asked for theirs")
+    }
+
+    /// Where the change comes from.
+    pub fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    /// The actor's rights as they are now that this transaction holds its locks. From here on the commit fails, and the
+    /// request runs again, if anybody's rights in the account change first.
+    pub async fn standing(&mut self, actor: &Actor) -> Result<Standing> {
+        let current = sqlx::query!(
+            r#"SELECT f.access_version, EXISTS (SELECT FROM session s WHERE s.account_id = $1 AND s.session_id = $2) AS "signed_in!"
+               FROM account_feed f WHERE f.account_id = $1"#,
+            actor.account_id.0,
+            actor.session_id.0,
+        )
+        .fetch_one(self.conn())
+        .await?;
+        if !current.signed_in {
+            return Err(Error::Unauthenticated);
+        }
+        let rights = if current.access_version == actor.rights.version {
+            Arc::clone(&actor.rights)
+        } else {
+            let rights = read_rights(self.conn(), actor.account_id, actor.member_id).await?;
+            Arc::new(rights.ok_or(Error::Unauthenticated)?)
+        };
+        self.seen = Some(rights.version);
+        Ok(Standing { member_id: actor.member_id, rights })
+    }
+
+    /// The rights of somebody who acts through a job: the worker checks them as the request did.
+    pub async fn standing_of(&mut self, member: crate::id::MemberId) -> Result<Option<Standing>> {
+        let account = self.account();
+        let rights: Option<Rights> = read_rights(self.conn(), account, member).await?;
+        self.seen = rights.as_ref().map(|rights| rights.version);
+        Ok(rights.map(|rights| Standing { member_id: member, rights: Arc::new(rights) }))
+    }
+
+    /// Leaves an event of this change's account.
+    pub fn record(&mut self, event: NewEvent) {
+        self.record_in(self.account(), event);
+    }
+
+    /// Leaves an event of any account, for identity acts.
+    pub fn record_in(&mut self, account: AccountId, event: NewEvent) {
+        self.feeds.entry(account).or_default().events.push(event);
+    }
+
+    /// Says that what an existing principal of the account may do has changed.
+    pub fn rights_changed(&mut self) {
+        self.rights_changed_in(self.account());
+    }
+
+    /// [`Change::rights_changed`] for any account.
+    pub fn rights_changed_in(&mut self, account: AccountId) {
+        self.feeds.entry(account).or_default().rights_changed = true;
+    }
+
+    /// Leaves work for the worker.
+    pub fn enqueue(&mut self, job: NewJob) {
+        self.jobs.push(job);
+    }
+
+    /// Writes jobs and events and commits. [`Error::Stale`] when rights changed since [`Change::standing`].
+    pub async fn commit(mut self) -> Result<()> {
+        let jobs = std::mem::take(&mut self.jobs);
+        if !jobs.is_empty() {
+            outbox::insert(&mut self.tx, &jobs, self.origin.request_id.as_deref()).await?;
+        }
+        let mut feeds = std::mem::take(&mut self.feeds);
+        if self.kind == Kind::Asked {
+            feeds.entry(self.account()).or_default();
+        }
+        for (account, feed) in &feeds {
+            self.write_personal(*account, &feed.events).await?;
+        }
+        for (account, feed) in &feeds {
+            self.write_feed(*account, feed).await?;
+        }
+        self.tx.commit().await?;
+        for job in &jobs {
+            self.db.waker.work_due(job.kind.lane());
+        }
+        for account in feeds.keys() {
+            self.db.waker.account_moved(account.0);
+        }
+        Ok(())
+    }
+
+    /// The erasable parts go in before their events; their digests go into the events.
+    async fn write_personal(&mut self, account: AccountId, events: &[NewEvent]) -> Result<()> {
+        let mut ids = Vec::new();
+        let mut subjects = Vec::new();
+        let mut salts = Vec::new();
+        let mut bodies = Vec::new();
+        for event in events {
+            if let Some(body) = self.personal_body(event) {
+                ids.push(event.id.0);
+                subjects.push(event.subject);
+                salts.push(event.salt.to_vec());
+                bodies.push(body);
+            }
+        }
+        if ids.is_empty() {
+            return Ok(());
+        }
+        sqlx::query!(
+            "INSERT INTO event_personal (account_id, event_id, subject_id, salt, body)
+             SELECT $1, * FROM unnest($2::uuid[], $3::uuid[], $4::bytea[], $5::jsonb[])",
+            account.0,
+            &ids,
+            &subjects as &[Option<Uuid>],
+            &salts,
+            &bodies,
+        )
+        .execute(&mut *self.tx)
+        .await?;
+        Ok(())
+    }
+
+    fn personal_body(&self, event: &NewEvent) -> Option<Value> {
+        let address = self.origin.network_address.map(|address| address.to_string());
+        match (&event.personal, address) {
+            (None, None) => None,
+            (None, Some(address)) => Some(json!({ "networkAddress": address })),
+            (Some(body), None) => Some(body.clone()),
+            (Some(body), Some(address)) => {
+                let mut body = body.clone();
+                body["networkAddress"] = Value::String(address);
+                Some(body)
+            }
+        }
+    }
+
+    /// One statement numbers and writes the events, checks that the account may be written and that the writer's rights are
+    /// still those the rules looked at. It is the last one before the commit, so the account's hot row is held shortest.
+    async fn write_feed(&mut self, account: AccountId, feed: &Feed) -> Result<()> {
+        let (actor_kind, actor_id) = match self.origin.author {
+            Author::Member(member) => ("MEMBER", Some(member.0)),
+            Author::Operator => ("OPERATOR", None),
+            Author::System => ("SYSTEM", None),
+        };
+        let events = &feed.events;
+        let ids: Vec<Uuid> = events.iter().map(|e| e.id.0).collect();
+        let kinds: Vec<String> = events.iter().map(|e| e.kind.as_str().to_owned()).collect();
+        let subjects: Vec<Option<Uuid>> = events.iter().map(|e| e.subject).collect();
+        let details: Vec<Value> = events.iter().map(|e| e.detail.clone()).collect();
+        let digests: Vec<Option<Vec<u8>>> =
+            events.iter().map(|e| self.personal_body(e).map(|body| personal_digest(&e.salt, &body))).collect();
+        let seen = if Some(account) == self.account { self.seen } else { None };
+        let first = sqlx::query_scalar!(
+            r#"WITH f AS (
+                   UPDATE account_feed SET next_seq = next_seq + $2, access_version = access_version + $3::boolean::int
+                   WHERE account_id = $1 AND (writable OR $4) AND ($5::bigint IS NULL OR access_version = $5)
+                   RETURNING next_seq - $2 AS first),
+               e AS (
+                   INSERT INTO event (account_id, seq, event_id, kind, actor_kind, actor_id, subject_id, detail, request_id,
+                                      occurred_at, personal_digest)
+                   SELECT $1, f.first + u.ord - 1, u.event_id, u.kind, $6, $7, u.subject_id, u.detail, $8, $9, u.digest
+                   FROM f, unnest($10::uuid[], $11::text[], $12::uuid[], $13::jsonb[], $14::bytea[])
+                        WITH ORDINALITY u(event_id, kind, subject_id, detail, digest, ord))
+               SELECT first AS "first!" FROM f"#,
+            account.0,
+            i64::try_from(events.len()).expect("far fewer events than that"),
+            feed.rights_changed,
+            self.kind == Kind::System,
+            seen,
+            actor_kind,
+            actor_id,
+            self.origin.request_id,
+            self.now,
+            &ids,
+            &kinds,
+            &subjects as &[Option<Uuid>],
+            &details,
+            &digests as &[Option<Vec<u8>>],
+        )
+        .fetch_optional(&mut *self.tx)
+        .await?;
+        if first.is_some() {
+            return Ok(());
+        }
+        let writable = sqlx::query_scalar!("SELECT writable FROM account_feed WHERE account_id = $1", account.0)
+            .fetch_one(&mut *self.tx)
+            .await?;
+        Err(if writable || self.kind == Kind::System { Error::Stale } else { Code::AccountReadOnly.into() })
+    }
+}

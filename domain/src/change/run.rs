@@ -1,0 +1,155 @@
+//! Runs a rule to its commit: again when somebody's rights changed meanwhile, once when it carries an idempotency key.
+
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tokio::time::{Instant, sleep};
+
+use super::{Change, Kind};
+use crate::actor::Actor;
+use crate::error::{Code, Error, Result};
+use crate::infra::db::Db;
+
+const ATTEMPTS: u32 = 5;
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The idempotency key of a mutation.
+#[derive(Clone, Debug)]
+pub struct Once {
+    /// The key, chosen by the client: 1 to 200 characters.
+    pub key: String,
+    /// The mutation's name.
+    pub mutation: &'static str,
+    /// Digest of the mutation's input without the key.
+    pub fingerprint: Vec<u8>,
+}
+
+/// What a rule did, or had done when the same key came first.
+#[derive(Clone, Debug)]
+pub struct Done<T> {
+    /// What the rule returned: ids, never secrets.
+    pub outcome: T,
+    /// Whether this is the answer to a repetition: then nothing was done now.
+    pub replayed: bool,
+}
+
+/// Runs `rule` in a transaction of the actor's account and commits it.
+///
+/// # Errors
+/// What the rule refuses; [`Error::Busy`] when it lost against changes of rights five times, or waited too long for a lock.
+pub async fn run<T, F>(db: &Db, actor: &Actor, kind: Kind, once: Option<&Once>, rule: F) -> Result<Done<T>>
+where
+    T: Serialize + DeserializeOwned + Send,
+    F: for<'c> Fn(&'c mut Change, &'c Actor) -> BoxFuture<'c, Result<T>> + Sync,
+{
+    let deadline = Instant::now() + PATIENCE;
+    let mut lock_timeouts = 0;
+    for attempt in 1..=ATTEMPTS {
+        let error = match attempt_once(db, actor, kind, once, &rule).await {
+            Err(error) if is_transient(&error) => error,
+            done_or_final => return done_or_final,
+        };
+        if is_lock_timeout(&error) {
+            lock_timeouts += 1;
+        }
+        let pause = Duration::from_millis(u64::from(attempt) * u64::from(2 + jitter()));
+        if lock_timeouts > 1 || Instant::now() + pause > deadline {
+            break;
+        }
+        sleep(pause).await;
+    }
+    Err(Error::Busy)
+}
+
+async fn attempt_once<T, F>(db: &Db, actor: &Actor, kind: Kind, once: Option<&Once>, rule: &F) -> Result<Done<T>>
+where
+    T: Serialize + DeserializeOwned + Send,
+    F: for<'c> Fn(&'c mut Change, &'c Actor) -> BoxFuture<'c, Result<T>> + Sync,
+{
+    let mut change = Change::begin(db, actor.account_id, kind, actor.origin.clone(), Some(actor.now)).await?;
+    if let Some(once) = once
+        && let Some(outcome) = earlier_outcome(&mut change, actor, once).await?
+    {
+        let outcome = serde_json::from_value(outcome).map_err(|error| Error::Database(sqlx::Error::Decode(error.into())))?;
+        return Ok(Done { outcome, replayed: true });
+    }
+    let outcome = rule(&mut change, actor).await?;
+    if let Some(once) = once {
+        let stored = serde_json::to_value(&outcome).expect("outcomes are plain data");
+        sqlx::query!(
+            "UPDATE idempotency_key SET outcome = $4 WHERE account_id = $1 AND member_id = $2 AND idempotency_key = $3",
+            actor.account_id.0,
+            actor.member_id.0,
+            once.key,
+            stored,
+        )
+        .execute(change.conn())
+        .await?;
+    }
+    change.commit().await?;
+    Ok(Done { outcome, replayed: false })
+}
+
+/// Takes the key, waiting for whoever holds it; what it did when it is already spent.
+async fn earlier_outcome(change: &mut Change, actor: &Actor, once: &Once) -> Result<Option<Value>> {
+    let now = change.now();
+    let taken = sqlx::query!(
+        "INSERT INTO idempotency_key (account_id, member_id, idempotency_key, mutation, fingerprint, created_at)
+         VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
+        actor.account_id.0,
+        actor.member_id.0,
+        once.key,
+        once.mutation,
+        once.fingerprint,
+        now,
+    )
+    .execute(change.conn())
+    .await?;
+    if taken.rows_affected() == 1 {
+        return Ok(None);
+    }
+    let earlier = sqlx::query!(
+        "SELECT mutation, fingerprint, outcome FROM idempotency_key
+         WHERE account_id = $1 AND member_id = $2 AND idempotency_key = $3",
+        actor.account_id.0,
+        actor.member_id.0,
+        once.key,
+    )
+    .fetch_optional(change.conn())
+    .await?
+    // The sweep removed it between the two statements.
+    .ok_or(Error::Stale)?;
+    if earlier.mutation != once.mutation || earlier.fingerprint != once.fingerprint {
+        return Err(Code::IdempotencyKeyReused.into());
+    }
+    Ok(Some(earlier.outcome.unwrap_or(Value::Null)))
+}
+
+/// Whether the same transaction may succeed when it is tried again.
+fn is_transient(error: &Error) -> bool {
+    const DEADLOCK: &str = "40P01";
+    const SERIALIZATION: &str = "40001";
+    match error {
+        Error::Stale => true,
+        Error::Database(_) => is_lock_timeout(error) || has_sqlstate(error, DEADLOCK) || has_sqlstate(error, SERIALIZATION),
+        _ => false,
+    }
+}
+
+fn is_lock_timeout(error: &Error) -> bool {
+    has_sqlstate(error, "55P03")
+}
+
+fn has_sqlstate(error: &Error, state: &str) -> bool {
+    matches!(error, Error::Database(sqlx::Error::Database(e)) if e.code().as_deref() == Some(state))
+}
+
+/// Up to 32 ms, so that writers that collided do not collide again.
+fn jitter() -> u8 {
+    let mut byte = [0];
+    getrandom::fill(&mut byte).expect("the operating system gives random bytes");
+    byte[0] % 32
+}

@@ -1,0 +1,103 @@
+//! What happened in an account, numbered 1, 2, 3 … The permanent row holds no personal data; names and addresses stand apart,
+//! bound to it by a salted digest, and can be erased.
+
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+use uuid::Uuid;
+
+use crate::id::EventId;
+
+pub mod seal;
+
+macro_rules! kinds {
+    ($($name:ident = $key:literal;)*) => {
+        /// Every kind of event.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum EventKind { $(#[doc = concat!("`", $key, "`")] $name,)* }
+
+        impl EventKind {
+            /// The whole catalogue.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
+
+            /// As stored and shown.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $key,)* }
+            }
+        }
+    };
+}
+
+kinds! {
+    AccountCreated = "account.created";
+    AccountRenamed = "account.renamed";
+    AccountPolicyUpdated = "account.policy_updated";
+    SeatsSet = "seats.set";
+    SessionCreated = "session.created";
+    SessionRevoked = "session.revoked";
+    PasswordChanged = "password.changed";
+    InvitationCreated = "invitation.created";
+    InvitationSent = "invitation.sent";
+    InvitationResent = "invitation.resent";
+    InvitationUpdated = "invitation.updated";
+    InvitationRevoked = "invitation.revoked";
+    InvitationReplaced = "invitation.replaced";
+    InvitationDeclined = "invitation.declined";
+    InvitationAccepted = "invitation.accepted";
+    InvitationLapsed = "invitation.lapsed";
+    InvitationUndeliverable = "invitation.undeliverable";
+    MemberSuspended = "member.suspended";
+    MemberActivated = "member.activated";
+    MemberDeactivated = "member.deactivated";
+    MemberReactivated = "member.reactivated";
+    MemberRolesChanged = "member.roles_changed";
+    ImportStarted = "import.started";
+    ImportFinished = "import.finished";
+}
+
+/// An event that the running transaction will number and write at its end.
+#[derive(Clone, Debug)]
+pub struct NewEvent {
+    pub(crate) id: EventId,
+    pub(crate) kind: EventKind,
+    pub(crate) subject: Option<Uuid>,
+    pub(crate) detail: Value,
+    pub(crate) personal: Option<Value>,
+    /// Kept only beside the personal part, and dies with it: without it the digest tells nothing.
+    pub(crate) salt: [u8; 16],
+}
+
+impl NewEvent {
+    /// An event without subject and details.
+    pub fn new(kind: EventKind) -> Self {
+        Self { id: EventId::new(), kind, subject: None, detail: json!({}), personal: None, salt: Uuid::new_v4().into_bytes() }
+    }
+
+    /// What it happened to: the member wherever there is one, so that erasing a person finds their events.
+    #[must_use]
+    pub fn subject(mut self, id: Uuid) -> Self {
+        self.subject = Some(id);
+        self
+    }
+
+    /// The lasting part: ids, states, numbers. Nothing that names a person.
+    #[must_use]
+    pub fn detail(mut self, detail: Value) -> Self {
+        self.detail = detail;
+        self
+    }
+
+    /// The erasable part: names, addresses.
+    #[must_use]
+    pub fn personal(mut self, personal: Value) -> Self {
+        self.personal = Some(personal);
+        self
+    }
+}
+
+/// `SHA-256(salt ‖ body)`, the body as JSON with sorted keys.
+pub(crate) fn personal_digest(salt: &[u8], body: &Value) -> Vec<u8> {
+    let mut hasher = Sha256::new();
+    hasher.update(salt);
+    hasher.update(body.to_string());
+    hasher.finalize().to_vec()
+}

@@ -1,0 +1,110 @@
+//! Seals make tampering with past events evident: each is a hash over the previous seal and the rows since. They cover the
+//! lasting part of an event and the digest of its personal part, so they hold after an erasure.
+
+use sha2::{Digest as _, Sha256};
+use sqlx::{PgConnection, PgPool};
+use uuid::Uuid;
+
+use crate::id::AccountId;
+
+/// Events a seal covers at most.
+const ROWS_PER_SEAL: i64 = 5_000;
+
+/// Seals the events of every account that has unsealed ones. Returns how many seals were written. Two at once are
+/// harmless: the seal that comes second is refused by its key.
+pub async fn seal_due(pool: &PgPool) -> sqlx::Result<usize> {
+    let mut seals = 0;
+    for account in crate::across::accounts_with_unsealed_events(pool).await? {
+        while seal_next(pool, account).await? {
+            seals += 1;
+        }
+    }
+    Ok(seals)
+}
+
+/// Writes one more seal of an account; false when there is nothing to seal.
+async fn seal_next(pool: &PgPool, account: AccountId) -> sqlx::Result<bool> {
+    let mut conn = pool.acquire().await?;
+    let last = sqlx::query!("SELECT last_seq, seal FROM event_seal WHERE account_id = $1 ORDER BY last_seq DESC LIMIT 1", account.0)
+        .fetch_optional(&mut *conn)
+        .await?;
+    let (after, previous) = last.map_or((0, Vec::new()), |seal| (seal.last_seq, seal.seal));
+    let rows = rows_after(&mut conn, account, after, after.saturating_add(ROWS_PER_SEAL)).await?;
+    let Some(last_row) = rows.last() else { return Ok(false) };
+    let written = sqlx::query!(
+        "INSERT INTO event_seal (account_id, first_seq, last_seq, seal, sealed_at) VALUES ($1, $2, $3, $4, now()) ON CONFLICT DO NOTHING",
+        account.0,
+        after + 1,
+        last_row.seq,
+        hash(&previous, &rows),
+    )
+    .execute(&mut *conn)
+    .await?;
+    Ok(written.rows_affected() == 1)
+}
+
+/// A seal that does not match its rows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Broken {
+    /// First event the seal covers.
+    pub first_seq: i64,
+    /// Last event the seal covers.
+    pub last_seq: i64,
+}
+
+/// Recomputes every seal of an account; the first that does not match, if any.
+pub async fn verify(conn: &mut PgConnection, account: AccountId) -> sqlx::Result<Option<Broken>> {
+    let seals = sqlx::query!("SELECT first_seq, last_seq, seal FROM event_seal WHERE account_id = $1 ORDER BY last_seq", account.0)
+        .fetch_all(&mut *conn)
+        .await?;
+    let mut previous = Vec::new();
+    for seal in seals {
+        let rows = rows_after(conn, account, seal.first_seq - 1, seal.last_seq).await?;
+        let whole = i64::try_from(rows.len()) == Ok(seal.last_seq - seal.first_seq + 1);
+        if !whole || hash(&previous, &rows) != seal.seal {
+            return Ok(Some(Broken { first_seq: seal.first_seq, last_seq: seal.last_seq }));
+        }
+        previous = seal.seal;
+    }
+    Ok(None)
+}
+
+struct Row {
+    seq: i64,
+    event_id: Uuid,
+    /// Everything else that lasts, as one text: PostgreSQL writes a row's JSON the same way each time.
+    rest: String,
+    personal_digest: Option<Vec<u8>>,
+}
+
+async fn rows_after(conn: &mut PgConnection, account: AccountId, after: i64, up_to: i64) -> sqlx::Result<Vec<Row>> {
+    sqlx::query_as!(
+        Row,
+        r#"SELECT seq, event_id, personal_digest,
+                  jsonb_build_array(kind, actor_kind, actor_id, subject_id, detail, request_id,
+                                    (extract(epoch FROM occurred_at) * 1000000)::bigint)::text AS "rest!"
+           FROM event WHERE account_id = $1 AND seq > $2 AND seq <= $3 ORDER BY seq"#,
+        account.0,
+        after,
+        up_to,
+    )
+    .fetch_all(conn)
+    .await
+}
+
+/// `SHA-256(previous ‖ rows)`, each part with its length before it.
+fn hash(previous: &[u8], rows: &[Row]) -> Vec<u8> {
+    let mut hasher = Sha256::new();
+    let mut part = |bytes: &[u8]| {
+        hasher.update((bytes.len() as u64).to_be_bytes());
+        hasher.update(bytes);
+    };
+    part(previous);
+    for row in rows {
+        part(&row.seq.to_be_bytes());
+        part(row.event_id.as_bytes());
+        part(row.rest.as_bytes());
+        part(row.personal_digest.as_deref().unwrap_or_default());
+    }
+    hasher.finalize().to_vec()
+}

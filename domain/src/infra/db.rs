@@ -1,0 +1,89 @@
+//! Connections to PostgreSQL, and what every write through them shares.
+
+use std::collections::HashMap;
+use std::str::FromStr as _;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use secrecy::{ExposeSecret as _, SecretString};
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::id::AccountId;
+use crate::infra::clock::{Clock, Timestamp};
+use crate::infra::secret::TokenKey;
+use crate::infra::wake::Waker;
+use crate::session::RightsCache;
+
+/// Write transactions of one account that a process has open at once; the rest queue here and not on a connection.
+const WRITERS_PER_ACCOUNT: usize = 2;
+
+/// The database as the API or the worker sees it.
+#[derive(Clone, Debug)]
+pub struct Db {
+    /// Its connections.
+    pub pool: PgPool,
+    /// Business time.
+    pub clock: Clock,
+    /// Told after each commit.
+    pub waker: Waker,
+    /// From which tokens are derived.
+    pub key: Arc<TokenKey>,
+    /// Whether quantities are limited: off for load tests only.
+    pub rate_limits: bool,
+    /// What members may do, by the version it was read at.
+    pub(crate) rights: Arc<RightsCache>,
+    writers: Arc<Mutex<HashMap<AccountId, Weak<Semaphore>>>>,
+}
+
+impl Db {
+    /// From connections that [`connect`] made.
+    pub fn new(pool: PgPool, clock: Clock, waker: Waker, key: Arc<TokenKey>) -> Self {
+        Self { pool, clock, waker, key, rate_limits: true, rights: Arc::default(), writers: Arc::default() }
+    }
+
+    /// Waits for one of the account's places to write.
+    pub(crate) async fn writer(&self, account: AccountId) -> OwnedSemaphorePermit {
+        let places = {
+            let mut writers = self.writers.lock().unwrap_or_else(PoisonError::into_inner);
+            let known = writers.get(&account).and_then(Weak::upgrade);
+            known.unwrap_or_else(|| {
+                writers.retain(|_, places| places.strong_count() > 0);
+                let places = Arc::new(Semaphore::new(WRITERS_PER_ACCOUNT));
+                writers.insert(account, Arc::downgrade(&places));
+                places
+            })
+        };
+        places.acquire_owned().await.expect("the semaphore is never closed")
+    }
+
+    /// Business time now, from the database's clock.
+    pub async fn now(&self) -> sqlx::Result<Timestamp> {
+        let now = sqlx::query_scalar!(r#"SELECT now() AS "now!""#).fetch_one(&self.pool).await?;
+        Ok(self.clock.business(now))
+    }
+}
+
+/// Opens the connections of the API or of the worker. Each acts as the role `muster_runtime`, which cannot rewrite history,
+/// and gives up rather than hang.
+pub async fn connect(url: &SecretString, connections: u32) -> sqlx::Result<PgPool> {
+    let options = PgConnectOptions::from_str(url.expose_secret())?.application_name("muster");
+    PgPoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(Duration::from_secs(2))
+        // The ping would double the cost of a short query; a broken connection shows itself at its first use.
+        .test_before_acquire(false)
+        .after_connect(|conn, _| {
+            Box::pin(async move {
+                sqlx::raw_sql(
+                    "SET ROLE muster_runtime; SET lock_timeout = '2s'; SET statement_timeout = '5s';
+                     SET idle_in_transaction_session_timeout = '10s'; SET TIME ZONE 'UTC'",
+                )
+                .execute(conn)
+                .await?;
+                Ok(())
+            })
+        })
+        .connect_with(options)
+        .await
+}

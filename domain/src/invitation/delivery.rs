@@ -1,0 +1,120 @@
+//! The mail of an invitation: what it says, and what became of it.
+
+use sqlx::PgConnection;
+
+use super::{Delivery, State, lifetime};
+use crate::change::Change;
+use crate::error::Result;
+use crate::id::{AccountId, InvitationId};
+use crate::infra::db::Db;
+use crate::infra::secret::{Purpose, Token};
+
+/// What the mail of an invitation needs.
+pub struct InvitationMail {
+    /// To whom, as of now.
+    pub email: String,
+    /// Their first name, if known.
+    pub first_name: Option<String>,
+    /// The account's name.
+    pub account_name: String,
+    /// Who invites, if it was a member who is still there.
+    pub inviter_name: Option<String>,
+    /// The personal message.
+    pub message: Option<String>,
+    /// Seconds the link can be used.
+    pub lifetime_seconds: i32,
+    /// The link's secret: the same each time this generation is sent.
+    pub token: Token,
+}
+
+/// Reads what the mail needs; `None` when this generation is no longer wanted: answered, revoked, resent, delivered already.
+pub async fn mail(
+    db: &Db,
+    conn: &mut PgConnection,
+    account: AccountId,
+    id: InvitationId,
+    generation: i32,
+) -> sqlx::Result<Option<InvitationMail>> {
+    let row = sqlx::query!(
+        r#"SELECT i.email, i.first_name, i.message, a.name AS account_name, a.invitation_lifetime_seconds,
+                  nullif(trim(concat_ws(' ', b.first_name, b.last_name)), '') AS inviter_name
+           FROM invitation i
+           JOIN account a USING (account_id)
+           LEFT JOIN member b ON b.account_id = i.account_id AND b.member_id = i.invited_by
+           WHERE i.account_id = $1 AND i.invitation_id = $2 AND i.generation = $3 AND i.state = 'PENDING' AND i.sent_at IS NULL"#,
+        account.0,
+        id.0,
+        generation,
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.map(|row| InvitationMail {
+        email: row.email,
+        first_name: row.first_name,
+        account_name: row.account_name,
+        inviter_name: row.inviter_name,
+        message: row.message,
+        lifetime_seconds: row.invitation_lifetime_seconds,
+        token: db.key.derive(Purpose::Invitation, Some(account), id.0, generation),
+    }))
+}
+
+/// What a mail server said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It took the mail: the lifetime starts now.
+    Accepted {
+        /// Its reply, addresses replaced.
+        reply: String,
+    },
+    /// It did not take the mail this time.
+    Deferred {
+        /// Its reply, addresses replaced, if it said anything.
+        reply: Option<String>,
+    },
+    /// It will never take the mail.
+    Refused {
+        /// Its reply, addresses replaced.
+        reply: String,
+    },
+}
+
+/// Records what became of a mail. An outcome of a generation that is no longer current is dropped.
+pub async fn record_delivery(change: &mut Change, id: InvitationId, generation: i32, outcome: &Outcome) -> Result<()> {
+    let (account, now) = (change.account(), change.now());
+    let lifetime = lifetime(change.conn(), account).await?;
+    let (delivery, reply) = match outcome {
+        Outcome::Accepted { reply } => (Delivery::Sent, Some(reply.as_str())),
+        Outcome::Deferred { reply } => (Delivery::Queued, reply.as_deref()),
+        Outcome::Refused { reply } => (Delivery::Failed, Some(reply.as_str())),
+    };
+    let sent = delivery == Delivery::Sent;
+    sqlx::query!(
+        "UPDATE invitation SET delivery = $4, delivery_reply = $5, delivery_at = $6,
+                sent_at = CASE WHEN $7 THEN $6 ELSE sent_at END, expires_at = CASE WHEN $7 THEN $8 ELSE expires_at END
+         WHERE account_id = $1 AND invitation_id = $2 AND generation = $3 AND state = $9 AND sent_at IS NULL",
+        account.0,
+        id.0,
+        generation,
+        delivery.as_str(),
+        reply,
+        now,
+        sent,
+        now + lifetime,
+        State::Pending.as_str(),
+    )
+    .execute(change.conn())
+    .await?;
+    Ok(())
+}
+
+impl Delivery {
+    /// As stored.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "QUEUED",
+            Self::Sent => "SENT",
+            Self::Failed => "FAILED",
+        }
+    }
+}

@@ -1,0 +1,295 @@
+//! Inviting people, one or many at once.
+
+use std::collections::{HashMap, HashSet};
+
+use serde::{Deserialize, Serialize};
+use sqlx::PgConnection;
+
+use super::{NewInvitation, State, create, remove_members};
+use crate::account;
+use crate::actor::{Action, Actor, Standing, Target, granted_by};
+use crate::change::Change;
+use crate::error::{AtField as _, Code, Error, Refused, Result, field};
+use crate::event::{EventKind, NewEvent};
+use crate::id::{AccountId, InvitationId, MemberId, RoleId};
+use crate::infra::email_address::EmailAddress;
+use crate::infra::personal_domain::DomainPolicy;
+use crate::license::{self, Wanted};
+use crate::member::{self, Status};
+use crate::profile::{self, Profile, SubscriptionType};
+use crate::rate;
+
+/// Somebody to invite, as typed.
+#[derive(Clone, Debug)]
+pub struct Invite {
+    /// Address.
+    pub email: String,
+    /// First name, if known.
+    pub first_name: Option<String>,
+    /// Last name, if known.
+    pub last_name: Option<String>,
+    /// A personal message: plain, at most 500 characters.
+    pub message: Option<String>,
+    /// Attorney or not.
+    pub subscription_type: Option<SubscriptionType>,
+    /// At least one.
+    pub role_ids: Vec<RoleId>,
+}
+
+/// What becomes of the good ones when others are refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorPolicy {
+    /// They are invited.
+    Partial,
+    /// Nobody is.
+    AllOrNothing,
+}
+
+/// Who was invited.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Invited {
+    /// The new invitations, in the order asked for.
+    pub invitations: Vec<InvitationId>,
+    /// The others, by `invitations.<index>`.
+    pub refused: Vec<Refused>,
+}
+
+/// Invites people: each becomes an invited member with a reserved seat, and, if `send`, gets a mail. Somebody whose
+/// invitation has lapsed is invited anew.
+///
+/// # Errors
+/// With [`ErrorPolicy::AllOrNothing`] every refusal; otherwise only what concerns all. Per person: what is wrong with a
+/// field, PERSONAL_DOMAIN, DOMAIN_NOT_ALLOWED, ALREADY_MEMBER, ALREADY_INVITED, MEMBER_INACTIVE, DUPLICATE_ADDRESS,
+/// ROLE_REQUIRED, NOT_FOUND, NOT_PERMITTED, MAIL_LIMIT, SEAT_SHORTAGE.
+pub async fn invite(change: &mut Change, actor: &Actor, invites: &[Invite], send: bool, policy: ErrorPolicy) -> Result<Invited> {
+    actor.may(Action::Invite, Target::Account)?;
+    let mut batch = Batch { policy, refused: Vec::new() };
+    let account = change.account();
+    let domains = account::read(change.conn(), account).await?.policy.domains();
+    let mut items = batch.validate(invites, &domains);
+    batch.check_addresses(change, &mut items).await?;
+    if send {
+        batch.check_mail_limits(change, &mut items).await?;
+    }
+    batch.settle()?;
+    let wanted = i32::try_from(items.len()).expect("bounded by the limit on bulk");
+    let seats = license::take(change, if policy == ErrorPolicy::Partial { Wanted::UpTo(wanted) } else { Wanted::All(wanted) }).await?;
+    let standing = change.standing(actor).await?;
+    standing.may(Action::Invite, Target::Account)?;
+    batch.check_grants(change, &standing, &mut items).await?;
+    batch.settle()?;
+    batch.give_seats(change, &mut items, seats).await?;
+    let replaced: Vec<Lapsed> = items.iter().filter_map(|(_, _, lapsed)| *lapsed).collect();
+    replace(change, &replaced).await?;
+    let new: Vec<NewInvitation> = items.into_iter().map(|(_, item, _)| item).collect();
+    let ids = create(change, Some(actor.member_id), &new, send).await?;
+    Ok(Invited { invitations: ids.into_iter().map(|(invitation, _)| invitation).collect(), refused: batch.refused })
+}
+
+/// A lapsed invitation that a new one replaces.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lapsed {
+    pub member_id: MemberId,
+    pub invitation_id: InvitationId,
+}
+
+/// An item that is still good: its index in the request, what to write, what it replaces.
+type Item = (usize, NewInvitation, Option<Lapsed>);
+
+struct Batch {
+    policy: ErrorPolicy,
+    refused: Vec<Refused>,
+}
+
+impl Batch {
+    fn refuse(&mut self, index: usize, refused: Refused) {
+        self.refused.push(refused.at(index).at("invitations"));
+    }
+
+    /// Under [`ErrorPolicy::AllOrNothing`] the first stage that refused anything ends the whole.
+    fn settle(&mut self) -> Result<()> {
+        if self.policy == ErrorPolicy::AllOrNothing && !self.refused.is_empty() {
+            return Err(Error::Refused(std::mem::take(&mut self.refused)));
+        }
+        Ok(())
+    }
+
+    fn validate(&mut self, invites: &[Invite], domains: &DomainPolicy) -> Vec<Item> {
+        let mut seen = HashSet::new();
+        let mut items = Vec::with_capacity(invites.len());
+        for (index, invite) in invites.iter().enumerate() {
+            match check(invite, domains) {
+                Ok(item) if seen.insert(item.email.clone()) => items.push((index, item, None)),
+                Ok(_) => self.refuse(index, Refused::new(Code::DuplicateAddress).at("email")),
+                Err(list) => list.into_iter().for_each(|refused| self.refuse(index, refused)),
+            }
+        }
+        items
+    }
+
+    async fn check_addresses(&mut self, change: &mut Change, items: &mut Vec<Item>) -> Result<()> {
+        let account = change.account();
+        let emails: Vec<String> = items.iter().map(|(_, item, _)| item.email.as_str().to_owned()).collect();
+        let taken = address_states(change.conn(), account, &emails).await?;
+        items.retain_mut(|(index, item, lapsed)| match taken.get(item.email.as_str()) {
+            None => true,
+            Some(Ok(replaceable)) => {
+                *lapsed = Some(*replaceable);
+                true
+            }
+            Some(Err(code)) => {
+                self.refuse(*index, Refused::new(*code).at("email"));
+                false
+            }
+        });
+        Ok(())
+    }
+
+    /// Counters are taken in the order of addresses, so that two batches never wait for each other in a circle.
+    async fn check_mail_limits(&mut self, change: &mut Change, items: &mut Vec<Item>) -> Result<()> {
+        let mut order: Vec<usize> = (0..items.len()).collect();
+        order.sort_by(|a, b| items[*a].1.email.as_str().cmp(items[*b].1.email.as_str()));
+        let mut over = HashSet::new();
+        for position in order {
+            let (index, item, _) = &items[position];
+            if let Err(refused) = count_mail(change, &item.email).await? {
+                self.refuse(*index, refused.at("email"));
+                over.insert(*index);
+            }
+        }
+        items.retain(|(index, _, _)| !over.contains(index));
+        Ok(())
+    }
+
+    async fn check_grants(&mut self, change: &mut Change, standing: &Standing, items: &mut Vec<Item>) -> Result<()> {
+        let account = change.account();
+        let mut known: HashMap<Vec<RoleId>, Option<Refused>> = HashMap::new();
+        for (_, item, _) in items.iter() {
+            if known.contains_key(&item.roles) {
+                continue;
+            }
+            let verdict = match granted_by(change.conn(), account, &item.roles).await {
+                Ok(granted) => standing.may(Action::Invite, Target::Grant(granted)).at("roleIds").err(),
+                Err(error) => Some(error),
+            };
+            let refused = match verdict {
+                None => None,
+                Some(Error::Refused(list)) => list.into_iter().next(),
+                Some(other) => return Err(other),
+            };
+            known.insert(item.roles.clone(), refused);
+        }
+        items.retain(|(index, item, _)| match &known[&item.roles] {
+            None => true,
+            Some(refused) => {
+                self.refuse(*index, refused.clone());
+                false
+            }
+        });
+        Ok(())
+    }
+
+    /// Seats go to the first ones; what is left over goes back.
+    async fn give_seats(&mut self, change: &mut Change, items: &mut Vec<Item>, seats: i32) -> Result<()> {
+        let seats = usize::try_from(seats).expect("not negative");
+        for (index, _, _) in items.iter().skip(seats) {
+            self.refuse(*index, Refused::new(Code::SeatShortage));
+        }
+        items.truncate(seats);
+        let left = i32::try_from(seats - items.len()).expect("not more than were taken");
+        license::give_back(change, left).await
+    }
+}
+
+/// Checks one person's fields; all faults at once.
+fn check(invite: &Invite, domains: &DomainPolicy) -> Result<NewInvitation, Vec<Refused>> {
+    let mut faults = Vec::new();
+    let mut keep = |error: Error| match error {
+        Error::Refused(list) => faults.extend(list),
+        other => unreachable!("validation only refuses: {other}"),
+    };
+    let email = field("email", EmailAddress::parse(&invite.email).map_err(Into::into))
+        .and_then(|email| field("email", domains.check(&email).map_err(Into::into)).map(|()| email))
+        .map_err(&mut keep);
+    let mut text = |name: &str, value: &Option<String>, parse: fn(&str) -> Result<String, profile::FieldFault>| {
+        let value = value.as_deref().unwrap_or_default();
+        field(name, profile::optional(value, parse)).map_err(&mut keep).ok().flatten()
+    };
+    let first_name = text("firstName", &invite.first_name, profile::person_name);
+    let last_name = text("lastName", &invite.last_name, profile::person_name);
+    let message = text("message", &invite.message, profile::message);
+    let roles = member::distinct_roles(&invite.role_ids).at("roleIds").map_err(&mut keep);
+    match (email, roles) {
+        (Ok(email), Ok(roles)) if faults.is_empty() => {
+            let profile = Profile { first_name, last_name, subscription_type: invite.subscription_type, ..Profile::default() };
+            Ok(NewInvitation { email, profile, message, roles })
+        }
+        _ => Err(faults),
+    }
+}
+
+/// Counts one more invitation mail of the account to an address.
+pub(super) async fn count_mail(change: &mut Change, email: &EmailAddress) -> Result<Result<(), Refused>> {
+    let subject = format!("{} {}", change.account(), email.as_str());
+    let (db, now) = (change.db().clone(), change.now());
+    let counted = rate::hit(&db, change.conn(), rate::MAIL_ACCOUNT_ADDRESS, &subject, now).await?;
+    Ok(counted.map_err(|reached| Refused::new(Code::MailLimit).retry_at(reached.retry_at)))
+}
+
+/// Of some addresses, those that are taken in the account: by a lapsed invitation that may be replaced, or by somebody.
+pub(crate) async fn address_states(
+    conn: &mut PgConnection,
+    account: AccountId,
+    emails: &[String],
+) -> sqlx::Result<HashMap<String, Result<Lapsed, Code>>> {
+    let rows = sqlx::query!(
+        r#"SELECT m.email, m.member_id AS "member_id: MemberId", m.status AS "status: Status",
+                  i.invitation_id AS "invitation_id?: InvitationId", i.state AS "state?: State"
+           FROM member m
+           LEFT JOIN invitation i ON i.account_id = m.account_id AND i.member_id = m.member_id AND i.finished_at IS NULL
+           WHERE m.account_id = $1 AND m.email = ANY($2)"#,
+        account.0,
+        emails,
+    )
+    .fetch_all(conn)
+    .await?;
+    let answer = |row_status, state, member_id, invitation_id: Option<InvitationId>| match (row_status, state, invitation_id) {
+        (Status::Invited, Some(State::Expired), Some(invitation_id)) => Ok(Lapsed { member_id, invitation_id }),
+        (Status::Invited, _, _) => Err(Code::AlreadyInvited),
+        (Status::Active, _, _) => Err(Code::AlreadyMember),
+        (Status::Suspended | Status::Deactivated, _, _) => Err(Code::MemberInactive),
+    };
+    Ok(rows.into_iter().map(|row| (row.email, answer(row.status, row.state, row.member_id, row.invitation_id))).collect())
+}
+
+/// Ends lapsed invitations whose people are invited anew.
+pub(crate) async fn replace(change: &mut Change, lapsed: &[Lapsed]) -> Result<()> {
+    if lapsed.is_empty() {
+        return Ok(());
+    }
+    let (account, now) = (change.account(), change.now());
+    let ids: Vec<_> = lapsed.iter().map(|l| l.invitation_id.0).collect();
+    let members: Vec<MemberId> = lapsed.iter().map(|l| l.member_id).collect();
+    let raw: Vec<_> = members.iter().map(|member| member.0).collect();
+    sqlx::query!("SELECT 1 AS one FROM member WHERE account_id = $1 AND member_id = ANY($2) ORDER BY member_id FOR UPDATE", account.0, &raw)
+        .fetch_all(change.conn())
+        .await?;
+    let ended = sqlx::query!(
+        "UPDATE invitation SET state = 'REVOKED', finished_at = $3, member_id = NULL
+         WHERE account_id = $1 AND invitation_id = ANY($2) AND state = 'EXPIRED'",
+        account.0,
+        &ids,
+        now,
+    )
+    .execute(change.conn())
+    .await?;
+    if ended.rows_affected() != lapsed.len() as u64 {
+        return Err(Error::Stale);
+    }
+    for l in lapsed {
+        let detail = serde_json::json!({ "invitation": l.invitation_id });
+        change.record(NewEvent::new(EventKind::InvitationReplaced).subject(l.member_id.0).detail(detail));
+    }
+    remove_members(change, &members).await?;
+    Ok(())
+}

@@ -1,0 +1,72 @@
+//! Invitations that were not answered in time, or could not be delivered, give their seats back.
+
+use jiff::SignedDuration;
+use serde_json::json;
+use sqlx::PgConnection;
+
+use crate::change::Change;
+use crate::error::Result;
+use crate::event::{EventKind, NewEvent};
+use crate::id::{AccountId, InvitationId, MemberId};
+use crate::infra::clock::Timestamp;
+use crate::license;
+
+/// How long a mail is tried before its invitation lapses.
+pub(crate) const UNDELIVERABLE_AFTER: SignedDuration = SignedDuration::from_hours(72);
+
+/// Invitations one transaction lapses at most.
+const BATCH: i64 = 500;
+
+/// Lapses what is overdue in the change's account, a batch of it, and returns how many. The pool must be locked: whoever
+/// needs a seat calls this first. Invitations that are being answered right now are passed over.
+pub async fn lapse_overdue(change: &mut Change) -> Result<usize> {
+    let (account, now) = (change.account(), change.now());
+    let due = due(change.conn(), account, now).await?;
+    if due.is_empty() {
+        return Ok(0);
+    }
+    let ids: Vec<_> = due.iter().map(|invitation| invitation.invitation_id.0).collect();
+    sqlx::query!(
+        "UPDATE invitation SET state = 'EXPIRED', undeliverable = sent_at IS NULL WHERE account_id = $1 AND invitation_id = ANY($2)",
+        account.0,
+        &ids,
+    )
+    .execute(change.conn())
+    .await?;
+    let members: Vec<MemberId> = due.iter().map(|invitation| invitation.member_id).collect();
+    license::release(change, &members).await?;
+    for invitation in &due {
+        let kind = if invitation.sent { EventKind::InvitationLapsed } else { EventKind::InvitationUndeliverable };
+        change.record(NewEvent::new(kind).subject(invitation.member_id.0).detail(json!({ "invitation": invitation.invitation_id })));
+    }
+    Ok(due.len())
+}
+
+struct Due {
+    invitation_id: InvitationId,
+    member_id: MemberId,
+    sent: bool,
+}
+
+async fn due(conn: &mut PgConnection, account: AccountId, now: Timestamp) -> sqlx::Result<Vec<Due>> {
+    sqlx::query_as!(
+        Due,
+        r#"SELECT invitation_id AS "invitation_id: InvitationId", member_id AS "member_id!: MemberId", sent_at IS NOT NULL AS "sent!"
+           FROM invitation
+           WHERE account_id = $1 AND state = 'PENDING'
+             AND (expires_at <= $2 OR (sent_at IS NULL AND queued_at <= $3))
+           ORDER BY invitation_id LIMIT $4 FOR UPDATE SKIP LOCKED"#,
+        account.0,
+        now,
+        now - UNDELIVERABLE_AFTER,
+        BATCH,
+    )
+    .fetch_all(conn)
+    .await
+}
+
+/// Lapses a batch of what is overdue in an account; for the sweep.
+pub async fn lapse_account(change: &mut Change) -> Result<usize> {
+    license::lock(change).await?;
+    lapse_overdue(change).await
+}

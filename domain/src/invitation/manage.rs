@@ -1,0 +1,388 @@
+//! What administrators do with an invitation that is still open: send, resend, correct, withdraw.
+
+use jiff::SignedDuration;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::invite::{address_states, count_mail};
+use super::{State, enqueue_mail, remove_members};
+use crate::account;
+use crate::actor::{Action, Actor, Standing, Target, granted_by};
+use crate::change::Change;
+use crate::error::{AtField as _, Code, Error, Refused, Result, field};
+use crate::event::{EventKind, NewEvent};
+use crate::id::{InvitationId, MemberId, RoleId};
+use crate::infra::clock::Timestamp;
+use crate::infra::email_address::EmailAddress;
+use crate::infra::secret::Purpose;
+use crate::license::{self, Wanted};
+use crate::member::{self, Status};
+use crate::profile::{self, SubscriptionType};
+
+/// Between two mails of one invitation.
+const PAUSE: SignedDuration = SignedDuration::from_mins(1);
+/// Mails asked for again, in a day.
+const RESENDS_PER_DAY: usize = 5;
+const DAY: SignedDuration = SignedDuration::from_hours(24);
+
+/// An open invitation under lock, with its member.
+struct Open {
+    invitation_id: InvitationId,
+    member_id: MemberId,
+    email: EmailAddress,
+    state: State,
+    generation: i32,
+    queued_at: Option<Timestamp>,
+    resent_at: Vec<Timestamp>,
+    roles: Vec<RoleId>,
+    suspended: bool,
+}
+
+/// What became of several invitations.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Handled {
+    /// Those that were handled.
+    pub invitations: Vec<InvitationId>,
+    /// The others, by `invitationIds.<index>`.
+    pub refused: Vec<Refused>,
+}
+
+async fn lock(change: &mut Change, id: InvitationId) -> Result<Open> {
+    let account = change.account();
+    let row = sqlx::query!(
+        r#"SELECT i.invitation_id AS "invitation_id: InvitationId", m.member_id AS "member_id: MemberId", i.email, i.state AS "state: State",
+                  i.generation, i.queued_at, i.resent_at, m.status AS "status: Status",
+                  ARRAY(SELECT role_id FROM member_role r WHERE r.account_id = i.account_id AND r.member_id = i.member_id ORDER BY role_id)
+                      AS "roles!"
+           FROM member m JOIN invitation i USING (account_id, member_id)
+           WHERE i.account_id = $1 AND i.invitation_id = $2 AND i.finished_at IS NULL
+           FOR NO KEY UPDATE OF m, i"#,
+        account.0,
+        id.0,
+    )
+    .fetch_optional(change.conn())
+    .await?;
+    let Some(row) = row else {
+        let known = sqlx::query!("SELECT state FROM invitation WHERE account_id = $1 AND invitation_id = $2", account.0, id.0);
+        let known = known.fetch_optional(change.conn()).await?.is_some();
+        return Err(if known { Code::InvitationNotOpen } else { Code::NotFound }.into());
+    };
+    Ok(Open {
+        invitation_id: row.invitation_id,
+        member_id: row.member_id,
+        email: EmailAddress::parse(&row.email).expect("stored addresses are normalised"),
+        state: row.state,
+        generation: row.generation,
+        queued_at: row.queued_at,
+        resent_at: row.resent_at,
+        roles: row.roles.into_iter().map(RoleId).collect(),
+        suspended: row.status == Status::Suspended,
+    })
+}
+
+/// Whether an invitation would be sent for the first time or again.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sending {
+    First,
+    Again,
+}
+
+/// Sends invitations that were made without a mail.
+///
+/// # Errors
+/// Per invitation NOT_FOUND, INVITATION_NOT_OPEN, INVITATION_ALREADY_SENT, INVITATION_SUSPENDED, MAIL_LIMIT, NOT_PERMITTED.
+pub async fn send(change: &mut Change, actor: &Actor, ids: &[InvitationId]) -> Result<Handled> {
+    each(change, actor, ids, Sending::First).await
+}
+
+/// Sends invitations again, with a new link; the old one is dead at once. A lapsed one needs a seat.
+///
+/// # Errors
+/// As [`send`]; INVITATION_NOT_SENT, SEAT_SHORTAGE, and MAIL_LIMIT within a minute or after five in 24 hours.
+pub async fn resend(change: &mut Change, actor: &Actor, ids: &[InvitationId]) -> Result<Handled> {
+    each(change, actor, ids, Sending::Again).await
+}
+
+async fn each(change: &mut Change, actor: &Actor, ids: &[InvitationId], sending: Sending) -> Result<Handled> {
+    actor.may(Action::Invite, Target::Account)?;
+    let mut order: Vec<(usize, InvitationId)> = ids.iter().copied().enumerate().collect();
+    // One order for all, so that two requests never wait for each other in a circle.
+    order.sort_by_key(|(_, id)| *id);
+    order.dedup_by_key(|(_, id)| *id);
+    // A lapsed one takes a seat, and the pool comes before members in the order of locks.
+    license::lock(change).await?;
+    let standing = change.standing(actor).await?;
+    let mut handled = Handled { invitations: Vec::new(), refused: Vec::new() };
+    for (index, id) in order {
+        match send_one(change, &standing, id, sending).await {
+            Ok(()) => handled.invitations.push(id),
+            Err(Error::Refused(list)) => handled.refused.extend(list.into_iter().map(|refused| refused.at(index).at("invitationIds"))),
+            Err(other) => return Err(other),
+        }
+    }
+    Ok(handled)
+}
+
+/// Everything that can be refused is looked at before anything is written, so a refusal leaves nothing behind.
+async fn send_one(change: &mut Change, standing: &Standing, id: InvitationId, sending: Sending) -> Result<()> {
+    let open = lock(change, id).await?;
+    match (sending, open.state) {
+        (Sending::First, State::NotSent) | (Sending::Again, State::Pending | State::Expired) => {}
+        (Sending::First, _) => return Err(Code::InvitationLive.into()),
+        (Sending::Again, _) => return Err(Code::InvitationNotSent.into()),
+    }
+    if open.suspended {
+        return Err(Code::InvitationSuspended.into());
+    }
+    let account = change.account();
+    let granted = granted_by(change.conn(), account, &open.roles).await?;
+    standing.may(Action::Invite, Target::Grant(granted))?;
+    let resent_at = if sending == Sending::Again { check_pause(&open, change.now())? } else { open.resent_at.clone() };
+    if open.state == State::Expired {
+        license::take(change, Wanted::All(1)).await?;
+    }
+    if let Err(refused) = count_mail(change, &open.email).await? {
+        if open.state == State::Expired {
+            license::give_back(change, 1).await?;
+        }
+        return Err(refused.into());
+    }
+    if open.state == State::Expired {
+        license::allocate(change, &[open.member_id], true).await?;
+    }
+    let kind = if sending == Sending::First { EventKind::InvitationSent } else { EventKind::InvitationResent };
+    queue(change, standing.member_id, &open, &open.email, &resent_at).await?;
+    change.record(NewEvent::new(kind).subject(open.member_id.0).detail(json!({ "invitation": open.invitation_id })));
+    Ok(())
+}
+
+/// The times of the last day's resends with this one.
+fn check_pause(open: &Open, now: Timestamp) -> Result<Vec<Timestamp>> {
+    let last = open.resent_at.last().copied().or(open.queued_at);
+    if let Some(last) = last.filter(|last| *last + PAUSE > now) {
+        return Err(Refused::new(Code::MailLimit).retry_at(last + PAUSE).into());
+    }
+    let mut of_today: Vec<Timestamp> = open.resent_at.iter().copied().filter(|at| *at + DAY > now).collect();
+    if of_today.len() >= RESENDS_PER_DAY {
+        return Err(Refused::new(Code::MailLimit).retry_at(of_today[0] + DAY).into());
+    }
+    of_today.push(now);
+    Ok(of_today)
+}
+
+/// Makes the next generation of the link and asks for its mail. From now on the actor is answerable for what it grants.
+async fn queue(change: &mut Change, actor: MemberId, open: &Open, email: &EmailAddress, resent_at: &[Timestamp]) -> Result<()> {
+    let (account, now) = (change.account(), change.now());
+    let generation = open.generation + 1;
+    let token = change.db().key.derive(Purpose::Invitation, Some(account), open.invitation_id.0, generation);
+    let key_version = change.db().key.version;
+    let queued = sqlx::query!(
+        "UPDATE invitation SET state = 'PENDING', generation = $3, token_hash = $4, token_key_version = $5, queued_at = $6, sent_at = NULL,
+                expires_at = NULL, delivery = 'QUEUED', delivery_reply = NULL, delivery_at = NULL, undeliverable = false,
+                resent_at = $7, invited_by = $8, email = $9
+         WHERE account_id = $1 AND invitation_id = $2 AND generation = $3 - 1 AND finished_at IS NULL",
+        account.0,
+        open.invitation_id.0,
+        generation,
+        token.hash(),
+        key_version,
+        now,
+        resent_at,
+        actor.0,
+        email.as_str(),
+    )
+    .execute(change.conn())
+    .await?;
+    if queued.rows_affected() == 0 {
+        return Err(Error::Stale);
+    }
+    enqueue_mail(change, open.invitation_id, generation);
+    Ok(())
+}
+
+/// What of an open invitation is to change; `None` leaves it.
+#[derive(Clone, Debug, Default)]
+pub struct Update {
+    /// A new address restarts the invitation: the old link is dead, and, unless it was never sent, a mail goes to the new one.
+    pub email: Option<String>,
+    /// Empty clears it.
+    pub first_name: Option<String>,
+    /// Empty clears it.
+    pub last_name: Option<String>,
+    /// Empty clears it.
+    pub message: Option<String>,
+    /// Attorney or not.
+    pub subscription_type: Option<SubscriptionType>,
+    /// The roles it will give, instead of those before.
+    pub role_ids: Option<Vec<RoleId>>,
+}
+
+/// Corrects an open invitation.
+///
+/// # Errors
+/// NOT_FOUND, INVITATION_NOT_OPEN, INVITATION_SUSPENDED (for a new address), and whatever inviting refuses.
+pub async fn update(change: &mut Change, actor: &Actor, id: InvitationId, update: &Update) -> Result<()> {
+    actor.may(Action::Invite, Target::Account)?;
+    if update.email.is_some() {
+        license::lock(change).await?;
+    }
+    let open = lock(change, id).await.at("invitationId")?;
+    let standing = change.standing(actor).await?;
+    let account = change.account();
+    let held = granted_by(change.conn(), account, &open.roles).await?;
+    standing.may(Action::Invite, Target::Grant(held)).at("invitationId")?;
+    update_text(change, &open, update).await?;
+    if let Some(roles) = &update.role_ids {
+        update_roles(change, &standing, &open, roles).await?;
+    }
+    if let Some(email) = &update.email {
+        update_email(change, &standing, &open, email).await.at("email")?;
+    }
+    change.record(
+        NewEvent::new(EventKind::InvitationUpdated)
+            .subject(open.member_id.0)
+            .detail(json!({ "invitation": id, "rolesBefore": open.roles, "rolesAfter": update.role_ids }))
+            .personal(json!({ "emailBefore": open.email, "emailAfter": update.email, "firstName": update.first_name, "lastName": update.last_name })),
+    );
+    Ok(())
+}
+
+async fn update_text(change: &mut Change, open: &Open, update: &Update) -> Result<()> {
+    let text = |name: &str, value: &Option<String>, parse: fn(&str) -> Result<String, profile::FieldFault>| match value {
+        None => Ok(None),
+        Some(value) => field(name, profile::optional(value, parse)).map(Some),
+    };
+    let first = text("firstName", &update.first_name, profile::person_name)?;
+    let last = text("lastName", &update.last_name, profile::person_name)?;
+    let message = text("message", &update.message, profile::message)?;
+    let account = change.account();
+    sqlx::query!(
+        "WITH i AS (
+             UPDATE invitation SET first_name = CASE WHEN $3 THEN $4 ELSE first_name END, last_name = CASE WHEN $5 THEN $6 ELSE last_name END,
+                    message = CASE WHEN $7 THEN $8 ELSE message END
+             WHERE account_id = $1 AND invitation_id = $2)
+         UPDATE member SET first_name = CASE WHEN $3 THEN $4 ELSE first_name END, last_name = CASE WHEN $5 THEN $6 ELSE last_name END,
+                subscription_type = coalesce($9, subscription_type), version = version + 1
+         WHERE account_id = $1 AND member_id = $10",
+        account.0,
+        open.invitation_id.0,
+        first.is_some(),
+        first.flatten(),
+        last.is_some(),
+        last.flatten(),
+        message.is_some(),
+        message.flatten(),
+        update.subscription_type.map(SubscriptionType::as_str),
+        open.member_id.0,
+    )
+    .execute(change.conn())
+    .await?;
+    Ok(())
+}
+
+async fn update_roles(change: &mut Change, standing: &Standing, open: &Open, roles: &[RoleId]) -> Result<()> {
+    let wanted = member::distinct_roles(roles).at("roleIds")?;
+    let (account, now) = (change.account(), change.now());
+    let granted = granted_by(change.conn(), account, &wanted).await?;
+    standing.may(Action::Invite, Target::Grant(granted)).at("roleIds")?;
+    let ids: Vec<_> = wanted.iter().map(|role| role.0).collect();
+    sqlx::query!(
+        "WITH gone AS (DELETE FROM member_role WHERE account_id = $1 AND member_id = $2 AND role_id <> ALL($3)),
+         answerable AS (UPDATE invitation SET invited_by = $5 WHERE account_id = $1 AND invitation_id = $6)
+         INSERT INTO member_role (account_id, member_id, role_id, assigned_at) SELECT $1, $2, unnest($3), $4 ON CONFLICT DO NOTHING",
+        account.0,
+        open.member_id.0,
+        &ids,
+        now,
+        standing.member_id.0,
+        open.invitation_id.0,
+    )
+    .execute(change.conn())
+    .await?;
+    Ok(())
+}
+
+async fn update_email(change: &mut Change, standing: &Standing, open: &Open, email: &str) -> Result<()> {
+    let email = EmailAddress::parse(email).map_err(profile::FieldFault::from)?;
+    if email == open.email {
+        return Ok(());
+    }
+    if open.suspended {
+        return Err(Code::InvitationSuspended.into());
+    }
+    let account = change.account();
+    let policy = account::read(change.conn(), account).await?.policy;
+    policy.domains().check(&email).map_err(profile::FieldFault::from)?;
+    match address_states(change.conn(), account, &[email.as_str().to_owned()]).await?.remove(email.as_str()) {
+        None => {}
+        Some(Ok(lapsed)) => super::invite::replace(change, &[lapsed]).await?,
+        Some(Err(code)) => return Err(code.into()),
+    }
+    let moved = sqlx::query!(
+        "UPDATE member SET email = $3 WHERE account_id = $1 AND member_id = $2",
+        account.0,
+        open.member_id.0,
+        email.as_str(),
+    );
+    moved.execute(change.conn()).await?;
+    if open.state == State::NotSent {
+        sqlx::query!(
+            "UPDATE invitation SET email = $3 WHERE account_id = $1 AND invitation_id = $2",
+            account.0,
+            open.invitation_id.0,
+            email.as_str(),
+        )
+        .execute(change.conn())
+        .await?;
+        return Ok(());
+    }
+    if let Err(refused) = count_mail(change, &email).await? {
+        return Err(refused.into());
+    }
+    if open.state == State::Expired {
+        license::take(change, Wanted::All(1)).await?;
+        license::allocate(change, &[open.member_id], true).await?;
+    }
+    queue(change, standing.member_id, open, &email, &open.resent_at).await
+}
+
+/// Withdraws an open invitation: the link is dead, the seat is free, the member is gone, the invitation stays listed. Anybody
+/// who may invite may do this.
+///
+/// # Errors
+/// NOT_FOUND, INVITATION_NOT_OPEN.
+pub async fn revoke(change: &mut Change, actor: &Actor, id: InvitationId) -> Result<()> {
+    actor.may(Action::Invite, Target::Account)?;
+    license::lock(change).await?;
+    let open = lock(change, id).await.at("invitationId")?;
+    change.standing(actor).await?.may(Action::Invite, Target::Account)?;
+    finish(change, &open, State::Revoked, EventKind::InvitationRevoked).await
+}
+
+async fn finish(change: &mut Change, open: &Open, state: State, kind: EventKind) -> Result<()> {
+    end(change, open.invitation_id, open.member_id, state).await?;
+    change.record(
+        NewEvent::new(kind).subject(open.member_id.0).detail(json!({ "invitation": open.invitation_id, "roles": open.roles })),
+    );
+    Ok(())
+}
+
+/// Ends an open invitation without an answer of yes. The pool must be locked, then the member.
+pub(super) async fn end(change: &mut Change, id: InvitationId, member: MemberId, state: State) -> Result<()> {
+    let (account, now) = (change.account(), change.now());
+    let ended = sqlx::query!(
+        "UPDATE invitation SET state = $3, finished_at = $4, member_id = NULL
+         WHERE account_id = $1 AND invitation_id = $2 AND finished_at IS NULL",
+        account.0,
+        id.0,
+        state.as_str(),
+        now,
+    )
+    .execute(change.conn())
+    .await?;
+    if ended.rows_affected() == 0 {
+        return Err(Error::Stale);
+    }
+    remove_members(change, &[member]).await?;
+    Ok(())
+}

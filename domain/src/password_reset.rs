@@ -1,0 +1,178 @@
+//! A forgotten password, and changing a known one. Both end sessions everywhere and are an event in each account.
+
+use jiff::SignedDuration;
+use secrecy::SecretString;
+use serde_json::json;
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use crate::across;
+use crate::actor::{Actor, Origin};
+use crate::change::Change;
+use crate::error::{AtField as _, Code, Refused, Result};
+use crate::event::{EventKind, NewEvent};
+use crate::id::{PasswordResetId, SessionId, UserId};
+use crate::infra::db::Db;
+use crate::infra::email_address::EmailAddress;
+use crate::infra::secret::{Purpose, Token};
+use crate::job::{JobKind, NewJob};
+use crate::password::{self, Passwords};
+use crate::rate;
+use crate::session;
+
+/// How long the link can be used.
+pub const LIFETIME: SignedDuration = SignedDuration::from_hours(1);
+
+/// Sends a link to choose a new password, if the address has a login. The answer and the work are the same if not.
+pub async fn request(db: &Db, origin: Origin, email: &str) -> Result<()> {
+    let email = EmailAddress::parse(email).map_err(|_| Refused::new(Code::InvalidEmail).at("email"))?;
+    let mut change = Change::begin_identity(db, origin, None).await?;
+    let now = change.now();
+    let network = rate::network(change.origin().network_address);
+    for (limit, subject) in [(rate::RESET_ADDRESS, email.as_str()), (rate::RESET_NETWORK, &network)] {
+        if let Err(reached) = rate::hit(db, change.conn(), limit, subject, now).await? {
+            return Err(Refused::new(Code::RateLimited).retry_at(reached.retry_at).into());
+        }
+    }
+    let id = PasswordResetId::new();
+    let token = db.key.derive(Purpose::PasswordReset, None, id.0, 1);
+    // For an unknown address the row has no user, and its job finds nothing to send.
+    sqlx::query!(
+        "INSERT INTO password_reset (password_reset_id, user_id, token_hash, token_key_version, created_at, expires_at)
+         VALUES ($1, (SELECT user_id FROM app_user WHERE email = $2), $3, $4, $5, $6)",
+        id.0,
+        email.as_str(),
+        token.hash(),
+        db.key.version,
+        now,
+        now + LIFETIME,
+    )
+    .execute(change.conn())
+    .await?;
+    change.enqueue(NewJob {
+        account_id: Uuid::nil(),
+        kind: JobKind::MailPasswordReset,
+        payload: json!({ "passwordResetId": id }),
+        dedupe_key: id.to_string(),
+    });
+    change.commit().await
+}
+
+/// Sets a new password by the link of a mail.
+///
+/// # Errors
+/// TOKEN_INVALID, TOKEN_EXPIRED, TOKEN_USED, and what is wrong with the password.
+pub async fn complete(db: &Db, passwords: &Passwords, origin: Origin, token: &str, password: &SecretString) -> Result<()> {
+    let token = Token::parse(Purpose::PasswordReset, token).ok_or_else(|| Refused::new(Code::TokenInvalid).at("token"))?;
+    password::check_new(password, "").at("password")?;
+    let network = rate::network(origin.network_address);
+    let now = db.now().await?;
+    let mut conn = db.pool.acquire().await?;
+    if let Err(reached) = rate::hit(db, &mut conn, rate::LINK_NETWORK, &network, now).await? {
+        return Err(Refused::new(Code::RateLimited).retry_at(reached.retry_at).into());
+    }
+    check_link(&mut conn, &token, now).await?;
+    drop(conn);
+    let hash = passwords.hash(password).await?;
+
+    let mut change = Change::begin_identity(db, origin, None).await?;
+    let now = change.now();
+    check_link(change.conn(), &token, now).await?;
+    let user = sqlx::query_scalar!(
+        r#"UPDATE password_reset SET used_at = $2 WHERE token_hash = $1 AND used_at IS NULL RETURNING user_id AS "user_id: UserId""#,
+        token.hash(),
+        now,
+    )
+    .fetch_optional(change.conn())
+    .await?
+    .flatten()
+    .ok_or_else(|| Refused::new(Code::TokenUsed).at("token"))?;
+    set(&mut change, user, &hash, None).await?;
+    change.commit().await
+}
+
+async fn check_link(conn: &mut PgConnection, token: &Token, now: crate::infra::clock::Timestamp) -> Result<()> {
+    let row = sqlx::query!("SELECT user_id, expires_at, used_at FROM password_reset WHERE token_hash = $1", token.hash())
+        .fetch_optional(conn)
+        .await?
+        .filter(|row| row.user_id.is_some())
+        .ok_or_else(|| Refused::new(Code::TokenInvalid).at("token"))?;
+    let code = match row.used_at {
+        Some(_) => Code::TokenUsed,
+        None if row.expires_at <= now => Code::TokenExpired,
+        None => return Ok(()),
+    };
+    Err(Refused::new(code).at("token").into())
+}
+
+/// Changes the password of somebody who knows it. The session it is done in stays; all others end.
+///
+/// # Errors
+/// CREDENTIALS_INVALID at `currentPassword`, and what is wrong with the new one.
+pub async fn change_known(
+    db: &Db,
+    passwords: &Passwords,
+    actor: &Actor,
+    current: &SecretString,
+    new: &SecretString,
+) -> Result<()> {
+    let email = sqlx::query_scalar!("SELECT email FROM app_user WHERE user_id = $1", actor.user_id.0).fetch_one(&db.pool).await?;
+    let email = EmailAddress::parse(&email).expect("stored addresses are normalised");
+    password::check_new(new, email.as_str()).at("newPassword")?;
+    session::verify(db, passwords, &actor.origin, Some(&email), current).await.at("currentPassword")?;
+    let hash = passwords.hash(new).await?;
+    let mut change = Change::begin_identity(db, actor.origin.clone(), Some(actor.now)).await?;
+    set(&mut change, actor.user_id, &hash, Some(actor.session_id)).await?;
+    change.commit().await
+}
+
+/// The identity act: the new hash, the end of the sessions, an event in each account, a notice.
+async fn set(change: &mut Change, user: UserId, hash: &str, keep: Option<SessionId>) -> Result<()> {
+    let now = change.now();
+    sqlx::query!("UPDATE user_credential SET password_hash = $2, password_changed_at = $3 WHERE user_id = $1", user.0, hash, now)
+        .execute(change.conn())
+        .await?;
+    sqlx::query!("UPDATE password_reset SET used_at = $2 WHERE user_id = $1 AND used_at IS NULL", user.0, now)
+        .execute(change.conn())
+        .await?;
+    let ended_in = across::end_sessions(change.conn(), user, keep).await?;
+    for place in across::memberships(change.conn(), user).await? {
+        change.record_in(place.account_id, NewEvent::new(EventKind::PasswordChanged).subject(place.member_id.0));
+    }
+    for account in ended_in {
+        change.rights_changed_in(account);
+    }
+    change.enqueue(NewJob {
+        account_id: Uuid::nil(),
+        kind: JobKind::MailPasswordChanged,
+        payload: json!({ "userId": user, "changedAt": now }),
+        dedupe_key: format!("{user}:{}", now.0.as_microsecond()),
+    });
+    Ok(())
+}
+
+/// What the mail of a reset needs.
+#[derive(Debug)]
+pub struct ResetMail {
+    /// To whom.
+    pub email: String,
+    /// Key version of the token.
+    pub token_key_version: i32,
+}
+
+/// Reads what the mail of a reset needs now; `None` when it was used, or when there is nobody to send it to.
+pub async fn mail(conn: &mut PgConnection, id: PasswordResetId) -> sqlx::Result<Option<ResetMail>> {
+    sqlx::query_as!(
+        ResetMail,
+        "SELECT u.email, r.token_key_version FROM password_reset r JOIN app_user u USING (user_id)
+         WHERE r.password_reset_id = $1 AND r.used_at IS NULL",
+        id.0,
+    )
+    .fetch_optional(conn)
+    .await
+}
+
+/// The address a notice to a person goes to now; `None` when they are gone.
+pub async fn notice_address(conn: &mut PgConnection, user: UserId) -> sqlx::Result<Option<String>> {
+    sqlx::query_scalar!("SELECT email FROM app_user WHERE user_id = $1", user.0).fetch_optional(conn).await
+}

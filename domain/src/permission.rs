@@ -1,0 +1,241 @@
+//! The catalogue of administrative permissions and the five system roles.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use crate::id::RoleId;
+
+macro_rules! permissions {
+    ($($(#[$doc:meta])* $name:ident = $key:literal, $description:literal;)*) => {
+        /// One thing an administrator may do, named `area.action`.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Permission { $(#[doc = $description] $name,)* }
+
+        impl Permission {
+            /// The whole catalogue, in the order it is shown.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
+
+            /// `area.action`.
+            pub const fn key(self) -> &'static str {
+                match self { $(Self::$name => $key,)* }
+            }
+
+            /// What it allows, as a sentence.
+            pub const fn description(self) -> &'static str {
+                match self { $(Self::$name => $description,)* }
+            }
+        }
+    };
+}
+
+permissions! {
+    MembersRead = "members.read", "See every member with profile, roles and licences, and all invitations.";
+    MembersInvite = "members.invite", "Invite people; resend, correct and revoke invitations.";
+    MembersSuspend = "members.suspend", "Suspend members and let them in again.";
+    MembersDeactivate = "members.deactivate", "Deactivate members, which frees their seat, and reactivate them.";
+    RolesAssign = "roles.assign", "Change which roles a member has.";
+    LicensesRead = "licenses.read", "See the licence pools.";
+    LicensesAllocate = "licenses.allocate", "Give licences to members and take them back.";
+    ImportsRun = "imports.run", "Import members from a CSV file.";
+    AccountUpdate = "account.update", "Rename the account and change its policy.";
+}
+
+impl Permission {
+    /// The permission with this key.
+    pub fn from_key(key: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|permission| permission.key() == key)
+    }
+
+    /// Whether it covers the whole account and so cannot be limited to a unit.
+    pub const fn account_wide(self) -> bool {
+        matches!(self, Self::LicensesRead | Self::LicensesAllocate | Self::AccountUpdate | Self::ImportsRun)
+    }
+
+    const fn bit(self) -> u64 {
+        1 << self as u32
+    }
+}
+
+impl fmt::Display for Permission {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.key())
+    }
+}
+
+impl Serialize for Permission {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.key())
+    }
+}
+
+impl<'de> Deserialize<'de> for Permission {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let key = String::deserialize(deserializer)?;
+        Self::from_key(&key).ok_or_else(|| serde::de::Error::custom("unknown permission"))
+    }
+}
+
+/// A set of permissions. Administrator's holds also what is declared later.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PermissionSet {
+    everything: bool,
+    bits: u64,
+}
+
+impl PermissionSet {
+    /// What Administrator holds.
+    pub const EVERYTHING: Self = Self { everything: true, bits: u64::MAX };
+
+    /// Whether a permission is in the set.
+    pub fn holds(self, permission: Permission) -> bool {
+        self.bits & permission.bit() != 0
+    }
+
+    /// Adds one.
+    pub fn insert(&mut self, permission: Permission) {
+        self.bits |= permission.bit();
+    }
+
+    /// Adds all of another set.
+    pub fn extend(&mut self, other: Self) {
+        self.everything |= other.everything;
+        self.bits |= other.bits;
+    }
+
+    /// What `other` holds and this set does not. Only Administrator covers Administrator.
+    pub fn missing(self, other: Self) -> Vec<Permission> {
+        Permission::ALL.iter().copied().filter(|p| other.holds(*p) && !self.holds(*p)).collect()
+    }
+
+    /// Whether this set holds all that `other` holds, now and later.
+    pub fn covers(self, other: Self) -> bool {
+        (self.everything || !other.everything) && other.bits & !self.bits == 0
+    }
+
+    /// The permissions of the catalogue in this set.
+    pub fn iter(self) -> impl Iterator<Item = Permission> {
+        Permission::ALL.iter().copied().filter(move |permission| self.holds(*permission))
+    }
+
+    /// From the keys stored for a role; unknown ones are of a newer version and grant nothing here.
+    pub fn from_keys<'k>(keys: impl IntoIterator<Item = &'k str>) -> Self {
+        let mut set = Self::default();
+        keys.into_iter().filter_map(Permission::from_key).for_each(|permission| set.insert(permission));
+        set
+    }
+}
+
+/// The five built-in roles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SystemRole {
+    /// Everything, also what is declared later.
+    Administrator,
+    /// Members, invitations, roles, imports.
+    MemberManager,
+    /// Licences and billing.
+    BillingManager,
+    /// Every read; changes nothing.
+    Auditor,
+    /// Own profile; names and job titles of colleagues.
+    Standard,
+}
+
+impl SystemRole {
+    /// All five, in the order they are shown.
+    pub const ALL: [Self; 5] = [Self::Administrator, Self::MemberManager, Self::BillingManager, Self::Auditor, Self::Standard];
+
+    /// The same in every account.
+    pub const fn id(self) -> RoleId {
+        RoleId(Uuid::from_u128(0x0000_0000_0000_7000_8000_0000_0000_0001 + self as u128))
+    }
+
+    /// Stored as `role.system_key`.
+    pub const fn key(self) -> &'static str {
+        match self {
+            Self::Administrator => "ADMINISTRATOR",
+            Self::MemberManager => "MEMBER_MANAGER",
+            Self::BillingManager => "BILLING_MANAGER",
+            Self::Auditor => "AUDITOR",
+            Self::Standard => "STANDARD",
+        }
+    }
+
+    /// As people see it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Administrator => "Administrator",
+            Self::MemberManager => "Member manager",
+            Self::BillingManager => "Billing manager",
+            Self::Auditor => "Auditor",
+            Self::Standard => "Standard",
+        }
+    }
+
+    /// What it holds; Administrator lists nothing, because it holds everything.
+    pub const fn permissions(self) -> &'static [Permission] {
+        use Permission as P;
+        match self {
+            Self::Administrator | Self::Standard => &[],
+            Self::MemberManager => &[
+                P::MembersRead,
+                P::MembersInvite,
+                P::MembersSuspend,
+                P::MembersDeactivate,
+                P::RolesAssign,
+                P::LicensesAllocate,
+                P::ImportsRun,
+            ],
+            Self::BillingManager => &[P::MembersRead, P::LicensesRead, P::LicensesAllocate],
+            Self::Auditor => &[P::MembersRead, P::LicensesRead],
+        }
+    }
+}
+
+/// Writes the catalogue to the database, as `muster migrate` does after the migrations. Nothing is removed: an older
+/// process may still refer to it.
+pub async fn write_catalogue(conn: &mut PgConnection) -> sqlx::Result<()> {
+    let keys: Vec<String> = Permission::ALL.iter().map(|p| p.key().to_owned()).collect();
+    let wide: Vec<bool> = Permission::ALL.iter().map(|p| p.account_wide()).collect();
+    let descriptions: Vec<String> = Permission::ALL.iter().map(|p| p.description().to_owned()).collect();
+    sqlx::query!(
+        "INSERT INTO permission (permission, account_wide, description)
+         SELECT * FROM unnest($1::text[], $2::boolean[], $3::text[])
+         ON CONFLICT (permission) DO UPDATE SET account_wide = excluded.account_wide, description = excluded.description",
+        &keys,
+        &wide,
+        &descriptions,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(role: SystemRole) -> PermissionSet {
+        match role {
+            SystemRole::Administrator => PermissionSet::EVERYTHING,
+            role => PermissionSet::from_keys(role.permissions().iter().map(|p| p.key())),
+        }
+    }
+
+    #[test]
+    fn only_administrator_covers_administrator() {
+        for role in SystemRole::ALL {
+            assert_eq!(set(role).covers(PermissionSet::EVERYTHING), role == SystemRole::Administrator);
+        }
+        let mut all_of_today = PermissionSet::default();
+        Permission::ALL.iter().for_each(|permission| all_of_today.insert(*permission));
+        assert!(!all_of_today.covers(PermissionSet::EVERYTHING), "it lacks what is declared later");
+    }
+
+    #[test]
+    fn auditor_changes_nothing() {
+        assert!(set(SystemRole::Auditor).iter().all(|permission| permission.key().ends_with(".read")));
+    }
+}

@@ -1,0 +1,314 @@
+//! Sessions: signing in and out, and finding out who asks.
+
+use jiff::SignedDuration;
+use secrecy::SecretString;
+use serde_json::json;
+
+use crate::across::{Membership, memberships};
+use crate::actor::{Actor, Author, Origin};
+use crate::change::{Change, Kind};
+use crate::error::{ClosedAccount, Code, Detail, Error, Refused, Result};
+use crate::event::{EventKind, NewEvent};
+use crate::id::{AccountId, MemberId, SessionId, UserId};
+use crate::infra::clock::Timestamp;
+use crate::infra::db::Db;
+use crate::infra::email_address::EmailAddress;
+use crate::infra::secret::{Purpose, Token};
+use crate::password::Passwords;
+use crate::rate;
+
+mod activity;
+mod authenticate;
+
+pub use activity::Activity;
+pub(crate) use authenticate::RightsCache;
+pub use authenticate::{Authenticated, authenticate};
+
+/// A session that was just opened. The token is shown once.
+pub struct Opened {
+    /// Its account.
+    pub account_id: AccountId,
+    /// Its id.
+    pub session_id: SessionId,
+    /// Its secret.
+    pub token: Token,
+    /// When it ends at the latest.
+    pub absolute_expires_at: Timestamp,
+}
+
+/// How a session is to be kept by the client.
+#[derive(Clone, Debug, Default)]
+pub struct Client {
+    /// In a cookie rather than in the client's hands.
+    pub cookie: bool,
+    /// What the client calls itself, cut at 200 characters.
+    pub user_agent: Option<String>,
+}
+
+/// What somebody who wants to sign in gives.
+#[derive(Debug)]
+pub struct SignIn<'a> {
+    /// The address, as typed.
+    pub email: &'a str,
+    /// The password.
+    pub password: &'a SecretString,
+    /// The account to enter; otherwise the one entered last.
+    pub account_id: Option<AccountId>,
+    /// The client.
+    pub client: Client,
+}
+
+/// Signs somebody in.
+///
+/// # Errors
+/// CREDENTIALS_INVALID, the same and after the same time whether or not the address exists; RATE_LIMITED; after the right
+/// password NO_USABLE_MEMBERSHIP with the reason per account.
+pub async fn create(db: &Db, passwords: &Passwords, origin: Origin, sign_in: SignIn<'_>) -> Result<Opened> {
+    let email = EmailAddress::parse(sign_in.email).ok();
+    let known = verify(db, passwords, &origin, email.as_ref(), sign_in.password).await?;
+    let mut conn = db.pool.acquire().await?;
+    let memberships = memberships(&mut conn, known.user_id).await?;
+    drop(conn);
+    let membership = choose(&memberships, sign_in.account_id, known.last_account_id)?;
+    let origin = Origin { author: Author::Member(membership.member_id), ..origin };
+    let mut change = Change::begin(db, membership.account_id, Kind::System, origin, None).await?;
+    // Locks the credential, and finds out whether the password that was compared is still the one.
+    let same = sqlx::query!(
+        "UPDATE user_credential SET last_account_id = $3 WHERE user_id = $1 AND password_changed_at = $2",
+        known.user_id.0,
+        known.password_changed_at,
+        membership.account_id.0,
+    )
+    .execute(change.conn())
+    .await?;
+    if same.rows_affected() == 0 {
+        return Err(Code::CredentialsInvalid.into());
+    }
+    let opened = open(&mut change, membership.member_id, &sign_in.client).await?;
+    change.commit().await?;
+    Ok(opened)
+}
+
+/// Whose password it is.
+pub(crate) struct Known {
+    pub(crate) user_id: UserId,
+    pub(crate) password_changed_at: Timestamp,
+    last_account_id: Option<AccountId>,
+}
+
+/// Compares a password, within the limits on wrong ones.
+pub(crate) async fn verify(
+    db: &Db,
+    passwords: &Passwords,
+    origin: &Origin,
+    email: Option<&EmailAddress>,
+    password: &SecretString,
+) -> Result<Known> {
+    let network = rate::network(origin.network_address);
+    let address = email.map_or("", EmailAddress::as_str);
+    let both = format!("{address} {network}");
+    let limits = [
+        (rate::SIGN_IN_ADDRESS_NETWORK, both.as_str()),
+        (rate::SIGN_IN_ADDRESS, address),
+        (rate::SIGN_IN_NETWORK, network.as_str()),
+    ];
+    let mut conn = db.pool.acquire().await?;
+    let now = db.clock.business(sqlx::query_scalar!(r#"SELECT now() AS "now!""#).fetch_one(&mut *conn).await?);
+    if let Err(reached) = rate::check(db, &mut conn, &limits, now).await? {
+        return Err(Refused::new(Code::RateLimited).retry_at(reached.retry_at).into());
+    }
+    let credential = sqlx::query!(
+        r#"SELECT c.user_id AS "user_id: UserId", c.password_hash, c.password_changed_at, c.last_account_id AS "last_account_id: AccountId"
+           FROM app_user u JOIN user_credential c USING (user_id) WHERE u.email = $1"#,
+        address,
+    )
+    .fetch_optional(&mut *conn)
+    .await?;
+    // No connection is held while the hash is computed.
+    drop(conn);
+    let right = passwords.verify(password, credential.as_ref().map(|c| c.password_hash.as_str())).await?;
+    match credential {
+        Some(c) if right => {
+            Ok(Known { user_id: c.user_id, password_changed_at: c.password_changed_at, last_account_id: c.last_account_id })
+        }
+        _ => {
+            let mut conn = db.pool.acquire().await?;
+            for (limit, subject) in limits {
+                // The limit that is reached by this very try answers the next one.
+                let _ = rate::hit(db, &mut conn, limit, subject, now).await?;
+            }
+            Err(Code::CredentialsInvalid.into())
+        }
+    }
+}
+
+fn choose(memberships: &[Membership], wanted: Option<AccountId>, last: Option<AccountId>) -> Result<&Membership> {
+    let usable = |account: AccountId| memberships.iter().find(|m| m.account_id == account && m.status == "ACTIVE");
+    let chosen = match wanted {
+        Some(account) => usable(account),
+        None => last.and_then(usable).or_else(|| memberships.iter().find(|m| m.status == "ACTIVE")),
+    };
+    chosen.ok_or_else(|| {
+        let closed = memberships
+            .iter()
+            .filter(|m| m.status != "ACTIVE" && wanted.is_none_or(|account| account == m.account_id))
+            .map(|m| ClosedAccount { account_name: m.account_name.clone(), status: m.status.clone() })
+            .collect();
+        Refused { detail: Detail::Accounts(closed), ..Refused::new(Code::NoUsableMembership) }.into()
+    })
+}
+
+/// Writes a session of an active member. The member's status is looked at under a lock that a suspension waits for.
+async fn open(change: &mut Change, member: MemberId, client: &Client) -> Result<Opened> {
+    let (account, now) = (change.account(), change.now());
+    let origin = change.origin().clone();
+    let token = Token::random(Purpose::Session, Some(account));
+    let session = SessionId::new();
+    let agent = client.user_agent.as_deref().map(|agent| agent.chars().filter(|c| !c.is_control()).take(200).collect::<String>());
+    let written = sqlx::query_scalar!(
+        "INSERT INTO session (account_id, session_id, member_id, user_id, token_hash, cookie, account_name, user_agent, network_address,
+                              created_at, idle_seconds, absolute_expires_at, password_proven_at)
+         SELECT m.account_id, $3, m.member_id, m.user_id, $4, $5, a.name, $6, $7::text::inet, $8, a.session_idle_seconds,
+                $8 + a.session_absolute_seconds * interval '1 second', $8
+         FROM (SELECT * FROM member WHERE account_id = $1 AND member_id = $2 AND status = 'ACTIVE' FOR KEY SHARE) m
+         JOIN account a USING (account_id)
+         RETURNING absolute_expires_at",
+        account.0,
+        member.0,
+        session.0,
+        token.hash(),
+        client.cookie,
+        agent,
+        origin.network_address.map(|address| address.to_string()),
+        now,
+    )
+    .fetch_optional(change.conn())
+    .await?;
+    let absolute_expires_at = written.ok_or(Error::Refused(vec![Refused::new(Code::NoUsableMembership)]))?;
+    sqlx::query!(
+        "INSERT INTO member_activity (account_id, member_id, last_sign_in_at) VALUES ($1, $2, $3)
+         ON CONFLICT (account_id, member_id) DO UPDATE SET last_sign_in_at = excluded.last_sign_in_at",
+        account.0,
+        member.0,
+        now,
+    )
+    .execute(change.conn())
+    .await?;
+    change.record(NewEvent::new(EventKind::SessionCreated).subject(member.0).detail(json!({ "session": session })));
+    Ok(Opened { account_id: account, session_id: session, token, absolute_expires_at })
+}
+
+/// Ends one of the actor's own sessions: the current one when none is named.
+pub async fn revoke(change: &mut Change, actor: &Actor, session: SessionId) -> Result<()> {
+    let ended = sqlx::query!(
+        "DELETE FROM session WHERE account_id = $1 AND member_id = $2 AND session_id = $3",
+        actor.account_id.0,
+        actor.member_id.0,
+        session.0,
+    )
+    .execute(change.conn())
+    .await?;
+    if ended.rows_affected() == 0 {
+        return Err(Refused::new(Code::NotFound).at("sessionId").into());
+    }
+    change.rights_changed();
+    change.record(NewEvent::new(EventKind::SessionRevoked).subject(actor.member_id.0).detail(json!({ "session": session })));
+    Ok(())
+}
+
+/// Ends all sessions of members whose status lets them in no more.
+pub(crate) async fn end_of_members(change: &mut Change, members: &[MemberId]) -> Result<()> {
+    let account = change.account();
+    let ids: Vec<_> = members.iter().map(|member| member.0).collect();
+    sqlx::query!("DELETE FROM session WHERE account_id = $1 AND member_id = ANY($2)", account.0, &ids).execute(change.conn()).await?;
+    Ok(())
+}
+
+/// Moves to another account of the same person: a session there, and the end of the current one. Both accounts are told.
+///
+/// # Errors
+/// NOT_FOUND for an account the person does not belong to; NO_USABLE_MEMBERSHIP where they may not enter.
+pub async fn switch_account(db: &Db, actor: &Actor, account: AccountId, client: &Client) -> Result<Opened> {
+    let mut conn = db.pool.acquire().await?;
+    let places = memberships(&mut conn, actor.user_id).await?;
+    drop(conn);
+    if places.iter().all(|place| place.account_id != account) {
+        return Err(Refused::new(Code::NotFound).at("accountId").into());
+    }
+    let member = choose(&places, Some(account), None)?.member_id;
+    let origin = Origin { author: Author::Member(member), ..actor.origin.clone() };
+    let mut change = Change::begin(db, account, Kind::System, origin, Some(actor.now)).await?;
+    let ended = sqlx::query!(
+        "DELETE FROM session WHERE account_id = $1 AND session_id = $2",
+        actor.account_id.0,
+        actor.session_id.0
+    )
+    .execute(change.conn())
+    .await?;
+    if ended.rows_affected() == 0 {
+        return Err(Error::Unauthenticated);
+    }
+    sqlx::query!("UPDATE user_credential SET last_account_id = $2 WHERE user_id = $1", actor.user_id.0, account.0)
+        .execute(change.conn())
+        .await?;
+    let opened = open(&mut change, member, client).await?;
+    change.rights_changed_in(actor.account_id);
+    change.record_in(
+        actor.account_id,
+        NewEvent::new(EventKind::SessionRevoked).subject(actor.member_id.0).detail(json!({ "session": actor.session_id })),
+    );
+    change.commit().await?;
+    Ok(opened)
+}
+
+/// One of a member's sessions, as they see it.
+#[derive(Clone, Debug)]
+pub struct Session {
+    /// Its id.
+    pub session_id: SessionId,
+    /// The account's name when it was opened.
+    pub account_name: String,
+    /// What the client called itself.
+    pub user_agent: Option<String>,
+    /// Where it was opened from.
+    pub network_address: Option<String>,
+    /// When it was opened.
+    pub created_at: Timestamp,
+    /// When it was last used, to within half a minute.
+    pub last_used_at: Option<Timestamp>,
+    /// When it ends at the latest.
+    pub absolute_expires_at: Timestamp,
+}
+
+/// The live sessions of a member, newest first.
+pub async fn of_member(db: &Db, actor: &Actor) -> Result<Vec<Session>> {
+    let rows = sqlx::query!(
+        r#"SELECT s.session_id AS "session_id: SessionId", s.account_name, s.user_agent, host(s.network_address) AS network_address,
+                  s.created_at, a.last_used_at AS "last_used_at?", s.absolute_expires_at, s.idle_seconds
+           FROM session s LEFT JOIN session_activity a USING (account_id, session_id)
+           WHERE s.account_id = $1 AND s.member_id = $2 ORDER BY s.created_at DESC, s.session_id DESC"#,
+        actor.account_id.0,
+        actor.member_id.0,
+    )
+    .fetch_all(&db.pool)
+    .await?;
+    let live = rows.into_iter().filter(|row| {
+        !is_over(actor.now, row.absolute_expires_at, row.last_used_at.unwrap_or(row.created_at), row.idle_seconds)
+    });
+    Ok(live
+        .map(|row| Session {
+            session_id: row.session_id,
+            account_name: row.account_name,
+            user_agent: row.user_agent,
+            network_address: row.network_address,
+            created_at: row.created_at,
+            last_used_at: row.last_used_at,
+            absolute_expires_at: row.absolute_expires_at,
+        })
+        .collect())
+}
+
+/// Whether a session has ended by itself.
+fn is_over(now: Timestamp, absolute: Timestamp, last_used: Timestamp, idle_seconds: i32) -> bool {
+    now >= absolute || now >= last_used + SignedDuration::from_secs(i64::from(idle_seconds))
+}

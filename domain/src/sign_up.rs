@@ -1,0 +1,189 @@
+//! Sign-up: nothing exists until the address is confirmed by mail, and the answer is the same whether or not it is known.
+
+use jiff::SignedDuration;
+use secrecy::SecretString;
+use serde_json::json;
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use crate::account::{self, Founding};
+use crate::actor::Origin;
+use crate::change::Change;
+use crate::error::{AtField as _, Code, Error, Refused, Result, field};
+use crate::id::{AccountId, SignUpId, UserId};
+use crate::infra::db::Db;
+use crate::infra::email_address::EmailAddress;
+use crate::infra::personal_domain;
+use crate::infra::secret::{Purpose, Token};
+use crate::job::{JobKind, NewJob};
+use crate::password::{self, Passwords};
+use crate::profile;
+use crate::rate;
+
+/// How long the link can be used.
+pub const LIFETIME: SignedDuration = SignedDuration::from_hours(24);
+
+/// What somebody who signs up gives.
+#[derive(Debug)]
+pub struct SignUp<'a> {
+    /// Name of the new account.
+    pub account_name: &'a str,
+    /// Its time zone; UTC when unknown.
+    pub time_zone: Option<&'a str>,
+    /// First name.
+    pub first_name: &'a str,
+    /// Last name.
+    pub last_name: &'a str,
+    /// Address.
+    pub email: &'a str,
+    /// Password.
+    pub password: &'a SecretString,
+    /// Whether free-mail addresses are refused by setting.
+    pub refuse_personal_domains: bool,
+}
+
+/// Keeps a sign-up for a day and sends its link. What the mail says, and whether there is a link, depends on whether the
+/// address has a login; the answer does not.
+pub async fn request(db: &Db, passwords: &Passwords, origin: Origin, sign_up: SignUp<'_>) -> Result<()> {
+    let email = EmailAddress::parse(sign_up.email).map_err(|_| Refused::new(Code::InvalidEmail).at("email"))?;
+    let account_name = account::check_name(sign_up.account_name).at("accountName")?;
+    let first_name = field("firstName", profile::person_name(sign_up.first_name))?;
+    let last_name = field("lastName", profile::person_name(sign_up.last_name))?;
+    let time_zone = field("timeZone", profile::time_zone(sign_up.time_zone.unwrap_or("UTC")))?;
+    if sign_up.refuse_personal_domains && personal_domain::is_personal(&email) {
+        return Err(Refused::new(Code::PersonalDomain).at("email").into());
+    }
+    password::check_new(sign_up.password, email.as_str()).at("password")?;
+    let password_hash = passwords.hash(sign_up.password).await?;
+
+    let mut change = Change::begin_identity(db, origin, None).await?;
+    let now = change.now();
+    let network = rate::network(change.origin().network_address);
+    for (limit, subject) in [(rate::SIGN_UP_ADDRESS, email.as_str()), (rate::SIGN_UP_NETWORK, &network)] {
+        if let Err(reached) = rate::hit(db, change.conn(), limit, subject, now).await? {
+            return Err(Refused::new(Code::RateLimited).retry_at(reached.retry_at).into());
+        }
+    }
+    let id = SignUpId::new();
+    let token = db.key.derive(Purpose::SignUp, None, id.0, 1);
+    sqlx::query!(
+        "INSERT INTO sign_up (sign_up_id, email, account_name, first_name, last_name, time_zone, password_hash, token_hash,
+                              token_key_version, created_at, expires_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+        id.0,
+        email.as_str(),
+        account_name,
+        first_name,
+        last_name,
+        time_zone,
+        password_hash,
+        token.hash(),
+        db.key.version,
+        now,
+        now + LIFETIME,
+    )
+    .execute(change.conn())
+    .await?;
+    change.enqueue(NewJob {
+        account_id: Uuid::nil(),
+        kind: JobKind::MailSignUp,
+        payload: json!({ "signUpId": id }),
+        dedupe_key: id.to_string(),
+    });
+    change.commit().await
+}
+
+/// Makes the identity and the account of a sign-up.
+///
+/// # Errors
+/// TOKEN_INVALID, TOKEN_EXPIRED, TOKEN_USED; ADDRESS_TAKEN when the address got a login in the meantime.
+pub async fn confirm(db: &Db, origin: Origin, token: &str, base_seats: i32) -> Result<AccountId> {
+    let token = Token::parse(Purpose::SignUp, token).ok_or_else(|| Refused::new(Code::TokenInvalid).at("token"))?;
+    let mut change = Change::begin_identity(db, origin, None).await?;
+    let now = change.now();
+    let row = sqlx::query!(
+        "SELECT sign_up_id, email, account_name, first_name, last_name, time_zone, password_hash, expires_at, confirmed_at
+         FROM sign_up WHERE token_hash = $1 FOR UPDATE",
+        token.hash(),
+    )
+    .fetch_optional(change.conn())
+    .await?
+    .ok_or_else(|| Refused::new(Code::TokenInvalid).at("token"))?;
+    if row.confirmed_at.is_some() {
+        return Err(Refused::new(Code::TokenUsed).at("token").into());
+    }
+    if row.expires_at <= now {
+        return Err(Refused::new(Code::TokenExpired).at("token").into());
+    }
+    let user = create_user(change.conn(), &row.email, &row.password_hash, now).await?;
+    sqlx::query!("UPDATE sign_up SET confirmed_at = $2 WHERE sign_up_id = $1", row.sign_up_id, now).execute(change.conn()).await?;
+    let founding = Founding {
+        name: &row.account_name,
+        time_zone: &row.time_zone,
+        base_seats,
+        user_id: user,
+        email: &row.email,
+        first_name: &row.first_name,
+        last_name: &row.last_name,
+    };
+    let (account, _) = account::found(&mut change, &founding).await?;
+    change.commit().await?;
+    Ok(account)
+}
+
+/// A new identity with its password.
+///
+/// # Errors
+/// ADDRESS_TAKEN when the address has one.
+pub(crate) async fn create_user(
+    conn: &mut PgConnection,
+    email: &str,
+    password_hash: &str,
+    now: crate::infra::clock::Timestamp,
+) -> Result<UserId> {
+    let user = UserId::new();
+    let created =
+        sqlx::query!("INSERT INTO app_user (user_id, email, created_at) VALUES ($1, $2, $3) ON CONFLICT (email) DO NOTHING", user.0, email, now)
+            .execute(&mut *conn)
+            .await?;
+    if created.rows_affected() == 0 {
+        return Err(Error::from(Code::AddressTaken));
+    }
+    sqlx::query!(
+        "INSERT INTO user_credential (user_id, password_hash, password_changed_at) VALUES ($1, $2, $3)",
+        user.0,
+        password_hash,
+        now
+    )
+    .execute(conn)
+    .await?;
+    Ok(user)
+}
+
+/// What the mail of a sign-up needs.
+#[derive(Debug)]
+pub struct SignUpMail {
+    /// To whom.
+    pub email: String,
+    /// Their first name.
+    pub first_name: String,
+    /// Name of the account to be.
+    pub account_name: String,
+    /// Whether the address has a login: then there is nothing to confirm, and the mail says so.
+    pub has_login: bool,
+    /// Key version of the token.
+    pub token_key_version: i32,
+}
+
+/// Reads what the mail of a sign-up needs now; `None` when it is confirmed or gone.
+pub async fn mail(conn: &mut PgConnection, id: SignUpId) -> sqlx::Result<Option<SignUpMail>> {
+    sqlx::query_as!(
+        SignUpMail,
+        r#"SELECT s.email, s.first_name, s.account_name, s.token_key_version,
+                  EXISTS (SELECT FROM app_user u WHERE u.email = s.email) AS "has_login!"
+           FROM sign_up s WHERE s.sign_up_id = $1 AND s.confirmed_at IS NULL"#,
+        id.0,
+    )
+    .fetch_optional(conn)
+    .await
+}
