@@ -2,3 +2,5 @@
 
 pub mod clock;
 pub mod config;
+pub mod email_address;
+pub mod personal_domain;
