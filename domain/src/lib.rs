@@ -1,4 +1,5 @@
 //! The rules of Muster and their SQL: who is in an account, what they may do, and which seats they hold.
 
+pub mod import;
 pub mod infra;
 pub mod profile;
