@@ -10,7 +10,7 @@ use super::file::{FileLimits, MemberFile, ReadError, Record};
 use crate::infra::email_address::EmailAddress;
 
 /// The addresses of the records so far. Of each only 16 bytes of its SHA-256 are kept, so that the largest file takes a
-/// few megabytes; two addresses share them with a probability of 2⁻⁹⁴ in a file of 100,000 rows.
+/// few megabytes; that any two of 100,000 addresses share them has a probability below 2⁻⁹⁵.
 ///
 /// What counts is that a record has a valid address, not whether the rest of it is valid: which of two rows is meant,
 /// only the uploader can tell, and the answer does not depend on what became of the first.

@@ -1,6 +1,6 @@
 //! Import of members from a CSV file.
 //!
-//! [`file`] reads records in bounded memory and can go on where another process stopped; [`row`] says what is wrong
+//! [`mod@file`] reads records in bounded memory and can go on where another process stopped; [`row`] says what is wrong
 //! with a record, or what it asks for; [`report`] writes the rejected records back, so that they can be mended and
 //! uploaded again.
 //!
