@@ -3,5 +3,7 @@
 pub mod clock;
 pub mod config;
 pub mod db;
+pub mod email_address;
 pub mod page;
+pub mod personal_domain;
 pub mod secret;

@@ -1,0 +1,152 @@
+//! What a record asks for, or everything that is wrong with it.
+
+use std::fmt;
+
+use super::column::Column;
+use super::duplicates::SeenAddresses;
+use super::file::Record;
+use crate::infra::email_address::EmailAddress;
+use crate::infra::personal_domain::DomainPolicy;
+use crate::profile::{self, FieldFault, Profile, SubscriptionType};
+
+/// Characters of a rejected value that are kept.
+const VALUE_CHARS: usize = 200;
+
+/// A valid record. Which of the optional columns the file has at all is in the record's header.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImportRow {
+    /// Whom the row is about.
+    pub email: EmailAddress,
+    /// The person's profile; names and subscription type are present.
+    pub profile: Profile,
+    /// Names of roles as they stand in the file, each once; whether they exist is not looked at.
+    pub roles: Vec<String>,
+    /// Names of groups as they stand in the file, each once; whether they exist is not looked at.
+    pub groups: Vec<String>,
+}
+
+/// One thing that is wrong with a row. `Debug` hides the value.
+#[derive(Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct RowFault {
+    /// The column; `None` if it is the row as a whole.
+    pub column: Option<Column>,
+    /// The rejected value, cut after 200 characters; what a database or a terminal could not take is replaced by
+    /// U+FFFD.
+    pub value: Option<String>,
+    /// What is wrong, for programs.
+    pub code: FieldFault,
+    /// What is wrong and what to do, for people.
+    pub sentence: String,
+}
+
+impl RowFault {
+    /// A fault of a value, or of the whole row.
+    pub fn new(column: Option<Column>, value: Option<&str>, code: FieldFault) -> Self {
+        let shown = |c: char| if c.is_control() && !matches!(c, '\n' | '\r' | '\t') { '\u{fffd}' } else { c };
+        let value = value.map(|value| value.chars().take(VALUE_CHARS).map(shown).collect());
+        let sentence = match (code, column.and_then(Column::max_chars)) {
+            (FieldFault::TooLong, Some(limit)) => format!("Shorten this to at most {limit} characters."),
+            _ => code.sentence().to_owned(),
+        };
+        Self { column, value, code, sentence }
+    }
+}
+
+impl fmt::Debug for RowFault {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = formatter.debug_struct("RowFault");
+        shown.field("column", &self.column).field("code", &self.code).finish_non_exhaustive()
+    }
+}
+
+/// Checks a record by itself. All its faults are reported, except that nothing is said about the cells of a record that
+/// has too few or too many of them.
+pub fn parse_row(record: &Record, policy: &DomainPolicy) -> Result<ImportRow, Vec<RowFault>> {
+    if !record.is_aligned() {
+        return Err(record.faults.iter().filter(|fault| fault.column.is_none()).cloned().collect());
+    }
+    let mut cells = Cells { record, faults: Vec::new() };
+    let email = cells.required(Column::Email, |text| {
+        let address = EmailAddress::parse(text)?;
+        policy.check(&address)?;
+        Ok(address)
+    });
+    let profile = cells.profile();
+    let roles = cells.names(Column::Roles);
+    let groups = cells.names(Column::Groups);
+    match email {
+        Some(email) if cells.faults.is_empty() => Ok(ImportRow { email, profile, roles, groups }),
+        _ => Err(cells.faults),
+    }
+}
+
+/// As [`parse_row`], and the same address in an earlier record is a fault as well.
+pub fn check_row(record: &Record, policy: &DomainPolicy, seen: &mut SeenAddresses) -> Result<ImportRow, Vec<RowFault>> {
+    let repeated = seen.note(record);
+    let parsed = parse_row(record, policy);
+    if !repeated {
+        return parsed;
+    }
+    let mut faults = parsed.err().unwrap_or_default();
+    faults.insert(0, RowFault::new(Some(Column::Email), record.cell(Column::Email), FieldFault::DuplicateInFile));
+    Err(faults)
+}
+
+/// The cells of a record, with what was found wrong so far.
+struct Cells<'a> {
+    record: &'a Record,
+    faults: Vec<RowFault>,
+}
+
+impl Cells<'_> {
+    fn profile(&mut self) -> Profile {
+        Profile {
+            first_name: self.required(Column::FirstName, profile::person_name),
+            last_name: self.required(Column::LastName, profile::person_name),
+            initials: self.optional(Column::Initials, profile::initials),
+            time_zone: self.optional(Column::TimeZone, profile::time_zone),
+            address: self.optional(Column::Address, profile::address),
+            city: self.optional(Column::City, profile::city),
+            state: self.optional(Column::State, profile::state),
+            zip: self.optional(Column::Zip, profile::zip),
+            country: self.optional(Column::Country, profile::country),
+            phone: self.optional(Column::Phone, profile::phone),
+            job_title: self.optional(Column::JobTitle, profile::job_title),
+            subscription_type: self.required(Column::SubscriptionType, SubscriptionType::parse),
+        }
+    }
+
+    fn optional<T>(&mut self, column: Column, parse: impl FnOnce(&str) -> Result<T, FieldFault>) -> Option<T> {
+        self.record.cell(column)?;
+        self.required(column, |text| profile::optional(text, parse)).flatten()
+    }
+
+    /// The parsed cell; `None` if it has a fault, which is noted.
+    fn required<T>(&mut self, column: Column, parse: impl FnOnce(&str) -> Result<T, FieldFault>) -> Option<T> {
+        if let Some(fault) = self.record.faults.iter().find(|fault| fault.column == Some(column)) {
+            self.faults.push(fault.clone());
+            return None;
+        }
+        let cell = self.record.cell(column).unwrap_or_default();
+        parse(cell).map_err(|code| self.faults.push(RowFault::new(Some(column), Some(cell), code))).ok()
+    }
+
+    fn names(&mut self, column: Column) -> Vec<String> {
+        self.optional(column, names).unwrap_or_default()
+    }
+}
+
+/// Names separated by `|`, each once, in their order.
+fn names(text: &str) -> Result<Vec<String>, FieldFault> {
+    let mut names = Vec::new();
+    for name in text.split('|').filter(|name| !name.trim().is_empty()) {
+        let name = profile::line(name, profile::NAME_CHARS)?;
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    Ok(names)
+}
+
+#[cfg(test)]
+mod tests;
