@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use jiff::SignedDuration;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -180,6 +181,13 @@ pub struct Claimed {
     pub attempts: i32,
     /// The request that asked for it.
     pub request_id: Option<String>,
+}
+
+impl Claimed {
+    /// The payload in its kind's shape; otherwise the verdict that the handler answers.
+    pub fn read<T: DeserializeOwned>(&self) -> Result<T, Verdict> {
+        T::deserialize(&self.payload).map_err(|_| Verdict::Dead { code: "MALFORMED_PAYLOAD" })
+    }
 }
 
 /// How an attempt ended.
