@@ -125,7 +125,9 @@ mod tests {
 
     #[test]
     fn a_wake_survives_the_wire() {
-        for wake in [Wake::WorkDue(Lane::Bulk), Wake::Queued(Lane::Money), Wake::AccountMoved(Uuid::max()), Wake::Missed] {
+        for wake in
+            [Wake::WorkDue(Lane::Bulk), Wake::Queued(Lane::Money), Wake::AccountMoved(Uuid::max()), Wake::Missed]
+        {
             assert_eq!(wake.encode().parse(), Ok(wake));
         }
         for garbage in ["", "due", "due NOWHERE", "account 1", "missed x"] {

@@ -59,7 +59,9 @@ impl Bus {
                 let connect = self.client.get_connection_manager_with_config(settings.clone());
                 connection = tokio::time::timeout(PUBLISH_LIMIT, connect).await.ok().and_then(Result::ok);
             }
-            let Some(open) = &mut connection else { continue };
+            let Some(open) = &mut connection else {
+                continue;
+            };
             let mut pipe = redis::pipe();
             for wake in wakes {
                 pipe.publish(&self.channel, format!("{} {}", self.sender, wake.encode())).ignore();
@@ -89,7 +91,9 @@ impl Bus {
         let mut messages = subscription.on_message();
         while let Some(message) = messages.next().await {
             let text: String = message.get_payload()?;
-            let Some((sender, wake)) = text.split_once(' ') else { continue };
+            let Some((sender, wake)) = text.split_once(' ') else {
+                continue;
+            };
             if let (false, Ok(wake)) = (sender == own, wake.parse()) {
                 let _ = local.send(wake);
             }
