@@ -7,3 +7,4 @@ pub mod email_address;
 pub mod page;
 pub mod personal_domain;
 pub mod secret;
+pub mod wake;

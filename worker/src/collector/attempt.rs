@@ -1,0 +1,143 @@
+//! One attempt at a job, in a task of its own: nothing that happens to others ends it, and nothing in it ends others.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use domain::job::{Claimed, JobKind, Verdict, back_off};
+use domain::outbox;
+use futures::FutureExt as _;
+use jiff::SignedDuration;
+use sqlx::PgPool;
+use tokio::sync::mpsc;
+use tracing::Instrument as _;
+use uuid::Uuid;
+
+use super::finish::Finished;
+use crate::handler::Registry;
+
+/// What an attempt needs.
+pub(super) struct Attempt {
+    pub(super) pool: PgPool,
+    pub(super) registry: Arc<Registry>,
+    pub(super) done: mpsc::Sender<Finished>,
+    pub(super) end: mpsc::UnboundedSender<Uuid>,
+}
+
+/// What is written of an attempt by the one who made it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    Settled,
+    Done,
+    Retry(&'static str, SignedDuration),
+    Dead(&'static str),
+}
+
+impl Attempt {
+    /// Runs the job, writes how it ended, and tells the collector.
+    pub(super) async fn make(self: Arc<Self>, job: Claimed) {
+        let span = tracing::info_span!(
+            "job",
+            job.id = %job.job_id,
+            job.kind = job.kind,
+            account.id = %job.account_id,
+            request.id = job.request_id,
+        );
+        let job_id = job.job_id;
+        // A panic in here would keep the slot for ever.
+        let made = AssertUnwindSafe(self.run(job).instrument(span)).catch_unwind().await;
+        if made.is_err() {
+            tracing::error!(job.id = %job_id, "the outcome of a job was not written; its claim lapses");
+        }
+        let _ = self.end.send(job_id);
+    }
+
+    async fn run(&self, job: Claimed) {
+        let key = (job.job_id, job.claim);
+        let attempts = job.attempts;
+        let outcome = self.handle(job).await;
+        let written = match outcome {
+            Outcome::Done => {
+                let finished = Finished { key, span: tracing::Span::current() };
+                let _ = self.done.send(finished).await;
+                return;
+            }
+            Outcome::Settled => Ok(true),
+            Outcome::Retry(code, after) => self.retry(key, after, code).await,
+            Outcome::Dead(code) => self.bury(key, code).await,
+        };
+        match (outcome, written) {
+            (_, Err(error)) => {
+                tracing::error!(%error, outcome = "unwritten", attempts, "job ended; its claim lapses");
+            }
+            (_, Ok(false)) => tracing::warn!(outcome = "superseded", attempts, "job ended"),
+            (Outcome::Settled, _) => tracing::info!(outcome = "settled", attempts, "job ended"),
+            (Outcome::Retry(code, after), _) => {
+                tracing::warn!(outcome = "retry", code, attempts, after_seconds = after.as_secs(), "job ended");
+            }
+            (Outcome::Dead(code), _) => {
+                tracing::error!(outcome = "dead", code, attempts, "job ended");
+            }
+            (Outcome::Done, _) => {}
+        }
+    }
+
+    async fn handle(&self, job: Claimed) -> Outcome {
+        let attempts = job.attempts;
+        let Some((kind, handler)) = self.registry.find(&job.kind) else {
+            return Outcome::Dead("UNKNOWN_KIND");
+        };
+        if attempts > kind.max_attempts() {
+            // It ended the process, or lost its lease, each time.
+            return Outcome::Dead("ATTEMPTS_SPENT");
+        }
+        let limit = Duration::try_from(kind.time_out()).expect("time-outs are positive");
+        // Called within, so that a panic before the first await is caught as well.
+        let run = AssertUnwindSafe(async { handler.run(job).await }).catch_unwind();
+        let verdict = match tokio::time::timeout(limit, run).await {
+            Ok(Ok(verdict)) => verdict,
+            Ok(Err(_panic)) => Verdict::Retry { code: "PANIC", after: None },
+            Err(_elapsed) => Verdict::Retry { code: "TIMEOUT", after: None },
+        };
+        judge(&verdict, kind, attempts)
+    }
+
+    async fn retry(&self, key: (Uuid, Uuid), after: SignedDuration, code: &str) -> sqlx::Result<bool> {
+        outbox::retry(&mut *self.pool.acquire().await?, key, after, code).await
+    }
+
+    async fn bury(&self, key: (Uuid, Uuid), code: &str) -> sqlx::Result<bool> {
+        outbox::bury(&mut *self.pool.acquire().await?, key, code).await
+    }
+}
+
+/// The last attempt's retry is a death.
+fn judge(verdict: &Verdict, kind: JobKind, attempts: i32) -> Outcome {
+    match *verdict {
+        Verdict::Settled => Outcome::Settled,
+        Verdict::Done => Outcome::Done,
+        Verdict::Dead { code } => Outcome::Dead(code),
+        Verdict::Retry { code, .. } if attempts >= kind.max_attempts() => Outcome::Dead(code),
+        Verdict::Retry { code, after } => Outcome::Retry(code, after.unwrap_or_else(|| back_off(attempts, jitter()))),
+    }
+}
+
+/// Between 0 and 1. Nothing secret hangs on it: an id's random bits do.
+fn jitter() -> f64 {
+    let [.., low, high] = *Uuid::new_v4().as_bytes();
+    f64::from(u16::from_le_bytes([low, high])) / f64::from(u16::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_retry_is_a_death() {
+        let kind = JobKind::MailInvitation;
+        let retry = || Verdict::Retry { code: "X", after: Some(SignedDuration::from_secs(1)) };
+        assert_eq!(judge(&retry(), kind, 1), Outcome::Retry("X", SignedDuration::from_secs(1)));
+        assert_eq!(judge(&retry(), kind, kind.max_attempts()), Outcome::Dead("X"));
+        assert_eq!(judge(&Verdict::Done, kind, kind.max_attempts()), Outcome::Done);
+    }
+}

@@ -1,0 +1,56 @@
+//! Writes that jobs are done, as many together as have ended meanwhile.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use domain::outbox;
+use sqlx::PgPool;
+use tokio::sync::mpsc;
+use tracing::Span;
+use uuid::Uuid;
+
+/// Most jobs finished by one statement.
+const BATCH: usize = 200;
+
+/// Pauses between tries; after the last the claims lapse and the jobs run again.
+const PAUSES: [Duration; 3] = [Duration::from_millis(100), Duration::from_millis(500), Duration::from_secs(2)];
+
+/// A job that was done.
+pub(super) struct Finished {
+    /// Its id and claim.
+    pub(super) key: (Uuid, Uuid),
+    /// What its end is logged in.
+    pub(super) span: Span,
+}
+
+/// Finishes jobs until nobody can send any.
+pub(super) async fn run(pool: PgPool, mut finishes: mpsc::Receiver<Finished>) {
+    let mut batch = Vec::with_capacity(BATCH);
+    while finishes.recv_many(&mut batch, BATCH).await > 0 {
+        let keys: Vec<_> = batch.iter().map(|finished| finished.key).collect();
+        let written = write(&pool, &keys).await;
+        for finished in batch.drain(..) {
+            finished.span.in_scope(|| match &written {
+                Ok(ids) if ids.contains(&finished.key.0) => {
+                    tracing::info!(outcome = "done", "job ended");
+                }
+                Ok(_) => tracing::warn!(outcome = "superseded", "job ended"),
+                Err(error) => {
+                    tracing::error!(%error, outcome = "unwritten", "job ended; its claim lapses");
+                }
+            });
+        }
+    }
+}
+
+async fn write(pool: &PgPool, keys: &[(Uuid, Uuid)]) -> sqlx::Result<HashSet<Uuid>> {
+    let mut pauses = PAUSES.into_iter();
+    loop {
+        let finished = async { outbox::finish(&mut *pool.acquire().await?, keys).await };
+        match (finished.await, pauses.next()) {
+            (Ok(ids), _) => return Ok(ids.into_iter().collect()),
+            (Err(error), None) => return Err(error),
+            (Err(_), Some(pause)) => tokio::time::sleep(pause).await,
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! What does the work: a handler per kind of job.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use domain::job::{Claimed, JobKind, Verdict};
+use futures::future::BoxFuture;
+
+/// Does the work of one kind of job.
+pub trait Handler: Send + Sync + 'static {
+    /// Loads the subject, decides whether the work is still wanted, acts, records. It is dropped at an await when the kind's
+    /// time-out passes, and its outcome is discarded when its claim is no longer the row's.
+    fn run(&self, job: Claimed) -> BoxFuture<'static, Verdict>;
+}
+
+impl<F, Fut> Handler for F
+where
+    F: Fn(Claimed) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Verdict> + Send + 'static,
+{
+    fn run(&self, job: Claimed) -> BoxFuture<'static, Verdict> {
+        Box::pin(self(job))
+    }
+}
+
+/// The handlers of a process.
+#[derive(Clone, Default)]
+pub struct Registry {
+    handlers: HashMap<JobKind, Arc<dyn Handler>>,
+}
+
+impl Registry {
+    /// Gives a kind its handler, in place of the one it had.
+    #[must_use]
+    pub fn with(mut self, kind: JobKind, handler: impl Handler) -> Self {
+        self.handlers.insert(kind, Arc::new(handler));
+        self
+    }
+
+    /// The handler of a kind as stored, if both are known.
+    pub fn find(&self, kind: &str) -> Option<(JobKind, Arc<dyn Handler>)> {
+        let kind = kind.parse().ok()?;
+        Some((kind, Arc::clone(self.handlers.get(&kind)?)))
+    }
+}
+
+impl fmt::Debug for Registry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.handlers.keys()).finish()
+    }
+}

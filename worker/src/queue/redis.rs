@@ -1,0 +1,236 @@
+//! The queue over Redis, by apalis. This is the only file that knows it, and uses it for one thing: to carry ids.
+//!
+//! What it does not rely on: retries, schedules, results, locks, the vacuum, the monitor (its restarts have no pause and keep the
+//! failed worker's counters). A worker that fails, as it does on any fault of Redis and on anything odd in the queue, is
+//! replaced by one of another name, and what it had taken is looked through.
+
+mod clean;
+mod nudge;
+
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use apalis::prelude::{
+    BackendExt as _, BoxDynError, Codec, Data, Task, TaskBuilder, TaskId, TaskSink as _, TaskSinkError, WorkerBuilder,
+    WorkerBuilderExt as _, WorkerError,
+};
+use apalis_redis::{Config, RedisStorage};
+use domain::job::Lane;
+use domain::outbox::Hinted;
+use futures::future::BoxFuture;
+use futures::{FutureExt as _, stream};
+use redis::aio::{ConnectionManager, ConnectionManagerConfig};
+use secrecy::{ExposeSecret as _, SecretString};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use self::nudge::Nudged;
+use super::{Arrival, Intake, Queue, QueueError};
+
+/// Hints taken at once, and handed over at once.
+const BATCH: usize = 50;
+
+/// Failures in a row, with Redis there, until the process had better end.
+const MAX_FAILURES: u32 = 20;
+
+/// A worker that lived this long does not count as having failed at once.
+const HEALTHY_AFTER: Duration = Duration::from_secs(30);
+
+/// Longest pause before the next worker is started.
+const MAX_PAUSE: Duration = Duration::from_secs(5);
+
+/// A lane's ids in Redis.
+#[derive(Debug)]
+pub struct RedisQueue {
+    lane: Lane,
+    config: Config,
+    connection: ConnectionManager,
+    filled: Arc<Notify>,
+}
+
+impl RedisQueue {
+    /// The queue of a lane. `filled` tells that another process or this one has put something in. Connects when first used.
+    pub fn new(url: &SecretString, prefix: &str, lane: Lane, filled: Arc<Notify>) -> Result<Self, QueueError> {
+        // Whatever waits longer than this is better begun anew: every caller polls.
+        let settings = ConnectionManagerConfig::new()
+            .set_number_of_retries(1)
+            .set_max_delay(Duration::from_millis(100))
+            .set_connection_timeout(Some(Duration::from_secs(1)))
+            .set_response_timeout(Some(Duration::from_secs(2)));
+        let connection = redis::Client::open(url.expose_secret())?.get_connection_manager_lazy(settings)?;
+        let config = Config::default()
+            .queue(format!("{prefix}:queue:{}", lane.as_str().to_lowercase()))
+            .batch_size(BATCH)
+            .heartbeat_interval(Duration::from_secs(5))
+            .missed_heartbeats(6)
+            .lock_tasks(false)
+            .emit_events(false)
+            .persist_results(true);
+        Ok(Self { lane, config, connection, filled })
+    }
+
+    fn storage(&self) -> RedisStorage<String> {
+        RedisStorage::new(self.connection.clone()).with_config(self.config.clone())
+    }
+
+    async fn work(&self, name: &str, intake: &Intake, shutdown: &CancellationToken) -> Result<(), WorkerError> {
+        let stop = shutdown.clone();
+        WorkerBuilder::new(name)
+            .backend(self.storage().with_codec(PlainText).poll_with_strategy(Nudged::new(Arc::clone(&self.filled))))
+            .data(intake.clone())
+            .concurrency(BATCH)
+            .build(hand_over)
+            .run_until(async move {
+                stop.cancelled().await;
+                Ok::<(), WorkerError>(())
+            })
+            .await
+    }
+
+    async fn supervise(&self, intake: Intake, shutdown: CancellationToken) -> Result<(), QueueError> {
+        let mut failures = 0;
+        loop {
+            let name = format!("{}-{}", self.lane.as_str().to_lowercase(), Uuid::new_v4());
+            let started = Instant::now();
+            // Some faults are panics in there.
+            let outcome = AssertUnwindSafe(self.work(&name, &intake, &shutdown)).catch_unwind().await;
+            if started.elapsed() > HEALTHY_AFTER {
+                failures = 0;
+            }
+            let swept = self.sweep_up(&name, &intake).await;
+            if shutdown.is_cancelled() {
+                return Ok(());
+            }
+            let last = match outcome {
+                Ok(Ok(())) => "it stopped by itself".to_owned(),
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => "it panicked".to_owned(),
+            };
+            tracing::warn!(lane = %self.lane, error = last, "queue consumer failed; starting another");
+            // While Redis is away there is nothing wrong with the queue.
+            failures = if swept.is_ok() { failures + 1 } else { 0 };
+            if failures >= MAX_FAILURES {
+                return Err(QueueError::Stuck { lane: self.lane, failures, last });
+            }
+            let pause = MAX_PAUSE.min(Duration::from_millis(50) * 2_u32.pow(failures.min(10)));
+            shutdown.run_until_cancelled(tokio::time::sleep(pause)).await;
+        }
+    }
+}
+
+impl Queue for RedisQueue {
+    fn is_shared(&self) -> bool {
+        true
+    }
+
+    fn push(&self, hints: Vec<Hinted>) -> BoxFuture<'_, Result<(), QueueError>> {
+        Box::pin(async move {
+            let tasks: Vec<_> = hints.iter().map(task).collect();
+            let pushed = self.storage().with_codec(PlainText).push_all(stream::iter(tasks)).await;
+            pushed.map_err(|error| match error {
+                TaskSinkError::PushError(apalis_redis::Error::Database(error)) => error.into(),
+                other => redis::RedisError::from((redis::ErrorKind::Client, "push", other.to_string())).into(),
+            })
+        })
+    }
+
+    fn depth(&self) -> BoxFuture<'_, Result<usize, QueueError>> {
+        Box::pin(async move {
+            let (active, scheduled): (usize, usize) = redis::pipe()
+                .llen(self.config.active_jobs_list())
+                .zcard(self.config.scheduled_jobs_set())
+                .query_async(&mut self.connection.clone())
+                .await?;
+            Ok(active + scheduled)
+        })
+    }
+
+    fn consume(&self, intake: Intake, shutdown: CancellationToken) -> BoxFuture<'_, Result<(), QueueError>> {
+        Box::pin(async move {
+            let cleaning = shutdown.child_token();
+            let (outcome, ()) = tokio::join!(
+                async {
+                    let outcome = self.supervise(intake, shutdown).await;
+                    cleaning.cancel();
+                    outcome
+                },
+                async {
+                    cleaning.run_until_cancelled(self.keep_clean()).await;
+                }
+            );
+            outcome
+        })
+    }
+}
+
+/// Whatever becomes of the job, the id has done its service: this always ends well.
+async fn hand_over(text: String, intake: Data<Intake>) -> Result<(), BoxDynError> {
+    // A closed intake means that this process stops; the hint lapses and is given again.
+    let _ = intake.send(decode(&text).map_or_else(|| foreign(text.as_bytes()), Arrival::Hint)).await;
+    Ok(())
+}
+
+/// A task id that was seen before is dropped in silence, hence the number of the hint.
+fn task(hint: &Hinted) -> Task<String> {
+    let text = encode(hint);
+    TaskBuilder::new(text.clone()).task_id(TaskId::from_string(text)).build()
+}
+
+fn encode(hint: &Hinted) -> String {
+    format!("{}:{}", hint.job_id, hint.hint_no)
+}
+
+fn decode(text: &str) -> Option<Uuid> {
+    let (id, number) = text.split_once(':')?;
+    number.parse::<i32>().ok()?;
+    Uuid::try_parse(id).ok()
+}
+
+/// An id for something that has none, the same each time it turns up.
+fn foreign(bytes: &[u8]) -> Arrival {
+    let half = |seed: u8| {
+        let mut hasher = DefaultHasher::new();
+        (seed, bytes).hash(&mut hasher);
+        hasher.finish()
+    };
+    Arrival::Foreign(Uuid::from_u64_pair(half(0), half(1)))
+}
+
+/// Text as it is. It reads anything, because a payload that cannot be read ends the worker and loses its neighbours.
+#[derive(Clone, Copy, Debug)]
+struct PlainText;
+
+impl Codec<String> for PlainText {
+    type Error = std::convert::Infallible;
+    type Compact = Vec<u8>;
+
+    fn encode(&self, text: &String) -> Result<Vec<u8>, Self::Error> {
+        Ok(text.clone().into_bytes())
+    }
+
+    fn decode(&self, bytes: &Vec<u8>) -> Result<String, Self::Error> {
+        Ok(String::from_utf8_lossy(bytes).into_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hint_survives_the_wire_and_garbage_does_not() {
+        let hint = Hinted { job_id: Uuid::now_v7(), hint_no: 7, account_id: Uuid::nil() };
+        assert_eq!(decode(&encode(&hint)), Some(hint.job_id));
+        for garbage in
+            ["", ":", "x:1", "\u{0}", "00000000-0000-0000-0000-000000000000", "00000000-0000-0000-0000-000000000000:"]
+        {
+            assert_eq!(decode(garbage), None);
+        }
+        assert_eq!(foreign(b"a"), foreign(b"a"));
+        assert_ne!(foreign(b"a"), foreign(b"b"));
+    }
+}

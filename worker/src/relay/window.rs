@@ -1,0 +1,100 @@
+//! How many ids may be in the queue: what is taken out of it in half a second. The queue is first in, first out, so whoever comes
+//! last waits for all that is in it; slow jobs get a short queue, quick ones a long one.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// What is in the queue should be gone after this time.
+const HORIZON: f64 = 0.5;
+
+/// Shorter spans are measured together with the next.
+const SPAN: Duration = Duration::from_millis(20);
+
+/// Measures how fast the queue empties.
+#[derive(Debug)]
+pub(super) struct Window {
+    floor: usize,
+    ceiling: usize,
+    /// Ids a second.
+    rate: f64,
+    mark: Option<Mark>,
+}
+
+/// Where a measurement began.
+#[derive(Clone, Copy, Debug)]
+struct Mark {
+    at: Instant,
+    depth: usize,
+    pushed: usize,
+}
+
+impl Window {
+    /// At least `floor` (enough to keep everybody busy), at most `ceiling`.
+    pub(super) fn new(floor: usize, ceiling: usize) -> Self {
+        let ceiling = ceiling.max(1);
+        Self { floor: floor.clamp(1, ceiling), ceiling, rate: 0.0, mark: None }
+    }
+
+    /// Notes that ids were put in.
+    pub(super) fn pushed(&mut self, ids: usize) {
+        if let Some(mark) = &mut self.mark {
+            mark.pushed += ids;
+        }
+    }
+
+    /// How many ids fit in, with `depth` in the queue.
+    pub(super) fn room(&mut self, now: Instant, depth: usize) -> usize {
+        match self.mark {
+            Some(mark) if now - mark.at < SPAN => {}
+            Some(mark) => {
+                let taken = u32::try_from((mark.depth + mark.pushed).saturating_sub(depth)).unwrap_or(u32::MAX);
+                let rate = f64::from(taken) / (now - mark.at).as_secs_f64();
+                self.rate = f64::midpoint(self.rate, rate);
+                self.mark = Some(Mark { at: now, depth, pushed: 0 });
+            }
+            None => {
+                self.mark = Some(Mark { at: now, depth, pushed: 0 });
+            }
+        }
+        self.size().saturating_sub(depth)
+    }
+
+    fn size(&self) -> usize {
+        let ceiling = u32::try_from(self.ceiling).unwrap_or(u32::MAX);
+        let wanted = (self.rate * HORIZON).clamp(0.0, f64::from(ceiling));
+        // Within 0 and a u32 by the line above.
+        let wanted = format!("{wanted:.0}").parse().unwrap_or(self.floor);
+        wanted.clamp(self.floor, self.ceiling)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Runs a queue that loses `rate` ids a second for a while and answers the depth it is kept at.
+    fn settle(rate: u64, floor: usize, ceiling: usize) -> usize {
+        let mut window = Window::new(floor, ceiling);
+        let mut now = Instant::now();
+        let mut depth = 0;
+        for _ in 0..200 {
+            let room = window.room(now, depth);
+            window.pushed(room);
+            depth += room;
+            now += Duration::from_millis(50);
+            depth -= depth.min(usize::try_from(rate / 20).expect("small"));
+        }
+        let room = window.room(now, depth);
+        depth + room
+    }
+
+    #[test]
+    fn a_slow_queue_is_kept_short_and_a_quick_one_full() {
+        assert_eq!(settle(20, 32, 2000), 32);
+        assert_eq!(settle(1000, 32, 2000), 500);
+        assert_eq!(settle(20_000, 32, 2000), 2000);
+        assert_eq!(settle(20_000, 32, 10), 10);
+        assert_eq!(settle(0, 32, 2000), 32);
+    }
+}
