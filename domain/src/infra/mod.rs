@@ -2,3 +2,6 @@
 
 pub mod clock;
 pub mod config;
+pub mod keys;
+pub mod migrate;
+pub mod telemetry;
