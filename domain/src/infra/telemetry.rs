@@ -24,7 +24,7 @@ pub fn init(log: &Log) -> Result<(), TelemetryError> {
     match log.format {
         LogFormat::Text => lines.with_ansi(false).finish().try_init()?,
         LogFormat::Json => {
-            lines.json().flatten_event(true).with_current_span(false).with_span_list(true).finish().try_init()?
+            lines.json().flatten_event(true).with_current_span(false).with_span_list(true).finish().try_init()?;
         }
     }
     Ok(())

@@ -12,8 +12,8 @@ fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
     pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
-fn file(content: &str) -> Option<(PathBuf, String)> {
-    Some((PathBuf::from("muster.toml"), content.to_owned()))
+fn file(content: &str) -> (PathBuf, String) {
+    (PathBuf::from("muster.toml"), content.to_owned())
 }
 
 fn faults(sources: &Sources) -> Vec<String> {
@@ -23,7 +23,7 @@ fn faults(sources: &Sources) -> Vec<String> {
 #[test]
 fn later_sources_win_and_are_named() {
     let loaded = load(&Sources {
-        file: file("database_url = 'postgres://file/a'\n[http]\nlisten = '0.0.0.0:1'\n[worker]\nconcurrency = 3\noutstanding = 5"),
+        file: Some(file("database_url = 'postgres://file/a'\n[http]\nlisten = '0.0.0.0:1'\n[worker]\nconcurrency = 3\noutstanding = 5")),
         environment: pairs(&[("DATABASE_URL", DATABASE), ("MUSTER_HTTP_LISTEN", "0.0.0.0:2"), ("MUSTER_WORKER_CONCURRENCY", "4"), ("HOME", "/")]),
         flags: pairs(&[("http.listen", "0.0.0.0:3")]),
     })
@@ -53,9 +53,9 @@ fn the_prefixed_variable_wins_over_the_plain_one_and_empty_ones_are_not_set() {
 #[test]
 fn all_faults_of_all_sources_are_listed_at_once() {
     let faults = faults(&Sources {
-        file: file(
+        file: Some(file(
             "colour = 'red'\n[http]\nlisten = 'localhost'\nport = 1\n[mail.smtp]\nport = 70000\ntls = 'yes'\n[limits]\nbulk = [1]",
-        ),
+        )),
         environment: pairs(&[("MUSTER_LIMITS_BULK", "many"), ("MUSTER_LIMIT_BULK", "1"), ("MUSTER_LOG_FORMAT", "xml")]),
         flags: pairs(&[("log.filter", "muster=loud"), ("mail.smtp.password", "hunter2")]),
     });
@@ -91,7 +91,7 @@ fn no_message_shows_a_secret() {
         "[mail.smtp]\npassword = {a='hunter2'}",
     ];
     for content in contents {
-        let shown = faults(&Sources { file: file(content), ..Sources::default() }).join("\n");
+        let shown = faults(&Sources { file: Some(file(content)), ..Sources::default() }).join("\n");
         assert!(!shown.contains("hunter2"), "{shown}");
     }
     let environment =
