@@ -10,6 +10,10 @@ use sqlx::{ConnectOptions as _, Executor as _, PgConnection};
 
 use super::config::Config;
 
+/// Held while migrations are looked at and applied; `mustermi` in ASCII. The library's own lock is taken later, and given back
+/// only when all went well.
+const LOCK: i64 = 0x6d75_7374_6572_6d69;
+
 static MIGRATIONS: Migrator = sqlx::migrate!("../migrations");
 
 /// One migration of this program.
@@ -60,7 +64,10 @@ pub async fn connect(config: &Config) -> Result<PgConnection, sqlx::Error> {
     let options = PgConnectOptions::from_str(config.database_url.expose_secret())?.application_name("muster migrate");
     let mut connection = options.connect().await?;
     connection
-        .execute("SET statement_timeout = 0; SET lock_timeout = 0; SET idle_in_transaction_session_timeout = 0")
+        .execute(
+            "SET statement_timeout = 0; SET lock_timeout = 0; SET idle_in_transaction_session_timeout = 0; \
+                 SET client_min_messages = warning",
+        )
         .await?;
     Ok(connection)
 }
@@ -90,8 +97,16 @@ pub async fn require_current(connection: &mut PgConnection) -> Result<(), Migrat
 }
 
 /// Applies what is pending and returns it. Any number of programs may do so at once: an advisory lock lets one through, and the
-/// others find nothing to do. Each migration is a transaction of its own.
+/// others find nothing to do. Each migration is a transaction of its own. After an error the connection is to be dropped.
 pub async fn apply(connection: &mut PgConnection) -> Result<Vec<Migration>, MigrateError> {
+    sqlx::query("SELECT pg_advisory_lock($1)").bind(LOCK).execute(&mut *connection).await?;
+    let applied = apply_locked(connection).await?;
+    // After a failure the lock goes with the connection.
+    sqlx::query("SELECT pg_advisory_unlock($1)").bind(LOCK).execute(&mut *connection).await?;
+    Ok(applied)
+}
+
+async fn apply_locked(connection: &mut PgConnection) -> Result<Vec<Migration>, MigrateError> {
     let pending = pending(connection).await?;
     match MIGRATIONS.run(&mut *connection).await {
         Ok(()) => Ok(pending),
