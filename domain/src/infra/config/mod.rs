@@ -1,9 +1,24 @@
 //! Everything an operator can set, with its defaults. Read from defaults, then a TOML file, then the environment, then flags.
+//!
+//! A new setting is a field here, its default in [`Config::defaults`], and a row of [`settings::SETTINGS`]; files, variables,
+//! messages and `docs/configuration.md` follow from that row.
+
+mod check;
+mod form;
+mod load;
+mod reference;
+pub mod settings;
+#[cfg(test)]
+mod tests;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use secrecy::SecretString;
+
+pub use check::is_loopback_url;
+pub use load::{Effective, Fault, Faults, Loaded, Origin, Sources, load};
+pub use reference::reference;
 
 /// The whole configuration of a process.
 #[derive(Clone, Debug)]
@@ -188,4 +203,79 @@ pub struct Password {
     pub passes: u32,
     /// Hashes computed at once.
     pub concurrency: usize,
+}
+
+impl Config {
+    /// The configuration in which nothing is set but the database.
+    pub fn defaults(database_url: impl Into<SecretString>) -> Self {
+        Self {
+            data_dir: PathBuf::from("muster-data"),
+            database_url: database_url.into(),
+            database_connections: 10,
+            redis_url: None,
+            redis_prefix: "muster".to_owned(),
+            http: Http {
+                listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+                public_url: "http://127.0.0.1:8080".to_owned(),
+                allowed_origins: Vec::new(),
+                trusted_proxies: Vec::new(),
+                shutdown_seconds: 20,
+            },
+            links: Links::default(),
+            mail: Mail {
+                transport: MailTransport::Smtp,
+                from: "Muster <muster@localhost>".to_owned(),
+                templates_dir: None,
+                smtp: Smtp::default(),
+            },
+            log: Log { format: LogFormat::Text, filter: "info".to_owned() },
+            sign_up: SignUp { base_seats: 3, refuse_personal_domains: false },
+            limits: Limits::default(),
+            worker: Worker { concurrency: 16, outstanding: 2000 },
+            password: Password::default(),
+            installation_key: None,
+        }
+    }
+}
+
+impl Default for Smtp {
+    fn default() -> Self {
+        Self {
+            host: "localhost".to_owned(),
+            port: 25,
+            tls: SmtpTls::None,
+            username: None,
+            password: None,
+            connections: 4,
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            rate_limits: true,
+            request_bytes: 100_000,
+            query_bytes: 16_384,
+            query_depth: 12,
+            query_selections: 1000,
+            query_aliases: 15,
+            request_seconds: 5,
+            upload_bytes: 25_000_000,
+            import_rows: 100_000,
+            import_field_bytes: 4096,
+            bulk: 500,
+        }
+    }
+}
+
+impl Default for Password {
+    /// The recommendation of OWASP's password storage cheat sheet for argon2id: 19 MiB, 2 passes, 1 lane.
+    fn default() -> Self {
+        Self {
+            memory_kib: 19 * 1024,
+            passes: 2,
+            concurrency: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        }
+    }
 }

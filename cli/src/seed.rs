@@ -1,0 +1,20 @@
+//! `muster seed`: demo data.
+
+use std::process::ExitCode;
+
+use domain::infra::config::Config;
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Print the demo logins and a session token as shell assignments
+    #[arg(
+        long,
+        long_help = "Print the demo logins and a session token as shell assignments: MUSTER_TOKEN, MUSTER_OWNER_EMAIL, \
+                     MUSTER_OWNER_PASSWORD, MUSTER_ACCOUNT_ID"
+    )]
+    pub(crate) env: bool,
+}
+
+pub(crate) async fn run(args: &Args, _config: &Config) -> anyhow::Result<ExitCode> {
+    anyhow::bail!("seed (env: {}) is not part of this build", args.env)
+}
