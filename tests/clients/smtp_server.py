@@ -24,12 +24,14 @@ import argparse
 import asyncio
 import itertools
 import json
+import logging
 import os
 import pathlib
 import socket
 import ssl
 import struct
 import sys
+import warnings
 
 from aiosmtpd.smtp import SMTP, AuthResult
 
@@ -87,7 +89,7 @@ class Handler:
     def keep(self, server, session, envelope):
         number = next(self.mails)
         facts = {"from": envelope.mail_from, "to": envelope.rcpt_tos, "connection": server.number,
-                 "open": Server.open_now, "tls": session.ssl is not None, "user": session.auth_data}
+                 "open": Server.open_now, "tls": server.transport.get_extra_info("ssl_object") is not None, "user": session.auth_data}
         write(self.spool / f"{number}.eml", envelope.original_content)
         write(self.spool / f"{number}.json", json.dumps(facts).encode())
         return number
@@ -157,6 +159,8 @@ def main():
     arguments.add_argument("--password", default="")
     arguments.add_argument("--until-eof", action="store_true", help="end when standard input ends")
     options = arguments.parse_args()
+    warnings.simplefilter("ignore")  # It knows that signing in without TLS is unwise.
+    logging.getLogger("mail.log").setLevel(logging.CRITICAL)
     options.spool.mkdir(parents=True, exist_ok=True)
     asyncio.run(serve(options))
 
