@@ -112,6 +112,8 @@ pub struct Smtp {
     pub port: u16,
     /// How the connection is encrypted.
     pub tls: SmtpTls,
+    /// PEM file with certificates of a private authority that the server's certificate may be signed by, besides the public ones.
+    pub ca_file: Option<PathBuf>,
     /// User name, with `password`.
     pub username: Option<String>,
     /// Password, with `username`.

@@ -1,0 +1,63 @@
+//! Outgoing mail: what is said ([`Mail`]), how it becomes a message ([`Composer`]), and how it leaves ([`Transport`]).
+
+mod clean;
+mod compose;
+mod template;
+mod transport;
+
+pub use compose::{ComposeError, Composed, Composer, Recipient};
+pub use template::{TemplateError, TemplateProblem};
+pub use transport::{Delivery, ProbeFault, Transport, TransportError, transport};
+
+use domain::infra::clock::Timestamp;
+
+/// A mail and what it says. Names and messages come from people and may contain anything; links come from this
+/// installation.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Mail {
+    /// Somebody is invited to an account.
+    Invitation {
+        /// The account.
+        account_name: String,
+        /// Who invites; none for an operator.
+        inviter_name: Option<String>,
+        /// The invited person's first name, if known.
+        first_name: Option<String>,
+        /// The inviter's own words, as plain text with line breaks.
+        message: Option<String>,
+        /// The page that accepts or declines.
+        url: String,
+        /// How long the link works, as people say it: `24 hours`.
+        lifetime: String,
+    },
+    /// Somebody signed up; the address has to be confirmed.
+    SignUpConfirm {
+        /// Who signed up.
+        first_name: String,
+        /// The account that will be created.
+        account_name: String,
+        /// The page that confirms.
+        url: String,
+        /// How long the link works, as people say it: `24 hours`.
+        valid_for: String,
+    },
+    /// Somebody tried to sign up with an address that can sign in already.
+    SignUpExisting {
+        /// The page to sign in.
+        sign_in_url: String,
+    },
+    /// Somebody asked for a new password.
+    PasswordReset {
+        /// The page to choose one.
+        url: String,
+        /// How long the link works, as people say it: `1 hour`.
+        valid_for: String,
+    },
+    /// The password was changed.
+    PasswordChanged {
+        /// When.
+        when: Timestamp,
+        /// The page to ask for a new password, if it was somebody else.
+        reset_url: String,
+    },
+}
