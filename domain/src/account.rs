@@ -134,7 +134,9 @@ pub async fn found(change: &mut Change, founding: &Founding<'_>) -> Result<(Acco
         NewEvent::new(EventKind::AccountCreated)
             .subject(owner.0)
             .detail(json!({ "name": founding.name, "seats": founding.base_seats }))
-            .personal(json!({ "email": founding.email, "firstName": founding.first_name, "lastName": founding.last_name })),
+            .personal(
+                json!({ "email": founding.email, "firstName": founding.first_name, "lastName": founding.last_name }),
+            ),
     );
     Ok((account, owner))
 }
@@ -154,7 +156,9 @@ async fn insert_system_roles(conn: &mut PgConnection, account: AccountId, now: T
     )
     .execute(&mut *conn)
     .await?;
-    let held = SystemRole::ALL.iter().flat_map(|role| role.permissions().iter().map(|permission| (role.id().0, permission.key().to_owned())));
+    let held = SystemRole::ALL
+        .iter()
+        .flat_map(|role| role.permissions().iter().map(|permission| (role.id().0, permission.key().to_owned())));
     let (roles, permissions): (Vec<Uuid>, Vec<String>) = held.unzip();
     sqlx::query!(
         "INSERT INTO role_permission (account_id, role_id, permission) SELECT $1, * FROM unnest($2::uuid[], $3::text[])",
@@ -167,7 +171,13 @@ async fn insert_system_roles(conn: &mut PgConnection, account: AccountId, now: T
     Ok(())
 }
 
-async fn insert_owner(conn: &mut PgConnection, account: AccountId, owner: MemberId, founding: &Founding<'_>, now: Timestamp) -> Result<()> {
+async fn insert_owner(
+    conn: &mut PgConnection,
+    account: AccountId,
+    owner: MemberId,
+    founding: &Founding<'_>,
+    now: Timestamp,
+) -> Result<()> {
     let administrator: RoleId = SystemRole::Administrator.id();
     sqlx::query!(
         "INSERT INTO member (account_id, member_id, user_id, email, status, first_name, last_name, time_zone, created_at, joined_at)
@@ -192,7 +202,9 @@ async fn insert_owner(conn: &mut PgConnection, account: AccountId, owner: Member
     )
     .execute(&mut *conn)
     .await?;
-    sqlx::query!("INSERT INTO account_owner (account_id, member_id) VALUES ($1, $2)", account.0, owner.0).execute(conn).await?;
+    sqlx::query!("INSERT INTO account_owner (account_id, member_id) VALUES ($1, $2)", account.0, owner.0)
+        .execute(conn)
+        .await?;
     Ok(())
 }
 
@@ -202,7 +214,13 @@ pub fn check_name(name: &str) -> Result<String> {
 }
 
 /// A further account for somebody who is signed in. They become its owner, under the name they have here.
-pub async fn create(change: &mut Change, actor: &Actor, name: &str, time_zone: Option<&str>, base_seats: i32) -> Result<AccountId> {
+pub async fn create(
+    change: &mut Change,
+    actor: &Actor,
+    name: &str,
+    time_zone: Option<&str>,
+    base_seats: i32,
+) -> Result<AccountId> {
     let name = check_name(name).at("name")?;
     let me = sqlx::query!(
         r#"SELECT m.email, m.first_name, m.last_name, coalesce(m.time_zone, a.time_zone) AS "time_zone!"
@@ -261,13 +279,16 @@ pub struct PolicyUpdate {
 /// Changes the account's policy.
 pub async fn update_policy(change: &mut Change, actor: &Actor, update: PolicyUpdate) -> Result<()> {
     let account = change.account();
-    sqlx::query!("SELECT 1 AS one FROM account WHERE account_id = $1 FOR NO KEY UPDATE", account.0).fetch_one(change.conn()).await?;
+    sqlx::query!("SELECT 1 AS one FROM account WHERE account_id = $1 FOR NO KEY UPDATE", account.0)
+        .fetch_one(change.conn())
+        .await?;
     change.standing(actor).await?.may(Action::UpdateAccount, Target::Account)?;
     let before = read(change.conn(), account).await?.policy;
     let after = Policy {
         invitation_lifetime_seconds: update.invitation_lifetime_seconds.unwrap_or(before.invitation_lifetime_seconds),
         refuse_personal_domains: update.refuse_personal_domains.unwrap_or(before.refuse_personal_domains),
-        allowed_personal_domains: domains(update.allowed_personal_domains, &before.allowed_personal_domains).at("allowedPersonalDomains")?,
+        allowed_personal_domains: domains(update.allowed_personal_domains, &before.allowed_personal_domains)
+            .at("allowedPersonalDomains")?,
         allowed_domains: domains(update.allowed_domains, &before.allowed_domains).at("allowedDomains")?,
     };
     if !(3_600..=2_592_000).contains(&after.invitation_lifetime_seconds) {
@@ -292,7 +313,10 @@ pub async fn update_policy(change: &mut Change, actor: &Actor, update: PolicyUpd
             "allowedDomains": policy.allowed_domains,
         })
     };
-    change.record(NewEvent::new(EventKind::AccountPolicyUpdated).detail(json!({ "before": show(&before), "after": show(&after) })));
+    change.record(
+        NewEvent::new(EventKind::AccountPolicyUpdated)
+            .detail(json!({ "before": show(&before), "after": show(&after) })),
+    );
     Ok(())
 }
 

@@ -43,7 +43,11 @@ pub async fn memberships(conn: &mut PgConnection, user: UserId) -> sqlx::Result<
 }
 
 /// Ends all sessions of a person, everywhere but `except`. Returns the accounts that had any.
-pub async fn end_sessions(conn: &mut PgConnection, user: UserId, except: Option<SessionId>) -> sqlx::Result<Vec<AccountId>> {
+pub async fn end_sessions(
+    conn: &mut PgConnection,
+    user: UserId,
+    except: Option<SessionId>,
+) -> sqlx::Result<Vec<AccountId>> {
     let mut accounts = sqlx::query_scalar!(
         r#"DELETE FROM session WHERE user_id = $1 AND session_id IS DISTINCT FROM $2 RETURNING account_id AS "account_id: AccountId""#,
         user.0,

@@ -131,7 +131,12 @@ pub enum Target {
 }
 
 /// Decides whether a member may do something to a target. Every path asks here.
-pub fn decide(member_id: MemberId, rights: &Rights, action: Action, target: Target) -> std::result::Result<(), Refused> {
+pub fn decide(
+    member_id: MemberId,
+    rights: &Rights,
+    action: Action,
+    target: Target,
+) -> std::result::Result<(), Refused> {
     let wanted = action.permissions();
     if !wanted.iter().any(|permission| rights.permissions.holds(*permission)) {
         return Err(Refused::missing(wanted[..1].to_vec()));
@@ -139,16 +144,14 @@ pub fn decide(member_id: MemberId, rights: &Rights, action: Action, target: Targ
     let held = match target {
         Target::Account => return Ok(()),
         // What they would grant themselves is compared like any other grant.
-        Target::Member { member_id: target, .. } if target == member_id && action == Action::AssignRoles => return Ok(()),
+        Target::Member { member_id: target, .. } if target == member_id && action == Action::AssignRoles => {
+            return Ok(());
+        }
         Target::Member { member_id: target, .. } if target == member_id => return Err(Refused::new(Code::OwnStatus)),
         Target::Member { owner: true, .. } => return Err(Refused::new(Code::OwnerProtected)),
         Target::Member { permissions, .. } | Target::Grant(permissions) => permissions,
     };
-    if rights.permissions.covers(held) {
-        Ok(())
-    } else {
-        Err(Refused::missing(rights.permissions.missing(held)))
-    }
+    if rights.permissions.covers(held) { Ok(()) } else { Err(Refused::missing(rights.permissions.missing(held))) }
 }
 
 /// An actor whose rights were read after the running transaction took its locks: only such a one may write.
@@ -180,7 +183,11 @@ impl Actor {
 }
 
 /// Reads what a member may do. `None` unless the member is active.
-pub async fn read_rights(conn: &mut PgConnection, account: AccountId, member: MemberId) -> sqlx::Result<Option<Rights>> {
+pub async fn read_rights(
+    conn: &mut PgConnection,
+    account: AccountId,
+    member: MemberId,
+) -> sqlx::Result<Option<Rights>> {
     let row = sqlx::query!(
         r#"SELECT f.access_version, o.member_id IS NOT NULL AS "owner!",
                   EXISTS (SELECT FROM member_role a WHERE a.account_id = m.account_id AND a.member_id = m.member_id AND a.role_id = $3)
@@ -244,7 +251,8 @@ mod tests {
     fn refuses_self_owner_and_the_greater() {
         let all = PermissionSet::EVERYTHING;
         let manager = PermissionSet::from_keys(SystemRole::MemberManager.permissions().iter().map(|p| p.key()));
-        let member = |id, owner, permissions| Target::Member { member_id: MemberId(Uuid::from_u128(id)), owner, permissions };
+        let member =
+            |id, owner, permissions| Target::Member { member_id: MemberId(Uuid::from_u128(id)), owner, permissions };
         assert_eq!(refusal(all, Action::Suspend, member(0, false, manager)), Some(Code::OwnStatus));
         assert_eq!(refusal(all, Action::AssignRoles, member(0, true, all)), None);
         assert_eq!(refusal(all, Action::Suspend, member(1, true, all)), Some(Code::OwnerProtected));

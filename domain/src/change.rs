@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use futures::future::BoxFuture;
 use serde_json::{Value, json};
 use sqlx::{PgConnection, Postgres, Transaction};
 use tokio::sync::OwnedSemaphorePermit;
@@ -56,7 +55,13 @@ pub struct Change {
 
 impl Change {
     /// Begins a transaction of one account. Business time is `now`, or the database's.
-    pub async fn begin(db: &Db, account: AccountId, kind: Kind, origin: Origin, now: Option<Timestamp>) -> Result<Self> {
+    pub async fn begin(
+        db: &Db,
+        account: AccountId,
+        kind: Kind,
+        origin: Origin,
+        now: Option<Timestamp>,
+    ) -> Result<Self> {
         let place = db.writer(account).await;
         let mut change = Self::open(db, kind, origin, now).await?;
         change.account = Some(account);

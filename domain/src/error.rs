@@ -134,7 +134,8 @@ impl Refused {
             Detail::Seats { required, available } => format!("{sentence} Needed: {required}, free: {available}."),
             Detail::RetryAt(at) => format!("{sentence} Try again at {}.", at.0),
             Detail::Accounts(accounts) => {
-                let each: Vec<_> = accounts.iter().map(|a| format!("{} ({})", a.account_name, a.status.to_lowercase())).collect();
+                let each: Vec<_> =
+                    accounts.iter().map(|a| format!("{} ({})", a.account_name, a.status.to_lowercase())).collect();
                 format!("{sentence} {}.", each.join(", "))
             }
         }

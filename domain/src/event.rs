@@ -69,7 +69,14 @@ pub struct NewEvent {
 impl NewEvent {
     /// An event without subject and details.
     pub fn new(kind: EventKind) -> Self {
-        Self { id: EventId::new(), kind, subject: None, detail: json!({}), personal: None, salt: Uuid::new_v4().into_bytes() }
+        Self {
+            id: EventId::new(),
+            kind,
+            subject: None,
+            detail: json!({}),
+            personal: None,
+            salt: Uuid::new_v4().into_bytes(),
+        }
     }
 
     /// What it happened to: the member wherever there is one, so that erasing a person finds their events.

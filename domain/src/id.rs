@@ -100,7 +100,13 @@ mod tests {
         let id = MemberId::new();
         let text = id.to_string();
         assert_eq!(text.parse(), Ok(id));
-        for other in [text.to_uppercase(), text.replace("mem_", "acc_"), text.replace('_', ""), format!("{text}0"), String::new()] {
+        for other in [
+            text.to_uppercase(),
+            text.replace("mem_", "acc_"),
+            text.replace('_', ""),
+            format!("{text}0"),
+            String::new(),
+        ] {
             assert_eq!(other.parse::<MemberId>(), Err(InvalidId), "{other}");
         }
     }

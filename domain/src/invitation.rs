@@ -8,7 +8,6 @@ use crate::change::Change;
 use crate::error::{Error, Result};
 use crate::event::{EventKind, NewEvent};
 use crate::id::{AccountId, InvitationId, MemberId, RoleId};
-use crate::infra::clock::Timestamp;
 use crate::infra::email_address::EmailAddress;
 use crate::infra::secret::Purpose;
 use crate::job::{JobKind, NewJob};
@@ -25,13 +24,14 @@ mod manage;
 pub use answer::{Acceptance, Accepted, Preview, accept, by_token, decline};
 pub use delivery::{InvitationMail, Outcome, mail, record_delivery};
 pub use invite::{ErrorPolicy, Invite, Invited, invite};
-pub(crate) use invite::address_states;
 pub use lapse::{lapse_account, lapse_overdue};
 pub use list::{Filter, Invitation, Order, count, list, read_many};
 pub use manage::{Handled, Update, resend, revoke, send, update};
 
 /// Where an invitation stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, sqlx::Type, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, sqlx::Type, serde::Serialize, serde::Deserialize,
+)]
 #[sqlx(type_name = "text", rename_all = "SCREAMING_SNAKE_CASE")]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum State {
@@ -135,9 +135,13 @@ async fn insert_members(change: &mut Change, items: &[NewInvitation], members: &
     let (account, now) = (change.account(), change.now());
     let ids: Vec<Uuid> = members.iter().map(|member| member.0).collect();
     let emails: Vec<String> = items.iter().map(|item| item.email.as_str().to_owned()).collect();
-    let column = |value: fn(&Profile) -> &Option<String>| -> Vec<Option<String>> { items.iter().map(|item| value(&item.profile).clone()).collect() };
-    let subscriptions: Vec<Option<String>> =
-        items.iter().map(|item| item.profile.subscription_type.map(|subscription| subscription.as_str().to_owned())).collect();
+    let column = |value: fn(&Profile) -> &Option<String>| -> Vec<Option<String>> {
+        items.iter().map(|item| value(&item.profile).clone()).collect()
+    };
+    let subscriptions: Vec<Option<String>> = items
+        .iter()
+        .map(|item| item.profile.subscription_type.map(|subscription| subscription.as_str().to_owned()))
+        .collect();
     let written = sqlx::query!(
         "INSERT INTO member (account_id, member_id, email, status, first_name, last_name, initials, time_zone, address, city, state, zip,
                              country, phone, job_title, subscription_type, created_at)
@@ -197,7 +201,9 @@ async fn insert_invitations(
     let (account, now) = (change.account(), change.now());
     let hashes: Vec<Option<Vec<u8>>> = ids
         .iter()
-        .map(|(id, _)| send.then(|| change.db().key.derive(Purpose::Invitation, Some(account), id.0, FIRST_GENERATION).hash()))
+        .map(|(id, _)| {
+            send.then(|| change.db().key.derive(Purpose::Invitation, Some(account), id.0, FIRST_GENERATION).hash())
+        })
         .collect();
     let key_version = change.db().key.version;
     let (invitations, members): (Vec<Uuid>, Vec<Uuid>) = ids.iter().map(|(id, member)| (id.0, member.0)).unzip();
@@ -208,8 +214,9 @@ async fn insert_invitations(
     sqlx::query!(
         "INSERT INTO invitation (account_id, invitation_id, member_id, email, first_name, last_name, message, state, invited_by, created_at,
                                  generation, token_hash, token_key_version, queued_at, delivery)
-         SELECT $1, u.id, u.member_id, u.email, u.first_name, u.last_name, u.message, CASE WHEN $4 THEN 'PENDING' ELSE 'NOT_SENT' END, $2, $3,
-                CASE WHEN $4 THEN $5 ELSE 0 END, u.token_hash, CASE WHEN $4 THEN $6::int END, CASE WHEN $4 THEN $3 END,
+         SELECT $1, u.id, u.member_id, u.email, u.first_name, u.last_name, u.message, CASE WHEN $4 THEN 'PENDING' ELSE 'NOT_SENT' END, $2,
+                $3::timestamptz,
+                CASE WHEN $4 THEN $5 ELSE 0 END, u.token_hash, CASE WHEN $4 THEN $6::int END, CASE WHEN $4 THEN $3::timestamptz END,
                 CASE WHEN $4 THEN 'QUEUED' END
          FROM unnest($7::uuid[], $8::uuid[], $9::text[], $10::text[], $11::text[], $12::text[], $13::bytea[])
               u(id, member_id, email, first_name, last_name, message, token_hash)",
@@ -252,13 +259,9 @@ pub(crate) async fn remove_members(change: &mut Change, members: &[MemberId]) ->
 
 /// When an invitation that a mail server accepted at `sent_at` lapses.
 pub(crate) async fn lifetime(conn: &mut PgConnection, account: AccountId) -> sqlx::Result<jiff::SignedDuration> {
-    let seconds = sqlx::query_scalar!("SELECT invitation_lifetime_seconds FROM account WHERE account_id = $1", account.0)
-        .fetch_one(conn)
-        .await?;
+    let seconds =
+        sqlx::query_scalar!("SELECT invitation_lifetime_seconds FROM account WHERE account_id = $1", account.0)
+            .fetch_one(conn)
+            .await?;
     Ok(jiff::SignedDuration::from_secs(i64::from(seconds)))
-}
-
-/// An instant as events write it.
-pub(crate) fn instant(at: Timestamp) -> String {
-    at.0.to_string()
 }

@@ -110,9 +110,13 @@ async fn available(change: &mut Change) -> Result<i32> {
 /// Locks the base pool: before members, as the order of locks wants it.
 pub async fn lock(change: &mut Change) -> Result<()> {
     let account = change.account();
-    sqlx::query!("SELECT 1 AS one FROM license_pool WHERE account_id = $1 AND product_id = $2 FOR NO KEY UPDATE", account.0, BASE)
-        .fetch_one(change.conn())
-        .await?;
+    sqlx::query!(
+        "SELECT 1 AS one FROM license_pool WHERE account_id = $1 AND product_id = $2 FOR NO KEY UPDATE",
+        account.0,
+        BASE
+    )
+    .fetch_one(change.conn())
+    .await?;
     Ok(())
 }
 
@@ -204,11 +208,17 @@ pub async fn set_granted(change: &mut Change, granted: i32) -> Result<()> {
         let detail = Detail::Seats { required: before.needed, available: granted + before.paid };
         return Err(Refused { detail, ..Refused::new(Code::SeatShortage) }.into());
     }
-    sqlx::query!("UPDATE license_pool SET granted = $3 WHERE account_id = $1 AND product_id = $2", account.0, BASE, granted)
-        .execute(change.conn())
-        .await?;
+    sqlx::query!(
+        "UPDATE license_pool SET granted = $3 WHERE account_id = $1 AND product_id = $2",
+        account.0,
+        BASE,
+        granted
+    )
+    .execute(change.conn())
+    .await?;
     change.record(
-        NewEvent::new(EventKind::SeatsSet).detail(serde_json::json!({ "before": before.granted, "after": granted, "product": BASE })),
+        NewEvent::new(EventKind::SeatsSet)
+            .detail(serde_json::json!({ "before": before.granted, "after": granted, "product": BASE })),
     );
     Ok(())
 }

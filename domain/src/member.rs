@@ -16,7 +16,9 @@ pub(crate) use status::distinct as distinct_roles;
 pub use status::{activate, assign_roles, deactivate, reactivate, suspend};
 
 /// Where a member stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, sqlx::Type, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, sqlx::Type, serde::Serialize, serde::Deserialize,
+)]
 #[sqlx(type_name = "text", rename_all = "SCREAMING_SNAKE_CASE")]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Status {
@@ -130,9 +132,18 @@ pub(crate) fn visibility(actor: &Actor, member: MemberId) -> Visibility {
 }
 
 /// Reads members by id, in the order asked for; those that do not exist, or are not the actor's to see, are left out.
-pub async fn read_many(conn: &mut PgConnection, actor: &Actor, ids: &[MemberId], include: Include) -> sqlx::Result<Vec<Member>> {
+pub async fn read_many(
+    conn: &mut PgConnection,
+    actor: &Actor,
+    ids: &[MemberId],
+    include: Include,
+) -> sqlx::Result<Vec<Member>> {
     let raw: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
-    let rows = sqlx::query_as::<_, list::Row>(list::SELECT_BY_ID).bind(actor.account_id.0).bind(&raw).fetch_all(&mut *conn).await?;
+    let rows = sqlx::query_as::<_, list::Row>(list::SELECT_BY_ID)
+        .bind(actor.account_id.0)
+        .bind(&raw)
+        .fetch_all(&mut *conn)
+        .await?;
     let mut members: Vec<Member> = rows.into_iter().filter_map(|row| row.seen_by(actor)).collect();
     members.sort_by_key(|member| ids.iter().position(|id| *id == member.member_id));
     attach_lists(conn, actor.account_id, &mut members, include).await?;
@@ -140,11 +151,17 @@ pub async fn read_many(conn: &mut PgConnection, actor: &Actor, ids: &[MemberId],
 }
 
 /// All lists asked for, of all members, in one statement.
-pub(crate) async fn attach_lists(conn: &mut PgConnection, account: AccountId, members: &mut [Member], include: Include) -> sqlx::Result<()> {
+pub(crate) async fn attach_lists(
+    conn: &mut PgConnection,
+    account: AccountId,
+    members: &mut [Member],
+    include: Include,
+) -> sqlx::Result<()> {
     if members.is_empty() || include == Include::default() {
         return Ok(());
     }
-    let shown: Vec<Uuid> = members.iter().filter(|m| m.visibility != Visibility::Basic).map(|m| m.member_id.0).collect();
+    let shown: Vec<Uuid> =
+        members.iter().filter(|m| m.visibility != Visibility::Basic).map(|m| m.member_id.0).collect();
     let rows = sqlx::query!(
         r#"SELECT a.member_id AS "member_id!: MemberId", r.role_id AS "role_id?: RoleId", r.name AS "name!", r.system_key AS "key?",
                   NULL::text AS "product_id?", false AS "reserved!", a.assigned_at AS "since!"
@@ -171,7 +188,12 @@ pub(crate) async fn attach_lists(conn: &mut PgConnection, account: AccountId, me
         if let (Some(roles), Some(role_id)) = (&mut member.roles, row.role_id) {
             roles.push(MemberRole { role_id, name: row.name, system_key: row.key });
         } else if let (Some(licenses), Some(product_id)) = (&mut member.licenses, row.product_id) {
-            licenses.push(License { product_id, product_name: row.name, reserved: row.reserved, allocated_at: row.since });
+            licenses.push(License {
+                product_id,
+                product_name: row.name,
+                reserved: row.reserved,
+                allocated_at: row.since,
+            });
         }
     }
     Ok(())

@@ -73,7 +73,9 @@ impl Passwords {
 fn hash(argon: &Argon2<'_>, password: &str) -> String {
     let mut salt = [0; 16];
     getrandom::fill(&mut salt).expect("the operating system gives random bytes");
-    let hash = argon.hash_password_with_salt(password.as_bytes(), &salt).expect("the parameters are valid and the salt is long enough");
+    let hash = argon
+        .hash_password_with_salt(password.as_bytes(), &salt)
+        .expect("the parameters are valid and the salt is long enough");
     hash.to_string()
 }
 
@@ -91,7 +93,11 @@ pub fn check_new(password: &SecretString, email: &str) -> Result<()> {
     let mut distinct: Vec<char> = folded.chars().collect();
     distinct.sort_unstable();
     distinct.dedup();
-    if distinct.len() < 5 || folded == email || "0123456789012345678901234567890".contains(&folded) || COMMON.contains(&folded.as_str()) {
+    if distinct.len() < 5
+        || folded == email
+        || "0123456789012345678901234567890".contains(&folded)
+        || COMMON.contains(&folded.as_str())
+    {
         return Err(Code::PasswordTooWeak.into());
     }
     Ok(())
@@ -99,8 +105,21 @@ pub fn check_new(password: &SecretString, email: &str) -> Result<()> {
 
 /// The most common passwords of at least ten characters in published leaks.
 const COMMON: &[&str] = &[
-    "1q2w3e4r5t", "qwertyuiop", "1qaz2wsx3edc", "password123", "password1234", "qwerty123456", "iloveyou123", "1q2w3e4r5t6y", "q1w2e3r4t5y6",
-    "passwordpassword", "administrator", "changemenow", "letmein123", "welcome123", "welcome1234",
+    "1q2w3e4r5t",
+    "qwertyuiop",
+    "1qaz2wsx3edc",
+    "password123",
+    "password1234",
+    "qwerty123456",
+    "iloveyou123",
+    "1q2w3e4r5t6y",
+    "q1w2e3r4t5y6",
+    "passwordpassword",
+    "administrator",
+    "changemenow",
+    "letmein123",
+    "welcome123",
+    "welcome1234",
 ];
 
 #[cfg(test)]
@@ -119,7 +138,10 @@ mod tests {
         assert!(stored.starts_with("$argon2id$"));
         assert!(passwords.verify(&right, Some(&stored)).await.expect("verify"));
         assert!(!passwords.verify(&SecretString::from("wrong horse battery"), Some(&stored)).await.expect("verify"));
-        assert!(!passwords.verify(&SecretString::from("nobody's password"), None).await.expect("verify"), "nobody signs in as nobody");
+        assert!(
+            !passwords.verify(&SecretString::from("nobody's password"), None).await.expect("verify"),
+            "nobody signs in as nobody"
+        );
     }
 
     #[test]

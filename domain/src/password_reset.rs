@@ -62,8 +62,15 @@ pub async fn request(db: &Db, origin: Origin, email: &str) -> Result<()> {
 ///
 /// # Errors
 /// TOKEN_INVALID, TOKEN_EXPIRED, TOKEN_USED, and what is wrong with the password.
-pub async fn complete(db: &Db, passwords: &Passwords, origin: Origin, token: &str, password: &SecretString) -> Result<()> {
-    let token = Token::parse(Purpose::PasswordReset, token).ok_or_else(|| Refused::new(Code::TokenInvalid).at("token"))?;
+pub async fn complete(
+    db: &Db,
+    passwords: &Passwords,
+    origin: Origin,
+    token: &str,
+    password: &SecretString,
+) -> Result<()> {
+    let token =
+        Token::parse(Purpose::PasswordReset, token).ok_or_else(|| Refused::new(Code::TokenInvalid).at("token"))?;
     password::check_new(password, "").at("password")?;
     let network = rate::network(origin.network_address);
     let now = db.now().await?;
@@ -92,11 +99,12 @@ pub async fn complete(db: &Db, passwords: &Passwords, origin: Origin, token: &st
 }
 
 async fn check_link(conn: &mut PgConnection, token: &Token, now: crate::infra::clock::Timestamp) -> Result<()> {
-    let row = sqlx::query!("SELECT user_id, expires_at, used_at FROM password_reset WHERE token_hash = $1", token.hash())
-        .fetch_optional(conn)
-        .await?
-        .filter(|row| row.user_id.is_some())
-        .ok_or_else(|| Refused::new(Code::TokenInvalid).at("token"))?;
+    let row =
+        sqlx::query!("SELECT user_id, expires_at, used_at FROM password_reset WHERE token_hash = $1", token.hash())
+            .fetch_optional(conn)
+            .await?
+            .filter(|row| row.user_id.is_some())
+            .ok_or_else(|| Refused::new(Code::TokenInvalid).at("token"))?;
     let code = match row.used_at {
         Some(_) => Code::TokenUsed,
         None if row.expires_at <= now => Code::TokenExpired,
@@ -116,7 +124,9 @@ pub async fn change_known(
     current: &SecretString,
     new: &SecretString,
 ) -> Result<()> {
-    let email = sqlx::query_scalar!("SELECT email FROM app_user WHERE user_id = $1", actor.user_id.0).fetch_one(&db.pool).await?;
+    let email = sqlx::query_scalar!("SELECT email FROM app_user WHERE user_id = $1", actor.user_id.0)
+        .fetch_one(&db.pool)
+        .await?;
     let email = EmailAddress::parse(&email).expect("stored addresses are normalised");
     password::check_new(new, email.as_str()).at("newPassword")?;
     session::verify(db, passwords, &actor.origin, Some(&email), current).await.at("currentPassword")?;
@@ -129,9 +139,14 @@ pub async fn change_known(
 /// The identity act: the new hash, the end of the sessions, an event in each account, a notice.
 async fn set(change: &mut Change, user: UserId, hash: &str, keep: Option<SessionId>) -> Result<()> {
     let now = change.now();
-    sqlx::query!("UPDATE user_credential SET password_hash = $2, password_changed_at = $3 WHERE user_id = $1", user.0, hash, now)
-        .execute(change.conn())
-        .await?;
+    sqlx::query!(
+        "UPDATE user_credential SET password_hash = $2, password_changed_at = $3 WHERE user_id = $1",
+        user.0,
+        hash,
+        now
+    )
+    .execute(change.conn())
+    .await?;
     sqlx::query!("UPDATE password_reset SET used_at = $2 WHERE user_id = $1 AND used_at IS NULL", user.0, now)
         .execute(change.conn())
         .await?;

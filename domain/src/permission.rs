@@ -145,7 +145,8 @@ pub enum SystemRole {
 
 impl SystemRole {
     /// All five, in the order they are shown.
-    pub const ALL: [Self; 5] = [Self::Administrator, Self::MemberManager, Self::BillingManager, Self::Auditor, Self::Standard];
+    pub const ALL: [Self; 5] =
+        [Self::Administrator, Self::MemberManager, Self::BillingManager, Self::Auditor, Self::Standard];
 
     /// The same in every account.
     pub const fn id(self) -> RoleId {

@@ -49,10 +49,17 @@ pub struct Reached {
 }
 
 /// Counts one more and says whether the limit allows it.
-pub async fn hit(db: &Db, conn: &mut PgConnection, limit: Limit, subject: &str, now: Timestamp) -> sqlx::Result<Result<(), Reached>> {
+pub async fn hit(
+    db: &Db,
+    conn: &mut PgConnection,
+    limit: Limit,
+    subject: &str,
+    now: Timestamp,
+) -> sqlx::Result<Result<(), Reached>> {
     if !db.rate_limits {
         return Ok(Ok(()));
     }
+    let key = db.key.digest(limit.name, subject);
     let counter = sqlx::query!(
         "INSERT INTO rate_counter AS c (rate_key, window_start, window_end, hits) VALUES ($1, $2, $3, 1)
          ON CONFLICT (rate_key) DO UPDATE SET
@@ -60,7 +67,7 @@ pub async fn hit(db: &Db, conn: &mut PgConnection, limit: Limit, subject: &str, 
              window_start = CASE WHEN c.window_end <= $2 THEN $2 ELSE c.window_start END,
              window_end = CASE WHEN c.window_end <= $2 THEN $3 ELSE c.window_end END
          RETURNING hits, window_end",
-        db.key.digest(limit.name, subject).as_slice(),
+        key.as_slice(),
         now,
         now + limit.window,
     )
@@ -70,11 +77,17 @@ pub async fn hit(db: &Db, conn: &mut PgConnection, limit: Limit, subject: &str, 
 }
 
 /// Whether the limit is reached already, without counting.
-pub async fn check(db: &Db, conn: &mut PgConnection, limits: &[(Limit, &str)], now: Timestamp) -> sqlx::Result<Result<(), Reached>> {
+pub async fn check(
+    db: &Db,
+    conn: &mut PgConnection,
+    limits: &[(Limit, &str)],
+    now: Timestamp,
+) -> sqlx::Result<Result<(), Reached>> {
     if !db.rate_limits {
         return Ok(Ok(()));
     }
-    let keys: Vec<Vec<u8>> = limits.iter().map(|(limit, subject)| db.key.digest(limit.name, subject).to_vec()).collect();
+    let keys: Vec<Vec<u8>> =
+        limits.iter().map(|(limit, subject)| db.key.digest(limit.name, subject).to_vec()).collect();
     let most: Vec<i32> = limits.iter().map(|(limit, _)| limit.hits).collect();
     let reached = sqlx::query_scalar!(
         "SELECT max(c.window_end) FROM rate_counter c JOIN unnest($1::bytea[], $2::int[]) l(rate_key, most) USING (rate_key)

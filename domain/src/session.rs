@@ -128,9 +128,11 @@ pub(crate) async fn verify(
     drop(conn);
     let right = passwords.verify(password, credential.as_ref().map(|c| c.password_hash.as_str())).await?;
     match credential {
-        Some(c) if right => {
-            Ok(Known { user_id: c.user_id, password_changed_at: c.password_changed_at, last_account_id: c.last_account_id })
-        }
+        Some(c) if right => Ok(Known {
+            user_id: c.user_id,
+            password_changed_at: c.password_changed_at,
+            last_account_id: c.last_account_id,
+        }),
         _ => {
             let mut conn = db.pool.acquire().await?;
             for (limit, subject) in limits {
@@ -164,12 +166,15 @@ async fn open(change: &mut Change, member: MemberId, client: &Client) -> Result<
     let origin = change.origin().clone();
     let token = Token::random(Purpose::Session, Some(account));
     let session = SessionId::new();
-    let agent = client.user_agent.as_deref().map(|agent| agent.chars().filter(|c| !c.is_control()).take(200).collect::<String>());
+    let agent = client
+        .user_agent
+        .as_deref()
+        .map(|agent| agent.chars().filter(|c| !c.is_control()).take(200).collect::<String>());
     let written = sqlx::query_scalar!(
         "INSERT INTO session (account_id, session_id, member_id, user_id, token_hash, cookie, account_name, user_agent, network_address,
                               created_at, idle_seconds, absolute_expires_at, password_proven_at)
-         SELECT m.account_id, $3, m.member_id, m.user_id, $4, $5, a.name, $6, $7::text::inet, $8, a.session_idle_seconds,
-                $8 + a.session_absolute_seconds * interval '1 second', $8
+         SELECT m.account_id, $3, m.member_id, m.user_id, $4, $5, a.name, $6, $7::text::inet, $8::timestamptz, a.session_idle_seconds,
+                $8::timestamptz + a.session_absolute_seconds * interval '1 second', $8::timestamptz
          FROM (SELECT * FROM member WHERE account_id = $1 AND member_id = $2 AND status = 'ACTIVE' FOR KEY SHARE) m
          JOIN account a USING (account_id)
          RETURNING absolute_expires_at",
@@ -212,7 +217,9 @@ pub async fn revoke(change: &mut Change, actor: &Actor, session: SessionId) -> R
         return Err(Refused::new(Code::NotFound).at("sessionId").into());
     }
     change.rights_changed();
-    change.record(NewEvent::new(EventKind::SessionRevoked).subject(actor.member_id.0).detail(json!({ "session": session })));
+    change.record(
+        NewEvent::new(EventKind::SessionRevoked).subject(actor.member_id.0).detail(json!({ "session": session })),
+    );
     Ok(())
 }
 
@@ -220,7 +227,9 @@ pub async fn revoke(change: &mut Change, actor: &Actor, session: SessionId) -> R
 pub(crate) async fn end_of_members(change: &mut Change, members: &[MemberId]) -> Result<()> {
     let account = change.account();
     let ids: Vec<_> = members.iter().map(|member| member.0).collect();
-    sqlx::query!("DELETE FROM session WHERE account_id = $1 AND member_id = ANY($2)", account.0, &ids).execute(change.conn()).await?;
+    sqlx::query!("DELETE FROM session WHERE account_id = $1 AND member_id = ANY($2)", account.0, &ids)
+        .execute(change.conn())
+        .await?;
     Ok(())
 }
 
@@ -255,7 +264,9 @@ pub async fn switch_account(db: &Db, actor: &Actor, account: AccountId, client: 
     change.rights_changed_in(actor.account_id);
     change.record_in(
         actor.account_id,
-        NewEvent::new(EventKind::SessionRevoked).subject(actor.member_id.0).detail(json!({ "session": actor.session_id })),
+        NewEvent::new(EventKind::SessionRevoked)
+            .subject(actor.member_id.0)
+            .detail(json!({ "session": actor.session_id })),
     );
     change.commit().await?;
     Ok(opened)

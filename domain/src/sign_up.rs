@@ -116,7 +116,9 @@ pub async fn confirm(db: &Db, origin: Origin, token: &str, base_seats: i32) -> R
         return Err(Refused::new(Code::TokenExpired).at("token").into());
     }
     let user = create_user(change.conn(), &row.email, &row.password_hash, now).await?;
-    sqlx::query!("UPDATE sign_up SET confirmed_at = $2 WHERE sign_up_id = $1", row.sign_up_id, now).execute(change.conn()).await?;
+    sqlx::query!("UPDATE sign_up SET confirmed_at = $2 WHERE sign_up_id = $1", row.sign_up_id, now)
+        .execute(change.conn())
+        .await?;
     let founding = Founding {
         name: &row.account_name,
         time_zone: &row.time_zone,
@@ -142,10 +144,14 @@ pub(crate) async fn create_user(
     now: crate::infra::clock::Timestamp,
 ) -> Result<UserId> {
     let user = UserId::new();
-    let created =
-        sqlx::query!("INSERT INTO app_user (user_id, email, created_at) VALUES ($1, $2, $3) ON CONFLICT (email) DO NOTHING", user.0, email, now)
-            .execute(&mut *conn)
-            .await?;
+    let created = sqlx::query!(
+        "INSERT INTO app_user (user_id, email, created_at) VALUES ($1, $2, $3) ON CONFLICT (email) DO NOTHING",
+        user.0,
+        email,
+        now
+    )
+    .execute(&mut *conn)
+    .await?;
     if created.rows_affected() == 0 {
         return Err(Error::from(Code::AddressTaken));
     }

@@ -73,7 +73,8 @@ where
     if let Some(once) = once
         && let Some(outcome) = earlier_outcome(&mut change, actor, once).await?
     {
-        let outcome = serde_json::from_value(outcome).map_err(|error| Error::Database(sqlx::Error::Decode(error.into())))?;
+        let outcome =
+            serde_json::from_value(outcome).map_err(|error| Error::Database(sqlx::Error::Decode(error.into())))?;
         return Ok(Done { outcome, replayed: true });
     }
     let outcome = rule(&mut change, actor).await?;
@@ -134,7 +135,9 @@ fn is_transient(error: &Error) -> bool {
     const SERIALIZATION: &str = "40001";
     match error {
         Error::Stale => true,
-        Error::Database(_) => is_lock_timeout(error) || has_sqlstate(error, DEADLOCK) || has_sqlstate(error, SERIALIZATION),
+        Error::Database(_) => {
+            is_lock_timeout(error) || has_sqlstate(error, DEADLOCK) || has_sqlstate(error, SERIALIZATION)
+        }
         _ => false,
     }
 }

@@ -25,9 +25,12 @@ pub async fn seal_due(pool: &PgPool) -> sqlx::Result<usize> {
 /// Writes one more seal of an account; false when there is nothing to seal.
 async fn seal_next(pool: &PgPool, account: AccountId) -> sqlx::Result<bool> {
     let mut conn = pool.acquire().await?;
-    let last = sqlx::query!("SELECT last_seq, seal FROM event_seal WHERE account_id = $1 ORDER BY last_seq DESC LIMIT 1", account.0)
-        .fetch_optional(&mut *conn)
-        .await?;
+    let last = sqlx::query!(
+        "SELECT last_seq, seal FROM event_seal WHERE account_id = $1 ORDER BY last_seq DESC LIMIT 1",
+        account.0
+    )
+    .fetch_optional(&mut *conn)
+    .await?;
     let (after, previous) = last.map_or((0, Vec::new()), |seal| (seal.last_seq, seal.seal));
     let rows = rows_after(&mut conn, account, after, after.saturating_add(ROWS_PER_SEAL)).await?;
     let Some(last_row) = rows.last() else { return Ok(false) };
@@ -54,9 +57,12 @@ pub struct Broken {
 
 /// Recomputes every seal of an account; the first that does not match, if any.
 pub async fn verify(conn: &mut PgConnection, account: AccountId) -> sqlx::Result<Option<Broken>> {
-    let seals = sqlx::query!("SELECT first_seq, last_seq, seal FROM event_seal WHERE account_id = $1 ORDER BY last_seq", account.0)
-        .fetch_all(&mut *conn)
-        .await?;
+    let seals = sqlx::query!(
+        "SELECT first_seq, last_seq, seal FROM event_seal WHERE account_id = $1 ORDER BY last_seq",
+        account.0
+    )
+    .fetch_all(&mut *conn)
+    .await?;
     let mut previous = Vec::new();
     for seal in seals {
         let rows = rows_after(conn, account, seal.first_seq - 1, seal.last_seq).await?;

@@ -120,7 +120,8 @@ impl Request {
             rows.reverse();
         }
         let came_from_somewhere = self.from.is_some();
-        let (has_previous, has_next) = if self.backwards { (more, came_from_somewhere) } else { (came_from_somewhere, more) };
+        let (has_previous, has_next) =
+            if self.backwards { (more, came_from_somewhere) } else { (came_from_somewhere, more) };
         Page { rows, has_previous, has_next }
     }
 }
@@ -139,6 +140,10 @@ pub struct Page<T> {
 impl<T> Page<T> {
     /// The same page of other rows.
     pub fn map<U>(self, convert: impl FnMut(T) -> U) -> Page<U> {
-        Page { rows: self.rows.into_iter().map(convert).collect(), has_previous: self.has_previous, has_next: self.has_next }
+        Page {
+            rows: self.rows.into_iter().map(convert).collect(),
+            has_previous: self.has_previous,
+            has_next: self.has_next,
+        }
     }
 }

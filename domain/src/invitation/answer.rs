@@ -244,7 +244,14 @@ async fn prove(
 }
 
 /// The state change: everything was looked at before without locks, and is looked at again under them.
-async fn join(change: &mut Change, found: &Found, member: MemberId, user: UserId, first_name: &str, last_name: &str) -> Result<()> {
+async fn join(
+    change: &mut Change,
+    found: &Found,
+    member: MemberId,
+    user: UserId,
+    first_name: &str,
+    last_name: &str,
+) -> Result<()> {
     let (account, now) = (change.account(), change.now());
     let roles = sqlx::query!(
         r#"SELECT m.status AS "status: Status",
@@ -338,7 +345,9 @@ pub async fn decline(db: &Db, origin: Origin, token: &str) -> Result<()> {
     }
     manage::end(&mut change, found.invitation_id, member, State::Declined).await?;
     change.record(
-        NewEvent::new(EventKind::InvitationDeclined).subject(member.0).detail(json!({ "invitation": found.invitation_id })),
+        NewEvent::new(EventKind::InvitationDeclined)
+            .subject(member.0)
+            .detail(json!({ "invitation": found.invitation_id })),
     );
     change.commit().await
 }

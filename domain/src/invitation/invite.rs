@@ -61,7 +61,13 @@ pub struct Invited {
 /// With [`ErrorPolicy::AllOrNothing`] every refusal; otherwise only what concerns all. Per person: what is wrong with a
 /// field, PERSONAL_DOMAIN, DOMAIN_NOT_ALLOWED, ALREADY_MEMBER, ALREADY_INVITED, MEMBER_INACTIVE, DUPLICATE_ADDRESS,
 /// ROLE_REQUIRED, NOT_FOUND, NOT_PERMITTED, MAIL_LIMIT, SEAT_SHORTAGE.
-pub async fn invite(change: &mut Change, actor: &Actor, invites: &[Invite], send: bool, policy: ErrorPolicy) -> Result<Invited> {
+pub async fn invite(
+    change: &mut Change,
+    actor: &Actor,
+    invites: &[Invite],
+    send: bool,
+    policy: ErrorPolicy,
+) -> Result<Invited> {
     actor.may(Action::Invite, Target::Account)?;
     let mut batch = Batch { policy, refused: Vec::new() };
     let account = change.account();
@@ -73,7 +79,9 @@ pub async fn invite(change: &mut Change, actor: &Actor, invites: &[Invite], send
     }
     batch.settle()?;
     let wanted = i32::try_from(items.len()).expect("bounded by the limit on bulk");
-    let seats = license::take(change, if policy == ErrorPolicy::Partial { Wanted::UpTo(wanted) } else { Wanted::All(wanted) }).await?;
+    let seats =
+        license::take(change, if policy == ErrorPolicy::Partial { Wanted::UpTo(wanted) } else { Wanted::All(wanted) })
+            .await?;
     let standing = change.standing(actor).await?;
     standing.may(Action::Invite, Target::Account)?;
     batch.check_grants(change, &standing, &mut items).await?;
@@ -221,7 +229,8 @@ fn check(invite: &Invite, domains: &DomainPolicy) -> Result<NewInvitation, Vec<R
     let roles = member::distinct_roles(&invite.role_ids).at("roleIds").map_err(&mut keep);
     match (email, roles) {
         (Ok(email), Ok(roles)) if faults.is_empty() => {
-            let profile = Profile { first_name, last_name, subscription_type: invite.subscription_type, ..Profile::default() };
+            let profile =
+                Profile { first_name, last_name, subscription_type: invite.subscription_type, ..Profile::default() };
             Ok(NewInvitation { email, profile, message, roles })
         }
         _ => Err(faults),
@@ -253,13 +262,17 @@ pub(crate) async fn address_states(
     )
     .fetch_all(conn)
     .await?;
-    let answer = |row_status, state, member_id, invitation_id: Option<InvitationId>| match (row_status, state, invitation_id) {
-        (Status::Invited, Some(State::Expired), Some(invitation_id)) => Ok(Lapsed { member_id, invitation_id }),
-        (Status::Invited, _, _) => Err(Code::AlreadyInvited),
-        (Status::Active, _, _) => Err(Code::AlreadyMember),
-        (Status::Suspended | Status::Deactivated, _, _) => Err(Code::MemberInactive),
-    };
-    Ok(rows.into_iter().map(|row| (row.email, answer(row.status, row.state, row.member_id, row.invitation_id))).collect())
+    let answer =
+        |row_status, state, member_id, invitation_id: Option<InvitationId>| match (row_status, state, invitation_id) {
+            (Status::Invited, Some(State::Expired), Some(invitation_id)) => Ok(Lapsed { member_id, invitation_id }),
+            (Status::Invited, _, _) => Err(Code::AlreadyInvited),
+            (Status::Active, _, _) => Err(Code::AlreadyMember),
+            (Status::Suspended | Status::Deactivated, _, _) => Err(Code::MemberInactive),
+        };
+    Ok(rows
+        .into_iter()
+        .map(|row| (row.email, answer(row.status, row.state, row.member_id, row.invitation_id)))
+        .collect())
 }
 
 /// Ends lapsed invitations whose people are invited anew.
@@ -271,9 +284,13 @@ pub(crate) async fn replace(change: &mut Change, lapsed: &[Lapsed]) -> Result<()
     let ids: Vec<_> = lapsed.iter().map(|l| l.invitation_id.0).collect();
     let members: Vec<MemberId> = lapsed.iter().map(|l| l.member_id).collect();
     let raw: Vec<_> = members.iter().map(|member| member.0).collect();
-    sqlx::query!("SELECT 1 AS one FROM member WHERE account_id = $1 AND member_id = ANY($2) ORDER BY member_id FOR UPDATE", account.0, &raw)
-        .fetch_all(change.conn())
-        .await?;
+    sqlx::query!(
+        "SELECT 1 AS one FROM member WHERE account_id = $1 AND member_id = ANY($2) ORDER BY member_id FOR UPDATE",
+        account.0,
+        &raw
+    )
+    .fetch_all(change.conn())
+    .await?;
     let ended = sqlx::query!(
         "UPDATE invitation SET state = 'REVOKED', finished_at = $3, member_id = NULL
          WHERE account_id = $1 AND invitation_id = ANY($2) AND state = 'EXPIRED'",

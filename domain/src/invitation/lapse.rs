@@ -37,7 +37,11 @@ pub async fn lapse_overdue(change: &mut Change) -> Result<usize> {
     license::release(change, &members).await?;
     for invitation in &due {
         let kind = if invitation.sent { EventKind::InvitationLapsed } else { EventKind::InvitationUndeliverable };
-        change.record(NewEvent::new(kind).subject(invitation.member_id.0).detail(json!({ "invitation": invitation.invitation_id })));
+        change.record(
+            NewEvent::new(kind)
+                .subject(invitation.member_id.0)
+                .detail(json!({ "invitation": invitation.invitation_id })),
+        );
     }
     Ok(due.len())
 }

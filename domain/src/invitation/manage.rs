@@ -63,7 +63,8 @@ async fn lock(change: &mut Change, id: InvitationId) -> Result<Open> {
     .fetch_optional(change.conn())
     .await?;
     let Some(row) = row else {
-        let known = sqlx::query!("SELECT state FROM invitation WHERE account_id = $1 AND invitation_id = $2", account.0, id.0);
+        let known =
+            sqlx::query!("SELECT state FROM invitation WHERE account_id = $1 AND invitation_id = $2", account.0, id.0);
         let known = known.fetch_optional(change.conn()).await?.is_some();
         return Err(if known { Code::InvitationNotOpen } else { Code::NotFound }.into());
     };
@@ -116,7 +117,9 @@ async fn each(change: &mut Change, actor: &Actor, ids: &[InvitationId], sending:
     for (index, id) in order {
         match send_one(change, &standing, id, sending).await {
             Ok(()) => handled.invitations.push(id),
-            Err(Error::Refused(list)) => handled.refused.extend(list.into_iter().map(|refused| refused.at(index).at("invitationIds"))),
+            Err(Error::Refused(list)) => {
+                handled.refused.extend(list.into_iter().map(|refused| refused.at(index).at("invitationIds")))
+            }
             Err(other) => return Err(other),
         }
     }
@@ -171,7 +174,13 @@ fn check_pause(open: &Open, now: Timestamp) -> Result<Vec<Timestamp>> {
 }
 
 /// Makes the next generation of the link and asks for its mail. From now on the actor is answerable for what it grants.
-async fn queue(change: &mut Change, actor: MemberId, open: &Open, email: &EmailAddress, resent_at: &[Timestamp]) -> Result<()> {
+async fn queue(
+    change: &mut Change,
+    actor: MemberId,
+    open: &Open,
+    email: &EmailAddress,
+    resent_at: &[Timestamp],
+) -> Result<()> {
     let (account, now) = (change.account(), change.now());
     let generation = open.generation + 1;
     let token = change.db().key.derive(Purpose::Invitation, Some(account), open.invitation_id.0, generation);
@@ -187,7 +196,7 @@ async fn queue(change: &mut Change, actor: MemberId, open: &Open, email: &EmailA
         token.hash(),
         key_version,
         now,
-        resent_at,
+        &resent_at.to_vec(),
         actor.0,
         email.as_str(),
     )
@@ -248,7 +257,8 @@ pub async fn update(change: &mut Change, actor: &Actor, id: InvitationId, update
 }
 
 async fn update_text(change: &mut Change, open: &Open, update: &Update) -> Result<()> {
-    let text = |name: &str, value: &Option<String>, parse: fn(&str) -> Result<String, profile::FieldFault>| match value {
+    let text = |name: &str, value: &Option<String>, parse: fn(&str) -> Result<String, profile::FieldFault>| match value
+    {
         None => Ok(None),
         Some(value) => field(name, profile::optional(value, parse)).map(Some),
     };
@@ -362,7 +372,9 @@ pub async fn revoke(change: &mut Change, actor: &Actor, id: InvitationId) -> Res
 async fn finish(change: &mut Change, open: &Open, state: State, kind: EventKind) -> Result<()> {
     end(change, open.invitation_id, open.member_id, state).await?;
     change.record(
-        NewEvent::new(kind).subject(open.member_id.0).detail(json!({ "invitation": open.invitation_id, "roles": open.roles })),
+        NewEvent::new(kind)
+            .subject(open.member_id.0)
+            .detail(json!({ "invitation": open.invitation_id, "roles": open.roles })),
     );
     Ok(())
 }

@@ -188,7 +188,9 @@ fn push_filter(statement: &mut QueryBuilder<Postgres>, actor: &Actor, filter: &F
     }
     if let Some(text) = filter.text.as_deref().map(str::trim).filter(|text| !text.is_empty()) {
         let pattern = format!("%{}%", escape_like(&text.to_lowercase()));
-        statement.push(" AND (lower(coalesce(m.first_name, '') || ' ' || coalesce(m.last_name, '')) LIKE ").push_bind(pattern.clone());
+        statement
+            .push(" AND (lower(coalesce(m.first_name, '') || ' ' || coalesce(m.last_name, '')) LIKE ")
+            .push_bind(pattern.clone());
         if actor.can(Action::ReadMembers) {
             statement.push(" OR m.email LIKE ").push_bind(pattern);
         }

@@ -63,7 +63,14 @@ async fn lock(change: &mut Change, actor: &Actor, member: MemberId, action: Acti
     Ok((locked, standing))
 }
 
-async fn set_status(change: &mut Change, member: MemberId, from: &Locked, to: Status, prior: Option<Status>, kind: EventKind) -> Result<()> {
+async fn set_status(
+    change: &mut Change,
+    member: MemberId,
+    from: &Locked,
+    to: Status,
+    prior: Option<Status>,
+    kind: EventKind,
+) -> Result<()> {
     let account = change.account();
     let set = sqlx::query!(
         "UPDATE member SET status = $3, prior_status = $4 WHERE account_id = $1 AND member_id = $2 AND status = $5",
@@ -168,7 +175,11 @@ pub async fn assign_roles(change: &mut Change, actor: &Actor, member: MemberId, 
     .await?;
     change.rights_changed();
     let before: Vec<RoleId> = locked.roles.into_iter().map(RoleId).collect();
-    change.record(NewEvent::new(EventKind::MemberRolesChanged).subject(member.0).detail(json!({ "before": before, "after": wanted })));
+    change.record(
+        NewEvent::new(EventKind::MemberRolesChanged)
+            .subject(member.0)
+            .detail(json!({ "before": before, "after": wanted })),
+    );
     Ok(())
 }
 

@@ -87,7 +87,13 @@ pub async fn authenticate(db: &Db, token: &str, origin: Origin) -> Result<Authen
     Ok(Authenticated { actor, account_name: row.account_name, cookie: row.cookie })
 }
 
-async fn rights(db: &Db, conn: &mut PgConnection, account: AccountId, member: MemberId, version: i64) -> Result<Arc<Rights>> {
+async fn rights(
+    db: &Db,
+    conn: &mut PgConnection,
+    account: AccountId,
+    member: MemberId,
+    version: i64,
+) -> Result<Arc<Rights>> {
     if let Some(rights) = db.rights.get(account, member, version) {
         return Ok(rights);
     }

@@ -58,7 +58,9 @@ fn without_addresses(text: &str) -> String {
 /// Where the local part that ends `text` begins; a quoted one (`"a b"`) may contain blanks.
 fn address_start(text: &str) -> usize {
     let quoted = text.strip_suffix('"').and_then(|inner| inner.rfind('"'));
-    quoted.unwrap_or_else(|| text.rfind(ends_address).map_or(0, |i| i + text[i..].chars().next().map_or(1, char::len_utf8)))
+    quoted.unwrap_or_else(|| {
+        text.rfind(ends_address).map_or(0, |i| i + text[i..].chars().next().map_or(1, char::len_utf8))
+    })
 }
 
 fn ends_address(c: char) -> bool {

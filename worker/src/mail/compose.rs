@@ -44,7 +44,10 @@ pub struct Composed {
 
 impl std::fmt::Debug for Composed {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Composed").field("message_id", &self.message_id).field("bytes", &self.raw.len()).finish_non_exhaustive()
+        f.debug_struct("Composed")
+            .field("message_id", &self.message_id)
+            .field("bytes", &self.raw.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -107,7 +110,13 @@ impl Composer {
     /// The mail as it is sent.
     ///
     /// `message_id` is `id@domain` without brackets, and the same whenever the same mail is sent again.
-    pub fn compose(&self, mail: &Mail, to: Recipient<'_>, message_id: &str, date: Timestamp) -> Result<Composed, ComposeError> {
+    pub fn compose(
+        &self,
+        mail: &Mail,
+        to: Recipient<'_>,
+        message_id: &str,
+        date: Timestamp,
+    ) -> Result<Composed, ComposeError> {
         if !is_message_id(message_id) {
             return Err(ComposeError::MessageId);
         }
@@ -196,7 +205,8 @@ fn alternative(rendered: Rendered) -> MultiPart {
 
 /// Quoted-printable always: lettre sends a 7bit body's bare CR and LF as they are (RUSTSEC-2026-0561).
 fn part(kind: ContentType, text: String) -> SinglePart {
-    let body = Body::new_with_encoding(text, ContentTransferEncoding::QuotedPrintable).expect("every text fits quoted-printable");
+    let body = Body::new_with_encoding(text, ContentTransferEncoding::QuotedPrintable)
+        .expect("every text fits quoted-printable");
     SinglePart::builder().header(kind).header(ContentTransferEncoding::QuotedPrintable).body(body)
 }
 

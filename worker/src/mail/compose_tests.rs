@@ -7,7 +7,8 @@ use super::*;
 use crate::mail::transport::test_server::{Folder, settings};
 
 const URL: &str = "https://muster.example/i/inv_1?a=b&c=d";
-const HEADERS: [&str; 8] = ["Date", "From", "To", "Subject", "Message-ID", "Auto-Submitted", "MIME-Version", "Content-Type"];
+const HEADERS: [&str; 8] =
+    ["Date", "From", "To", "Subject", "Message-ID", "Auto-Submitted", "MIME-Version", "Content-Type"];
 
 fn date() -> Timestamp {
     Timestamp("2026-11-21T19:00:00Z".parse().unwrap())
@@ -55,7 +56,8 @@ fn assert_intact(mail: &Composed, links: &[&str]) {
     assert_eq!(parsed.header("Auto-Submitted").and_then(|value| value.as_text()), Some("auto-generated"));
     assert_eq!(parsed.date().unwrap().to_timestamp(), date().as_second());
 
-    let kinds: Vec<_> = parsed.parts.iter().map(|part| part.content_type().and_then(|kind| kind.c_subtype.as_deref())).collect();
+    let kinds: Vec<_> =
+        parsed.parts.iter().map(|part| part.content_type().and_then(|kind| kind.c_subtype.as_deref())).collect();
     assert_eq!(kinds, [Some("alternative"), Some("plain"), Some("html")]);
     assert!(parsed.parts[1..].iter().all(|part| part.content_transfer_encoding() == Some("quoted-printable")));
     let raw = String::from_utf8(mail.raw.clone()).expect("ASCII only");
@@ -80,7 +82,8 @@ fn every_mail_has_both_parts_and_only_its_own_links() {
 
 #[test]
 fn an_invitation_says_who_invites_and_quotes_the_message() {
-    let mail = compose(&invitation("Doe & Roe", "Jane \"JD\" Doe", "Welcome!\r\n\r\n{{ url }} <b>bold</b>"), Some("Ann Lee"));
+    let mail =
+        compose(&invitation("Doe & Roe", "Jane \"JD\" Doe", "Welcome!\r\n\r\n{{ url }} <b>bold</b>"), Some("Ann Lee"));
     let parsed = parse(&mail);
     assert_eq!(parsed.subject(), Some("Jane \"JD\" Doe invites you to Doe & Roe"));
     assert_eq!(parsed.to().unwrap().first().unwrap().name(), Some("Ann Lee"));
@@ -200,7 +203,10 @@ fn a_missing_folder_and_a_bad_sender_are_faults() {
     settings.templates_dir = Some("/nonexistent/templates".into());
     settings.from = "nobody".to_owned();
     let problems: Vec<String> = Composer::check(&settings).iter().map(ToString::to_string).collect();
-    assert!(problems.iter().any(|problem| problem.starts_with("/nonexistent/templates: cannot be read")), "{problems:?}");
+    assert!(
+        problems.iter().any(|problem| problem.starts_with("/nonexistent/templates: cannot be read")),
+        "{problems:?}"
+    );
     assert!(problems.iter().any(|problem| problem.starts_with("mail.from: ")), "{problems:?}");
 }
 

@@ -126,10 +126,13 @@ impl Templates {
             return Err(self.mjml_problem(name, mjml, Some(warning.span.start), warning.kind.to_string()));
         }
         let options = RenderOptions { disable_comments: true, fonts: HashMap::new(), ..RenderOptions::default() };
-        let html = parsed.element.render(&options).map_err(|fault| self.mjml_problem(name, mjml, None, fault.to_string()))?;
+        let html =
+            parsed.element.render(&options).map_err(|fault| self.mjml_problem(name, mjml, None, fault.to_string()))?;
         match left_over(&html) {
             None => Ok(html),
-            Some(element) => Err(self.mjml_problem(name, mjml, mjml.find(element), format!("MJML does not know {element}>"))),
+            Some(element) => {
+                Err(self.mjml_problem(name, mjml, mjml.find(element), format!("MJML does not know {element}>")))
+            }
         }
     }
 

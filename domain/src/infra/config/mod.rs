@@ -246,6 +246,7 @@ impl Default for Smtp {
             host: "localhost".to_owned(),
             port: 25,
             tls: SmtpTls::None,
+            ca_file: None,
             username: None,
             password: None,
             connections: 4,

@@ -63,7 +63,8 @@ impl Smtp {
             port: smtp.port,
             tls: smtp.tls,
             tls_parameters: tls_parameters(smtp)?,
-            credentials: credentials.map(|(name, password)| Credentials::new(name.clone(), password.expose_secret().to_owned())),
+            credentials: credentials
+                .map(|(name, password)| Credentials::new(name.clone(), password.expose_secret().to_owned())),
             hello: sender.map_or_else(ClientId::default, |sender| ClientId::Domain(sender.email.domain().to_owned())),
             slots: Semaphore::new(smtp.connections.max(1) as usize),
             idle: Mutex::new(Vec::new()),
@@ -121,8 +122,12 @@ impl Smtp {
     fn probe_fault(&self, code: &'static str, reply: Option<String>) -> ProbeFault {
         let (what, remedy) = match code {
             "SMTP_TLS" => ("TLS cannot be agreed on", "check mail.smtp.tls, mail.smtp.host and mail.smtp.ca_file"),
-            "SMTP_AUTHENTICATION" => ("it does not accept the sign-in", "check mail.smtp.username and mail.smtp.password"),
-            "SMTP_TIMEOUT" => ("it does not answer within 10 s", "check mail.smtp.port and mail.smtp.tls, and the firewall"),
+            "SMTP_AUTHENTICATION" => {
+                ("it does not accept the sign-in", "check mail.smtp.username and mail.smtp.password")
+            }
+            "SMTP_TIMEOUT" => {
+                ("it does not answer within 10 s", "check mail.smtp.port and mail.smtp.tls, and the firewall")
+            }
             _ => ("it cannot be reached", "check mail.smtp.host and mail.smtp.port, and that the server runs"),
         };
         let reply = reply.map(|reply| format!(" ({reply})")).unwrap_or_default();
@@ -165,8 +170,8 @@ fn tls_parameters(smtp: &config::Smtp) -> Result<Option<TlsParameters>, Transpor
     }
     let mut builder = TlsParameters::builder(smtp.host.clone());
     if let Some(path) = &smtp.ca_file {
-        let pem =
-            std::fs::read(path).map_err(|source| TransportError::AuthorityFile { path: path.display().to_string(), source })?;
+        let pem = std::fs::read(path)
+            .map_err(|source| TransportError::AuthorityFile { path: path.display().to_string(), source })?;
         builder = builder.add_root_certificate(Certificate::from_pem(&pem).map_err(TransportError::Tls)?);
     }
     builder.build().map(Some).map_err(TransportError::Tls)
@@ -217,7 +222,10 @@ fn explain(fault: &lettre::transport::smtp::Error) -> String {
 }
 
 fn said(response: &Response) -> String {
-    std::iter::once(response.code().to_string()).chain(response.message().map(str::to_owned)).collect::<Vec<_>>().join(" ")
+    std::iter::once(response.code().to_string())
+        .chain(response.message().map(str::to_owned))
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 #[cfg(test)]

@@ -87,7 +87,9 @@ async fn connections_are_reused_and_no_more_than_allowed_are_open() {
     }
     let mails = server.mails();
     assert_eq!(mails.len(), 20);
-    assert!(mails.iter().all(|mail| mail.facts["connection"].as_u64() <= Some(2) && mail.facts["open"].as_u64() <= Some(2)));
+    assert!(
+        mails.iter().all(|mail| mail.facts["connection"].as_u64() <= Some(2) && mail.facts["open"].as_u64() <= Some(2))
+    );
 }
 
 #[tokio::test]
