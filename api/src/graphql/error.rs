@@ -10,8 +10,7 @@ const MAX_ERRORS: usize = 10;
 const MAX_MESSAGE_BYTES: usize = 500;
 
 /// What a client reads instead of anything that happened inside.
-const INTERNAL_MESSAGE: &str =
-    "Something went wrong on our side. Please quote the request id when you report it.";
+const INTERNAL_MESSAGE: &str = "Something went wrong on our side. Please quote the request id when you report it.";
 
 /// `extensions.code` of a top-level error. What a person can mend is a `UserError` of the payload instead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -83,10 +82,9 @@ impl ErrorCode {
         match self {
             Self::Unauthenticated => StatusCode::UNAUTHORIZED,
             Self::Forbidden => StatusCode::FORBIDDEN,
-            Self::BadUserInput
-            | Self::GraphqlParseFailed
-            | Self::GraphqlValidationFailed
-            | Self::CostLimitExceeded => StatusCode::BAD_REQUEST,
+            Self::BadUserInput | Self::GraphqlParseFailed | Self::GraphqlValidationFailed | Self::CostLimitExceeded => {
+                StatusCode::BAD_REQUEST
+            }
             Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
             Self::Timeout => StatusCode::GATEWAY_TIMEOUT,
             Self::ServiceUnavailable => StatusCode::SERVICE_UNAVAILABLE,
@@ -119,19 +117,14 @@ impl ErrorCode {
 /// The library drops the key of a root field that failed, so `data` may be null after an execution, too; but then
 /// each error has the path of its field.
 pub fn is_request_error(response: &Response) -> bool {
-    response.data == Value::Null
-        && !response.errors.is_empty()
-        && response.errors.iter().all(|e| e.path.is_empty())
+    response.data == Value::Null && !response.errors.is_empty() && response.errors.iter().all(|e| e.path.is_empty())
 }
 
 /// Gives every error of a response its `extensions { code requestId }`, hides what happened inside (and logs it, once,
 /// under the request's id), and drops what exceeds the number of errors a response may show. All transports call it.
 pub fn complete(response: &mut Response, request_id: &str) {
-    let default = if is_request_error(response) {
-        ErrorCode::GraphqlValidationFailed
-    } else {
-        ErrorCode::InternalServerError
-    };
+    let default =
+        if is_request_error(response) { ErrorCode::GraphqlValidationFailed } else { ErrorCode::InternalServerError };
     response.errors.truncate(MAX_ERRORS);
     for error in &mut response.errors {
         let code = code_of(error).unwrap_or(default);
@@ -147,14 +140,8 @@ pub fn complete(response: &mut Response, request_id: &str) {
 
 /// The code an error brought along, or that its text shows. `None`: the stage it failed in decides.
 fn code_of(error: &ServerError) -> Option<ErrorCode> {
-    match error
-        .extensions
-        .as_ref()
-        .and_then(|values| values.get("code"))
-    {
-        Some(Value::String(code)) => {
-            Some(ErrorCode::parse(code).unwrap_or(ErrorCode::InternalServerError))
-        }
+    match error.extensions.as_ref().and_then(|values| values.get("code")) {
+        Some(Value::String(code)) => Some(ErrorCode::parse(code).unwrap_or(ErrorCode::InternalServerError)),
         Some(_) => Some(ErrorCode::InternalServerError),
         None => is_input_fault(&error.message).then_some(ErrorCode::BadUserInput),
     }
@@ -201,11 +188,7 @@ mod tests {
     use super::*;
 
     fn code(error: &ServerError) -> String {
-        match error
-            .extensions
-            .as_ref()
-            .and_then(|values| values.get("code"))
-        {
+        match error.extensions.as_ref().and_then(|values| values.get("code")) {
             Some(Value::String(code)) => code.clone(),
             other => panic!("no code: {other:?}"),
         }
@@ -226,31 +209,19 @@ mod tests {
 
     #[test]
     fn a_failed_resolver_shows_nothing_of_its_inside() {
-        let mut error = at_field(ServerError::new(
-            "relation \"members\" does not exist",
-            None,
-        ));
-        error
-            .extensions
-            .get_or_insert_default()
-            .set("table", "members");
+        let mut error = at_field(ServerError::new("relation \"members\" does not exist", None));
+        error.extensions.get_or_insert_default().set("table", "members");
         let mut response = Response::from_errors(vec![error]);
         complete(&mut response, "req-1");
         let text = serde_json::to_string(&response).unwrap();
         assert!(!text.contains("members"), "{text}");
-        assert!(
-            text.contains("INTERNAL_SERVER_ERROR") && text.contains("req-1"),
-            "{text}"
-        );
+        assert!(text.contains("INTERNAL_SERVER_ERROR") && text.contains("req-1"), "{text}");
     }
 
     #[test]
     fn an_unknown_code_is_an_internal_error() {
         let mut error = at_field(ServerError::new("secret", None));
-        error
-            .extensions
-            .get_or_insert_default()
-            .set("code", "E23505");
+        error.extensions.get_or_insert_default().set("code", "E23505");
         let mut response = Response::from_errors(vec![error]);
         complete(&mut response, "req-1");
         assert_eq!(code(&response.errors[0]), "INTERNAL_SERVER_ERROR");
@@ -261,27 +232,17 @@ mod tests {
     fn a_known_code_keeps_its_text_and_details() {
         let error: Error = ErrorCode::Forbidden.error("You need members.read.");
         let mut error = at_field(error.into_server_error(async_graphql::Pos::default()));
-        error
-            .extensions
-            .get_or_insert_default()
-            .set("permission", "members.read");
+        error.extensions.get_or_insert_default().set("permission", "members.read");
         let mut response = Response::from_errors(vec![error]);
         complete(&mut response, "req-1");
         let text = serde_json::to_string(&response.errors[0]).unwrap();
-        assert!(
-            text.contains("You need members.read.") && text.contains("\"permission\""),
-            "{text}"
-        );
+        assert!(text.contains("You need members.read.") && text.contains("\"permission\""), "{text}");
     }
 
     #[test]
     fn request_errors_are_of_validation_or_of_input() {
-        let faults = [
-            "Unknown field \"x\"",
-            "Invalid value for argument \"a\", expected type \"Int\"",
-        ];
-        let mut response =
-            Response::from_errors(faults.map(|text| ServerError::new(text, None)).to_vec());
+        let faults = ["Unknown field \"x\"", "Invalid value for argument \"a\", expected type \"Int\""];
+        let mut response = Response::from_errors(faults.map(|text| ServerError::new(text, None)).to_vec());
         assert!(is_request_error(&response));
         complete(&mut response, "req-1");
         assert_eq!(code(&response.errors[0]), "GRAPHQL_VALIDATION_FAILED");
@@ -290,22 +251,16 @@ mod tests {
 
     #[test]
     fn an_error_without_path_beside_data_is_not_taken_for_a_request_error() {
-        let mut response = Response::new(Value::Object(
-            [(async_graphql::Name::new("viewer"), Value::Null)]
-                .into_iter()
-                .collect(),
-        ));
-        response
-            .errors
-            .push(ServerError::new("connection reset", None));
+        let mut response =
+            Response::new(Value::Object([(async_graphql::Name::new("viewer"), Value::Null)].into_iter().collect()));
+        response.errors.push(ServerError::new("connection reset", None));
         complete(&mut response, "req-1");
         assert_eq!(code(&response.errors[0]), "INTERNAL_SERVER_ERROR");
     }
 
     #[test]
     fn errors_are_few_and_short() {
-        let mut response =
-            Response::from_errors(vec![ServerError::new("é".repeat(2_000), None); 100]);
+        let mut response = Response::from_errors(vec![ServerError::new("é".repeat(2_000), None); 100]);
         complete(&mut response, "req-1");
         assert_eq!(response.errors.len(), MAX_ERRORS);
         assert!(response.errors[0].message.len() < MAX_MESSAGE_BYTES + 10);

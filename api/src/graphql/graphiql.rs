@@ -57,28 +57,18 @@ mod tests {
     #[tokio::test]
     async fn the_page_calls_the_endpoint_with_the_csrf_header() {
         let response = page("/graphql");
-        let body = axum::body::to_bytes(response.into_body(), usize::MAX)
-            .await
-            .unwrap();
+        let body = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
         let text = String::from_utf8(body.to_vec()).unwrap();
         assert!(text.contains("createUrl('/graphql')"), "{text}");
         assert!(text.contains("'x-muster-csrf': '1'"), "{text}");
-        assert!(
-            text.contains("defaultEditorToolsVisibility: true"),
-            "{text}"
-        );
+        assert!(text.contains("defaultEditorToolsVisibility: true"), "{text}");
     }
 
     #[tokio::test]
     async fn the_schema_is_text() {
         let response = Sdl::new("type Query { a: Int }".into()).response();
-        assert_eq!(
-            response.headers()[header::CONTENT_TYPE],
-            "text/plain; charset=utf-8"
-        );
-        let body = axum::body::to_bytes(response.into_body(), usize::MAX)
-            .await
-            .unwrap();
+        assert_eq!(response.headers()[header::CONTENT_TYPE], "text/plain; charset=utf-8");
+        let body = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
         assert_eq!(&body[..], b"type Query { a: Int }");
     }
 }

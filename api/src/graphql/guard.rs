@@ -112,11 +112,7 @@ impl Refusal {
     /// The one error a client reads.
     pub fn into_error(self) -> ServerError {
         match self {
-            Self::Exceeded {
-                limit,
-                maximum,
-                requested,
-            } => {
+            Self::Exceeded { limit, maximum, requested } => {
                 let mut error = ErrorCode::CostLimitExceeded.request_error(format!(
                     "The request exceeds the limit \"{limit}\": at most {maximum}, but it asks for {requested}."
                 ));
@@ -127,9 +123,8 @@ impl Refusal {
                 error
             }
             Self::Cycle { fragment, at } => located(
-                ErrorCode::GraphqlValidationFailed.request_error(format!(
-                    "Cannot spread fragment \"{fragment}\" within itself."
-                )),
+                ErrorCode::GraphqlValidationFailed
+                    .request_error(format!("Cannot spread fragment \"{fragment}\" within itself.")),
                 at,
             ),
             Self::RepeatedMutation { field, at } => located(
@@ -150,11 +145,7 @@ fn located(mut error: ServerError, at: Pos) -> ServerError {
 /// `Ok` unless `requested` is above `maximum`.
 pub fn within(limit: &'static str, maximum: usize, requested: usize) -> Result<(), Refusal> {
     if requested > maximum {
-        return Err(Refusal::Exceeded {
-            limit,
-            maximum,
-            requested,
-        });
+        return Err(Refusal::Exceeded { limit, maximum, requested });
     }
     Ok(())
 }
@@ -178,29 +169,14 @@ pub fn check_text(text: &str, limits: &GuardLimits) -> Result<(), Refusal> {
 
 /// Looks at a parsed document before the schema validates it. `document` must come from a text that passed
 /// [`check_text`].
-pub fn check_document(
-    document: &ExecutableDocument,
-    limits: &GuardLimits,
-) -> Result<InputProfile, Refusal> {
+pub fn check_document(document: &ExecutableDocument, limits: &GuardLimits) -> Result<InputProfile, Refusal> {
     let total = cost::of_document(document, limits.levels)?;
     within("selections", limits.selections, total.expanded.selections)?;
     within("depth", limits.depth, total.expanded.depth)?;
     within("levels", limits.levels, total.expanded.levels)?;
-    within(
-        "introspectionDepth",
-        limits.introspection_depth,
-        total.expanded.introspection_depth,
-    )?;
-    within(
-        "introspectionLists",
-        limits.introspection_lists,
-        total.expanded.introspection_lists,
-    )?;
-    within(
-        "introspectionCost",
-        limits.introspection_cost,
-        total.expanded.introspection_cost,
-    )?;
+    within("introspectionDepth", limits.introspection_depth, total.expanded.introspection_depth)?;
+    within("introspectionLists", limits.introspection_lists, total.expanded.introspection_lists)?;
+    within("introspectionCost", limits.introspection_cost, total.expanded.introspection_cost)?;
     within("aliases", limits.aliases, total.aliases)?;
     within("directives", limits.directives, total.directives)?;
     within("inputValues", limits.input_values, total.expanded.inputs)?;
@@ -209,11 +185,7 @@ pub fn check_document(
 }
 
 /// Looks at the variables that come with a document: each is counted as often as the document reads it.
-pub fn check_variables(
-    profile: &InputProfile,
-    variables: &Variables,
-    limits: &GuardLimits,
-) -> Result<(), Refusal> {
+pub fn check_variables(profile: &InputProfile, variables: &Variables, limits: &GuardLimits) -> Result<(), Refusal> {
     let mut total = profile.literals;
     let mut sizes = profile.defaults.clone();
     for (name, value) in variables.iter() {

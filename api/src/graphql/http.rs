@@ -102,10 +102,7 @@ impl<E: Executor> Endpoint<E> {
             documents: Documents::default(),
             tasks: TaskTracker::new(),
         };
-        Self {
-            executor,
-            shared: Arc::new(shared),
-        }
+        Self { executor, shared: Arc::new(shared) }
     }
 
     /// Reads a request with its body and prepares it, see [`Self::prepare`]; the head comes back for whoever authenticates.
@@ -140,22 +137,19 @@ impl<E: Executor> Endpoint<E> {
     /// # Errors
     /// The complete answer to whatever is not to be executed: a preflight, a foreign site (403), a method (405), a media type
     /// (406, 415), a size (413), parameters (400), a document (400, or 200 under `application/json`).
-    pub fn prepare(
-        &self,
-        head: &Parts,
-        body: &Bytes,
-        request_id: &str,
-    ) -> Result<Prepared, Box<Response>> {
+    pub fn prepare(&self, head: &Parts, body: &Bytes, request_id: &str) -> Result<Prepared, Box<Response>> {
         let reply = self.reply(head, request_id);
         if reply.caller == Caller::Foreign {
-            let message = "Pages of this site may not call the API. An operator can add its origin to the allowed ones.";
+            let message =
+                "Pages of this site may not call the API. An operator can add its origin to the allowed ones.";
             return Err(Box::new(reply.refuse_with(ErrorCode::Forbidden, message)));
         }
         if head.method == Method::OPTIONS {
             return Err(Box::new(preflight(&reply)));
         }
         if Media::negotiate(&head.headers).is_none() {
-            let message = "The answer is application/json or application/graphql-response+json; \"Accept\" allows neither.";
+            let message =
+                "The answer is application/json or application/graphql-response+json; \"Accept\" allows neither.";
             let error = ErrorCode::BadUserInput.request_error(message);
             return Err(Box::new(reply.refuse(StatusCode::NOT_ACCEPTABLE, error)));
         }
@@ -167,27 +161,17 @@ impl<E: Executor> Endpoint<E> {
     /// runs to its end, detached. Both are cut when the time of a request is over: what a transaction has not committed by
     /// then is rolled back.
     pub async fn execute(&self, prepared: Prepared, data: Data) -> Response {
-        let Prepared {
-            document,
-            operation_name,
-            operation_type,
-            variables,
-            reply,
-        } = prepared;
+        let Prepared { document, operation_name, operation_type, variables, reply } = prepared;
         let mut request = Request::new(document.text()).variables(variables);
         request.operation_name = operation_name;
         request.data = data;
         request.set_parsed_query(document.parsed().clone());
 
         let (executor, limit) = (self.executor.clone(), self.shared.time_limit);
-        let work = async move { tokio::time::timeout(limit, executor.execute(request)).await }
-            .in_current_span();
+        let work = async move { tokio::time::timeout(limit, executor.execute(request)).await }.in_current_span();
         let task = self.shared.tasks.spawn(work);
-        let outcome = if operation_type == OperationType::Mutation {
-            task.await
-        } else {
-            AbortOnDropHandle::new(task).await
-        };
+        let outcome =
+            if operation_type == OperationType::Mutation { task.await } else { AbortOnDropHandle::new(task).await };
         if let Ok(Ok(response)) = &outcome
             && !error::is_request_error(response)
         {
@@ -225,18 +209,11 @@ impl<E: Executor> Endpoint<E> {
             Method::GET => Params::from_uri(&head.uri),
             Method::POST if media::is_json_body(&head.headers) => Params::from_body(body),
             Method::POST => {
-                let error = ErrorCode::BadUserInput
-                    .request_error("The body must be application/json in UTF-8.");
-                return Err(Box::new(
-                    reply.refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, error),
-                ));
+                let error = ErrorCode::BadUserInput.request_error("The body must be application/json in UTF-8.");
+                return Err(Box::new(reply.refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, error)));
             }
             _ => {
-                return Err(Box::new(method_not_allowed(
-                    reply,
-                    "GET, POST, OPTIONS",
-                    "Use POST, or GET for queries.",
-                )));
+                return Err(Box::new(method_not_allowed(reply, "GET, POST, OPTIONS", "Use POST, or GET for queries.")));
             }
         };
         params.map_err(|message| Box::new(reply.refuse_with(ErrorCode::BadUserInput, &message)))
@@ -248,9 +225,7 @@ impl<E: Executor> Endpoint<E> {
             Some(document) => document,
             None => Arc::new(Document::read(&params.query, &self.shared.guard).map_err(refuse)?),
         };
-        let (name, operation) = document
-            .operation(params.operation_name.as_deref())
-            .map_err(refuse)?;
+        let (name, operation) = document.operation(params.operation_name.as_deref()).map_err(refuse)?;
         match operation.node.ty {
             OperationType::Mutation if is_get => {
                 let message = "A mutation is sent by POST.";
@@ -262,27 +237,16 @@ impl<E: Executor> Endpoint<E> {
             }
             OperationType::Query | OperationType::Mutation => {}
         }
-        document
-            .check_variables(&operation.node, &params.variables, &self.shared.guard)
-            .map_err(refuse)?;
+        document.check_variables(&operation.node, &params.variables, &self.shared.guard).map_err(refuse)?;
         let (operation_name, operation_type) = (name.map(ToOwned::to_owned), operation.node.ty);
-        Ok(Prepared {
-            document,
-            operation_name,
-            operation_type,
-            variables: params.variables,
-            reply,
-        })
+        Ok(Prepared { document, operation_name, operation_type, variables: params.variables, reply })
     }
 }
 
 fn preflight(reply: &Reply) -> Response {
     let mut response = reply.empty(StatusCode::NO_CONTENT);
     let headers = response.headers_mut();
-    headers.insert(
-        header::ALLOW,
-        HeaderValue::from_static("GET, POST, OPTIONS"),
-    );
+    headers.insert(header::ALLOW, HeaderValue::from_static("GET, POST, OPTIONS"));
     if matches!(reply.caller, Caller::Allowed(_)) {
         for (name, value) in origin::PREFLIGHT {
             headers.insert(name, HeaderValue::from_static(value));
@@ -294,9 +258,7 @@ fn preflight(reply: &Reply) -> Response {
 fn method_not_allowed(reply: &Reply, allow: &'static str, message: &str) -> Response {
     let error = ErrorCode::BadUserInput.request_error(message);
     let mut response = reply.refuse(StatusCode::METHOD_NOT_ALLOWED, error);
-    response
-        .headers_mut()
-        .insert(header::ALLOW, HeaderValue::from_static(allow));
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allow));
     response
 }
 

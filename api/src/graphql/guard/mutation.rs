@@ -2,9 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use async_graphql::parser::types::{
-    ExecutableDocument, FragmentDefinition, OperationType, Selection, SelectionSet,
-};
+use async_graphql::parser::types::{ExecutableDocument, FragmentDefinition, OperationType, Selection, SelectionSet};
 use async_graphql::{Name, Positioned};
 
 use super::Refusal;
@@ -17,11 +15,7 @@ pub(super) fn check_fields_once(document: &ExecutableDocument) -> Result<(), Ref
     for (_, operation) in document.operations.iter() {
         if operation.node.ty == OperationType::Mutation {
             let mut seen = HashSet::new();
-            check_set(
-                &operation.node.selection_set.node,
-                &document.fragments,
-                &mut seen,
-            )?;
+            check_set(&operation.node.selection_set.node, &document.fragments, &mut seen)?;
         }
     }
     Ok(())
@@ -38,10 +32,7 @@ fn check_set<'a>(
             Selection::Field(field) => {
                 let key = &field.node.response_key().node;
                 if !seen.insert(key) {
-                    return Err(Refusal::RepeatedMutation {
-                        field: key.clone(),
-                        at: field.pos,
-                    });
+                    return Err(Refusal::RepeatedMutation { field: key.clone(), at: field.pos });
                 }
             }
             Selection::InlineFragment(inline) => {

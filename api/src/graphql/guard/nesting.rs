@@ -30,10 +30,7 @@ pub(super) fn deepest(text: &[u8]) -> usize {
 }
 
 fn end_of_line(text: &[u8], from: usize) -> usize {
-    text[from..]
-        .iter()
-        .position(|byte| matches!(byte, b'\n' | b'\r'))
-        .map_or(text.len(), |length| from + length)
+    text[from..].iter().position(|byte| matches!(byte, b'\n' | b'\r')).map_or(text.len(), |length| from + length)
 }
 
 fn end_of_string(text: &[u8], from: usize) -> usize {

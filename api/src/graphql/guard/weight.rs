@@ -2,9 +2,7 @@
 
 use std::collections::HashMap;
 
-use async_graphql::parser::types::{
-    Directive, ExecutableDocument, Field, FragmentDefinition, Selection, SelectionSet,
-};
+use async_graphql::parser::types::{Directive, ExecutableDocument, Field, FragmentDefinition, Selection, SelectionSet};
 use async_graphql::{Name, Positioned, Value as ConstValue};
 use async_graphql_value::Value;
 
@@ -46,21 +44,14 @@ pub(super) fn of_literal(value: &Value) -> usize {
 /// Counts how often each variable is read. Walks every spread, so the document's expanded selections and values must have
 /// been found to be within their limits.
 pub(super) fn profile(document: &ExecutableDocument, literals: usize) -> InputProfile {
-    let mut uses = Uses {
-        fragments: &document.fragments,
-        profile: InputProfile {
-            literals,
-            ..InputProfile::default()
-        },
-    };
+    let mut uses =
+        Uses { fragments: &document.fragments, profile: InputProfile { literals, ..InputProfile::default() } };
     for (_, operation) in document.operations.iter() {
         for definition in &operation.node.variable_definitions {
             if let Some(default) = &definition.node.default_value {
                 let size = of_const(&default.node);
                 uses.profile.literals = uses.profile.literals.saturating_add(size);
-                uses.profile
-                    .defaults
-                    .insert(definition.node.name.node.clone(), size);
+                uses.profile.defaults.insert(definition.node.name.node.clone(), size);
             }
         }
         uses.directives(&operation.node.directives);
@@ -98,10 +89,7 @@ impl Uses<'_> {
     }
 
     fn directives(&mut self, directives: &[Positioned<Directive>]) {
-        for (_, value) in directives
-            .iter()
-            .flat_map(|directive| &directive.node.arguments)
-        {
+        for (_, value) in directives.iter().flat_map(|directive| &directive.node.arguments) {
             self.value(&value.node);
         }
     }

@@ -22,9 +22,7 @@ pub(super) enum BodyFault {
 impl BodyFault {
     pub(super) fn answer(self, reply: &Reply) -> Response {
         match self {
-            Self::TooLong(refusal) => {
-                reply.refuse(StatusCode::PAYLOAD_TOO_LARGE, refusal.into_error())
-            }
+            Self::TooLong(refusal) => reply.refuse(StatusCode::PAYLOAD_TOO_LARGE, refusal.into_error()),
             Self::Broken => reply.refuse_with(ErrorCode::BadUserInput, "The body broke off."),
         }
     }

@@ -40,9 +40,7 @@ impl Media {
             let Some((quality, position)) = preference(&ranges, media) else {
                 continue;
             };
-            let better = best.is_none_or(|(most, first, _)| {
-                quality > most || (quality == most && position < first)
-            });
+            let better = best.is_none_or(|(most, first, _)| quality > most || (quality == most && position < first));
             if quality > 0 && better {
                 best = Some((quality, position, media));
             }
@@ -59,28 +57,15 @@ struct Range<'a> {
 }
 
 fn ranges(headers: &HeaderMap) -> Vec<Range<'_>> {
-    let values = headers
-        .get_all(header::ACCEPT)
-        .iter()
-        .filter_map(|value| value.to_str().ok());
-    values
-        .flat_map(|value| value.split(','))
-        .filter_map(range)
-        .collect()
+    let values = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).filter_map(range).collect()
 }
 
 fn range(entry: &str) -> Option<Range<'_>> {
     let mut parts = entry.split(';').map(str::trim);
     let essence = parts.next().filter(|essence| !essence.is_empty())?;
-    let quality = parts.find_map(|parameter| {
-        parameter
-            .strip_prefix("q=")
-            .or_else(|| parameter.strip_prefix("Q="))
-    });
-    Some(Range {
-        essence,
-        quality: quality.map_or(1_000, thousandths),
-    })
+    let quality = parts.find_map(|parameter| parameter.strip_prefix("q=").or_else(|| parameter.strip_prefix("Q=")));
+    Some(Range { essence, quality: quality.map_or(1_000, thousandths) })
 }
 
 /// A quality value of HTTP (RFC 9110, 12.4.2) in thousandths; 0 for what is none.
@@ -96,14 +81,10 @@ fn thousandths(text: &str) -> u16 {
 
 /// Quality and position of the most specific range that covers `media`.
 fn preference(ranges: &[Range<'_>], media: Media) -> Option<(u16, usize)> {
-    [media.essence(), "application/*", "*/*"]
-        .into_iter()
-        .find_map(|wanted| {
-            let position = ranges
-                .iter()
-                .position(|range| range.essence.eq_ignore_ascii_case(wanted))?;
-            Some((ranges[position].quality, position))
-        })
+    [media.essence(), "application/*", "*/*"].into_iter().find_map(|wanted| {
+        let position = ranges.iter().position(|range| range.essence.eq_ignore_ascii_case(wanted))?;
+        Some((ranges[position].quality, position))
+    })
 }
 
 /// Whether the body is `application/json` in UTF-8. Everything else, and no type at all, is what a page of another site can
@@ -117,9 +98,7 @@ pub(super) fn is_json_body(headers: &HeaderMap) -> bool {
         return false;
     };
     let mut parts = text.split(';').map(str::trim);
-    let is_json = parts
-        .next()
-        .is_some_and(|essence| essence.eq_ignore_ascii_case("application/json"));
+    let is_json = parts.next().is_some_and(|essence| essence.eq_ignore_ascii_case("application/json"));
     is_json && parts.all(is_utf8_or_no_charset)
 }
 
@@ -128,9 +107,7 @@ fn is_utf8_or_no_charset(parameter: &str) -> bool {
         return true;
     };
     let value = value.trim_matches('"');
-    !name.eq_ignore_ascii_case("charset")
-        || value.eq_ignore_ascii_case("utf-8")
-        || value.eq_ignore_ascii_case("utf8")
+    !name.eq_ignore_ascii_case("charset") || value.eq_ignore_ascii_case("utf-8") || value.eq_ignore_ascii_case("utf8")
 }
 
 #[cfg(test)]
@@ -138,29 +115,18 @@ mod tests {
     use super::*;
 
     fn negotiated(accept: &'static str) -> Option<Media> {
-        Media::negotiate(
-            &[(header::ACCEPT, HeaderValue::from_static(accept))]
-                .into_iter()
-                .collect(),
-        )
+        Media::negotiate(&[(header::ACCEPT, HeaderValue::from_static(accept))].into_iter().collect())
     }
 
     fn json_body(content_type: &'static str) -> bool {
-        is_json_body(
-            &[(header::CONTENT_TYPE, HeaderValue::from_static(content_type))]
-                .into_iter()
-                .collect(),
-        )
+        is_json_body(&[(header::CONTENT_TYPE, HeaderValue::from_static(content_type))].into_iter().collect())
     }
 
     #[test]
     fn json_is_the_answer_without_a_preference() {
         assert_eq!(Media::negotiate(&HeaderMap::new()), Some(Media::Json));
         assert_eq!(negotiated("*/*"), Some(Media::Json));
-        assert_eq!(
-            negotiated("text/html, application/xhtml+xml, */*;q=0.8"),
-            Some(Media::Json)
-        );
+        assert_eq!(negotiated("text/html, application/xhtml+xml, */*;q=0.8"), Some(Media::Json));
     }
 
     #[test]
@@ -173,18 +139,9 @@ mod tests {
             negotiated("application/json;q=0.9, application/graphql-response+json"),
             Some(Media::GraphqlResponse)
         );
-        assert_eq!(
-            negotiated("application/json, application/graphql-response+json"),
-            Some(Media::Json)
-        );
-        assert_eq!(
-            negotiated("application/graphql-response+json, application/json"),
-            Some(Media::GraphqlResponse)
-        );
-        assert_eq!(
-            negotiated("application/json;q=0, */*"),
-            Some(Media::GraphqlResponse)
-        );
+        assert_eq!(negotiated("application/json, application/graphql-response+json"), Some(Media::Json));
+        assert_eq!(negotiated("application/graphql-response+json, application/json"), Some(Media::GraphqlResponse));
+        assert_eq!(negotiated("application/json;q=0, */*"), Some(Media::GraphqlResponse));
     }
 
     #[test]
@@ -195,11 +152,7 @@ mod tests {
 
     #[test]
     fn only_json_is_read() {
-        for good in [
-            "application/json",
-            "Application/JSON; charset=UTF-8",
-            "application/json;charset=\"utf-8\"",
-        ] {
+        for good in ["application/json", "Application/JSON; charset=UTF-8", "application/json;charset=\"utf-8\""] {
             assert!(json_body(good), "{good}");
         }
         for bad in [

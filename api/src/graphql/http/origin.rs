@@ -10,9 +10,7 @@ pub const CSRF_HEADER: &str = "x-muster-csrf";
 /// Whether a request carries [`CSRF_HEADER`]. Required of whoever is signed in by cookie and sends no `Authorization`
 /// header, whatever the method.
 pub fn carries_csrf_header(headers: &HeaderMap) -> bool {
-    headers
-        .get(CSRF_HEADER)
-        .is_some_and(|value| value.as_bytes() == b"1")
+    headers.get(CSRF_HEADER).is_some_and(|value| value.as_bytes() == b"1")
 }
 
 /// The origins whose pages may call the API.
@@ -43,16 +41,8 @@ impl Origins {
         let mut origins = headers.get_all(header::ORIGIN).iter();
         match (origins.next(), origins.next()) {
             (Some(origin), None) => {
-                let known = origin
-                    .to_str()
-                    .ok()
-                    .and_then(normal)
-                    .is_some_and(|origin| self.0.contains(&origin));
-                if known {
-                    Caller::Allowed(origin.clone())
-                } else {
-                    Caller::Foreign
-                }
+                let known = origin.to_str().ok().and_then(normal).is_some_and(|origin| self.0.contains(&origin));
+                if known { Caller::Allowed(origin.clone()) } else { Caller::Foreign }
             }
             (Some(_), Some(_)) => Caller::Foreign,
             (None, _) => match headers.get("sec-fetch-site").map(HeaderValue::as_bytes) {
@@ -81,24 +71,15 @@ pub(super) fn apply(caller: &Caller, headers: &mut HeaderMap) {
     headers.append(header::VARY, HeaderValue::from_static("Origin, Accept"));
     if let Caller::Allowed(origin) = caller {
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
-        headers.insert(
-            header::ACCESS_CONTROL_ALLOW_CREDENTIALS,
-            HeaderValue::from_static("true"),
-        );
-        headers.insert(
-            header::ACCESS_CONTROL_EXPOSE_HEADERS,
-            HeaderValue::from_static("x-request-id, retry-after"),
-        );
+        headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
+        headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("x-request-id, retry-after"));
     }
 }
 
 /// What a browser is told before it sends a request of an allowed origin.
 pub(super) const PREFLIGHT: [(HeaderName, &str); 3] = [
     (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST"),
-    (
-        header::ACCESS_CONTROL_ALLOW_HEADERS,
-        "authorization, content-type, x-muster-csrf",
-    ),
+    (header::ACCESS_CONTROL_ALLOW_HEADERS, "authorization, content-type, x-muster-csrf"),
     (header::ACCESS_CONTROL_MAX_AGE, "600"),
 ];
 
@@ -107,37 +88,17 @@ mod tests {
     use super::*;
 
     fn origins() -> Origins {
-        Origins(
-            ["https://muster.example.com", "http://localhost:5173/"]
-                .iter()
-                .filter_map(|url| normal(url))
-                .collect(),
-        )
+        Origins(["https://muster.example.com", "http://localhost:5173/"].iter().filter_map(|url| normal(url)).collect())
     }
 
     fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
-        pairs
-            .iter()
-            .map(|(name, value)| {
-                (
-                    HeaderName::from_static(name),
-                    HeaderValue::from_static(value),
-                )
-            })
-            .collect()
+        pairs.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
     }
 
     #[test]
     fn known_origins_may_call_in_any_notation() {
-        for origin in [
-            "https://muster.example.com",
-            "https://MUSTER.example.com:443",
-            "http://localhost:5173",
-        ] {
-            let caller = origins().caller(&headers(&[
-                ("origin", origin),
-                ("sec-fetch-site", "cross-site"),
-            ]));
+        for origin in ["https://muster.example.com", "https://MUSTER.example.com:443", "http://localhost:5173"] {
+            let caller = origins().caller(&headers(&[("origin", origin), ("sec-fetch-site", "cross-site")]));
             assert_eq!(caller, Caller::Allowed(HeaderValue::from_static(origin)));
         }
     }
@@ -153,11 +114,7 @@ mod tests {
             "https://muster.example.com:8443",
             "http://localhost",
         ] {
-            assert_eq!(
-                origins().caller(&headers(&[("origin", origin)])),
-                Caller::Foreign,
-                "{origin}"
-            );
+            assert_eq!(origins().caller(&headers(&[("origin", origin)])), Caller::Foreign, "{origin}");
         }
         let mut twice = headers(&[("origin", "https://muster.example.com")]);
         twice.append("origin", HeaderValue::from_static("https://evil.example"));
@@ -172,11 +129,7 @@ mod tests {
             ("same-site", Caller::Foreign),
             ("cross-site", Caller::Foreign),
         ] {
-            assert_eq!(
-                origins().caller(&headers(&[("sec-fetch-site", site)])),
-                caller,
-                "{site}"
-            );
+            assert_eq!(origins().caller(&headers(&[("sec-fetch-site", site)])), caller, "{site}");
         }
         assert_eq!(origins().caller(&HeaderMap::new()), Caller::Direct);
     }

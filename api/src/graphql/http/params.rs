@@ -49,8 +49,8 @@ impl Params {
             }
             _ => return Err("The body must be a JSON object with the key \"query\".".into()),
         }
-        let body: Body = serde_json::from_slice(body)
-            .map_err(|error| format!("The body is not a GraphQL request: {error}."))?;
+        let body: Body =
+            serde_json::from_slice(body).map_err(|error| format!("The body is not a GraphQL request: {error}."))?;
         Self::new(body.query, body.operation_name, body.variables)
     }
 
@@ -63,26 +63,13 @@ impl Params {
         Self::new(params.query, params.operation_name, variables)
     }
 
-    fn new(
-        query: Option<String>,
-        operation_name: Option<String>,
-        variables: Variables,
-    ) -> Result<Self, String> {
-        let query = query
-            .filter(|query| !query.is_empty())
-            .ok_or("The parameter \"query\" is missing.")?;
-        Ok(Self {
-            query,
-            operation_name: operation_name.filter(|name| !name.is_empty()),
-            variables,
-        })
+    fn new(query: Option<String>, operation_name: Option<String>, variables: Variables) -> Result<Self, String> {
+        let query = query.filter(|query| !query.is_empty()).ok_or("The parameter \"query\" is missing.")?;
+        Ok(Self { query, operation_name: operation_name.filter(|name| !name.is_empty()), variables })
     }
 }
 
-fn map_parameter<T: DeserializeOwned + Default>(
-    name: &str,
-    text: Option<&str>,
-) -> Result<T, String> {
+fn map_parameter<T: DeserializeOwned + Default>(name: &str, text: Option<&str>) -> Result<T, String> {
     match text.filter(|text| !text.is_empty()) {
         None => Ok(T::default()),
         Some(text) => serde_json::from_str(text)
@@ -102,11 +89,11 @@ mod tests {
     fn both_forms_have_the_same_parameters() {
         let body = br#" {"query":"query Q { a }","operationName":"Q","variables":{"x":[1]},"extensions":{"y":1}}"#;
         let posted = Params::from_body(body).unwrap();
-        let got = get("query=query%20Q+%7B%20a%20%7D&operationName=Q&variables=%7B%22x%22:%5B1%5D%7D&extensions=%7B%22y%22:1%7D").unwrap();
-        assert_eq!(
-            (&posted.query, &posted.operation_name),
-            (&got.query, &got.operation_name)
-        );
+        let got = get(
+            "query=query%20Q+%7B%20a%20%7D&operationName=Q&variables=%7B%22x%22:%5B1%5D%7D&extensions=%7B%22y%22:1%7D",
+        )
+        .unwrap();
+        assert_eq!((&posted.query, &posted.operation_name), (&got.query, &got.operation_name));
         assert_eq!(posted.variables, got.variables);
         assert_eq!(posted.query, "query Q { a }");
     }
@@ -136,14 +123,7 @@ mod tests {
 
     #[test]
     fn deep_variables_are_refused_without_recursing() {
-        let deep = format!(
-            "{{\"query\":\"{{a}}\",\"variables\":{{\"x\":{}",
-            "[".repeat(90_000)
-        );
-        assert!(
-            Params::from_body(deep.as_bytes())
-                .unwrap_err()
-                .contains("recursion limit")
-        );
+        let deep = format!("{{\"query\":\"{{a}}\",\"variables\":{{\"x\":{}", "[".repeat(90_000));
+        assert!(Params::from_body(deep.as_bytes()).unwrap_err().contains("recursion limit"));
     }
 }

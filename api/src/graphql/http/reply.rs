@@ -40,32 +40,20 @@ impl Reply {
     }
 
     fn answer(&self, response: GraphqlResponse) -> Response {
-        let status = if error::is_request_error(&response) {
-            self.document_status()
-        } else {
-            StatusCode::OK
-        };
+        let status = if error::is_request_error(&response) { self.document_status() } else { StatusCode::OK };
         self.write(status, response)
     }
 
     /// How the execution ended: a result, the end of its time, or a task that panicked or was cancelled.
-    pub(super) fn outcome(
-        &self,
-        outcome: Result<Result<GraphqlResponse, Elapsed>, JoinError>,
-    ) -> Response {
+    pub(super) fn outcome(&self, outcome: Result<Result<GraphqlResponse, Elapsed>, JoinError>) -> Response {
         match outcome {
             Ok(Ok(response)) => self.answer(response),
-            Ok(Err(_elapsed)) => self.refuse_with(
-                ErrorCode::Timeout,
-                "The request took too long and was ended.",
-            ),
+            Ok(Err(_elapsed)) => self.refuse_with(ErrorCode::Timeout, "The request took too long and was ended."),
             // The text goes to the log only.
             Err(failure) if failure.is_panic() => {
                 self.refuse_with(ErrorCode::InternalServerError, &failure.to_string())
             }
-            Err(_cancelled) => {
-                self.refuse_with(ErrorCode::ServiceUnavailable, "The server is stopping.")
-            }
+            Err(_cancelled) => self.refuse_with(ErrorCode::ServiceUnavailable, "The server is stopping."),
         }
     }
 
@@ -94,9 +82,7 @@ impl Reply {
             serde_json::to_vec(&serde_json::json!({ "errors": answer.errors }))
         };
         // A result consists of strings, numbers, lists and maps with string keys, all of which JSON has.
-        let mut response = Response::new(Body::from(
-            body.expect("a GraphQL response can be written as JSON"),
-        ));
+        let mut response = Response::new(Body::from(body.expect("a GraphQL response can be written as JSON")));
         *response.status_mut() = status;
         let headers = response.headers_mut();
         headers.extend(answer.http_headers);
@@ -107,10 +93,7 @@ impl Reply {
 
     fn finish(&self, headers: &mut HeaderMap) {
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        headers.insert(
-            header::X_CONTENT_TYPE_OPTIONS,
-            HeaderValue::from_static("nosniff"),
-        );
+        headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         if let Ok(id) = HeaderValue::from_str(&self.request_id) {
             headers.insert(HeaderName::from_static(REQUEST_ID_HEADER), id);
         }

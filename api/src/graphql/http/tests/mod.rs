@@ -21,11 +21,7 @@ impl Answer {
     async fn read(response: Response) -> Self {
         let (head, body) = response.into_parts();
         let bytes = axum::body::to_bytes(body, usize::MAX).await.unwrap();
-        Self {
-            status: head.status,
-            headers: head.headers,
-            text: String::from_utf8(bytes.to_vec()).unwrap(),
-        }
+        Self { status: head.status, headers: head.headers, text: String::from_utf8(bytes.to_vec()).unwrap() }
     }
 
     fn json(&self) -> Json {
@@ -39,40 +35,18 @@ impl Answer {
         for error in &errors {
             assert_eq!(error["extensions"]["requestId"], "req-1", "{error}");
         }
-        errors
-            .iter()
-            .map(|error| {
-                error["extensions"]["code"]
-                    .as_str()
-                    .expect("a code")
-                    .to_owned()
-            })
-            .collect()
+        errors.iter().map(|error| error["extensions"]["code"].as_str().expect("a code").to_owned()).collect()
     }
 
     fn header(&self, name: &str) -> &str {
-        self.headers
-            .get(name)
-            .map_or("", |value| value.to_str().unwrap())
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 }
 
-fn request(
-    method: Method,
-    uri: &str,
-    headers: &[(&'static str, &str)],
-    body: &str,
-) -> HttpRequest<Body> {
-    let mut request = HttpRequest::builder()
-        .method(method)
-        .uri(uri)
-        .body(Body::from(body.to_owned()))
-        .unwrap();
+fn request(method: Method, uri: &str, headers: &[(&'static str, &str)], body: &str) -> HttpRequest<Body> {
+    let mut request = HttpRequest::builder().method(method).uri(uri).body(Body::from(body.to_owned())).unwrap();
     for (name, value) in headers {
-        request.headers_mut().append(
-            HeaderName::from_static(name),
-            HeaderValue::from_str(value).unwrap(),
-        );
+        request.headers_mut().append(HeaderName::from_static(name), HeaderValue::from_str(value).unwrap());
     }
     request
 }
@@ -89,29 +63,15 @@ fn body(query: &str) -> String {
 }
 
 async fn post(toy: &Toy, query: &str) -> Answer {
-    send(
-        toy,
-        request(Method::POST, "/graphql", &[JSON, STRICT], &body(query)),
-    )
-    .await
+    send(toy, request(Method::POST, "/graphql", &[JSON, STRICT], &body(query))).await
 }
 
 async fn post_with(toy: &Toy, query: &str, variables: Json) -> Answer {
     let body = serde_json::json!({ "query": query, "variables": variables }).to_string();
-    send(
-        toy,
-        request(Method::POST, "/graphql", &[JSON, STRICT], &body),
-    )
-    .await
+    send(toy, request(Method::POST, "/graphql", &[JSON, STRICT], &body)).await
 }
 
 async fn get(toy: &Toy, query: &str, headers: &[(&'static str, &str)]) -> Answer {
-    let uri = format!(
-        "/graphql?query={}",
-        query
-            .replace('{', "%7B")
-            .replace('}', "%7D")
-            .replace(' ', "+")
-    );
+    let uri = format!("/graphql?query={}", query.replace('{', "%7B").replace('}', "%7D").replace(' ', "+"));
     send(toy, request(Method::GET, &uri, headers, "")).await
 }
