@@ -22,9 +22,10 @@ use super::{page_headers, render};
 const SHOWN: usize = 200;
 /// Mails `/dev/mail.json` lists unless asked for fewer or more.
 const LISTED: usize = 100;
-/// The HTML of a mail: no scripts, nothing loaded, and links work because they replace the page around it.
+/// The HTML of a mail: no scripts, nothing loaded, and links work because they replace the page around it or open a tab.
 const MAIL_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'; \
-                           frame-ancestors 'self'; sandbox allow-top-navigation-by-user-activation";
+                           frame-ancestors 'self'; sandbox allow-popups allow-popups-to-escape-sandbox \
+                           allow-top-navigation-by-user-activation";
 
 /// `/dev/mail`, `/dev/mail/{id}` with `/html` and `/raw`, and `/dev/mail.json?to=ADDRESS&limit=N`, over the `.eml` files of `folder`.
 pub fn router(folder: PathBuf) -> Router {

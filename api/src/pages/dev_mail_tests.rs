@@ -102,14 +102,12 @@ async fn a_mail_is_shown_as_html_text_and_raw() {
     let (status, headers, page) = get(&folder, &format!("/dev/mail/{FIRST}")).await;
     assert_eq!(status, 200);
     assert!(page.contains("Ann Lee &lt;ann@firm.example&gt;") && page.contains("Welcome, Zoë!"), "{page}");
-    assert!(page.contains("sandbox=\"allow-top-navigation-by-user-activation\""));
+    assert!(page.contains("sandbox=\"allow-popups allow-popups-to-escape-sandbox allow-top-navigation-by-user-activation\""));
     assert!(headers["content-security-policy"].to_str().unwrap().contains("frame-src 'self'"));
 
     let (_, headers, html) = get(&folder, &format!("/dev/mail/{FIRST}/html")).await;
     let policy = headers["content-security-policy"].to_str().unwrap();
-    assert!(
-        policy.contains("default-src 'none'") && policy.contains("; sandbox allow-top-navigation") && !policy.contains("script")
-    );
+    assert!(policy.contains("default-src 'none'") && policy.contains("; sandbox allow-popups ") && !policy.contains("script"));
     assert!(
         html.contains("<head><base target=\"_top\">") && html.contains("href=\"https://muster.example/i/inv_1?a=b&amp;c=d\""),
         "{html}"
