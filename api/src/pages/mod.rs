@@ -19,7 +19,8 @@ use axum::http::header::{self, HeaderValue};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{Html, IntoResponse as _, Response};
 use axum::routing::get;
-use minijinja::{Environment, UndefinedBehavior};
+use minijinja::value::{Serde, Value};
+use minijinja::{Environment, HtmlEscape, Output, State, UndefinedBehavior};
 
 /// Nothing is loaded but our stylesheet; no script runs; forms go nowhere else. Browsers apply `form-action` to redirects too:
 /// what follows a POST links to other sites instead of redirecting there.
@@ -28,6 +29,7 @@ const PAGE_POLICY: &str = "default-src 'none'; style-src 'self'; form-action 'se
 static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    environment.set_formatter(write_value);
     for (name, source) in [
         ("layout.html", include_str!("templates/layout.html")),
         ("form.html", include_str!("templates/form.html")),
@@ -56,13 +58,20 @@ pub fn assets() -> Router {
 /// A page, with the headers that keep it to itself.
 pub fn render<V: View>(status: StatusCode, view: &V) -> Response {
     let template = TEMPLATES.get_template(V::TEMPLATE).expect("every view names a built-in page");
-    match template.render(minijinja::Value::from(minijinja::value::Serde(view))) {
+    match template.render(Value::from(Serde(view))) {
         Ok(html) => (status, page_headers(V::POLICY), Html(html)).into_response(),
         Err(fault) => {
             tracing::error!(page = V::TEMPLATE, fault.kind = %fault.kind(), fault.line = fault.line(), "a page cannot be rendered");
             (StatusCode::INTERNAL_SERVER_ERROR, page_headers(PAGE_POLICY), "This page cannot be shown.").into_response()
         }
     }
+}
+
+/// Writes a value, escaped for HTML text and attributes. Slashes stay, so that addresses stay readable.
+fn write_value(out: &mut Output<'_>, _: &mut State<'_, '_>, value: &Value) -> Result<(), minijinja::Error> {
+    let text = value.to_string();
+    let written = if value.is_safe() { text } else { HtmlEscape(&text).to_string().replace("&#x2f;", "/") };
+    Ok(out.write_str(&written)?)
 }
 
 /// Headers of everything here that is not the same for everybody.

@@ -69,6 +69,7 @@ async fn a_new_person_is_asked_for_name_and_password() {
     assert_usable(&html);
     assert_eq!(values(&html, "name"), ["viewport", "robots", "firstName", "lastName", "password", "passwordAgain"]);
     assert!(html.contains("<title>Join Doe &amp; Roe</title>"));
+    assert_eq!(values(&html, "action"), ["/invitations/inv_1", "/invitations/inv_1/decline"]);
     assert!(html.contains("value=\"Ann\"") && html.contains("At least 12 characters."));
     assert!(html.contains("Welcome!\nSee you on Monday."));
     assert_eq!(html.matches("method=\"post\"").count(), 1, "declining is asked on a page of its own");
