@@ -1,3 +1,6 @@
-//! HTTP and GraphQL: transports, guards, authentication. No rules and no SQL.
+//! HTTP and GraphQL: transports, guards, authentication, hosted pages. No rules and no SQL.
 
+pub mod auth;
 pub mod graphql;
+pub mod pages;
+pub mod state;
