@@ -20,7 +20,7 @@ use crate::outbox;
 
 mod run;
 
-pub use run::{Once, run};
+pub use run::{Done, Once, replay, run};
 
 /// Whose request a change is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -19,6 +19,7 @@ pub mod password_reset;
 pub mod permission;
 pub mod profile;
 pub mod rate;
+pub mod role;
 pub mod session;
 pub mod sign_up;
 pub mod sweep;

@@ -112,6 +112,68 @@ impl ErrorCode {
     }
 }
 
+/// The top-level error of whatever a rule failed with, other than by refusing. What happened inside is logged here, once, and
+/// stays inside.
+pub fn top_level(error: domain::error::Error) -> Error {
+    use domain::error::Error as Failure;
+    match error {
+        Failure::Unauthenticated => ErrorCode::Unauthenticated.error("Sign in first: the session is missing or has ended."),
+        Failure::Busy | Failure::Stale => {
+            ErrorCode::ServiceUnavailable.error("Too much is going on at once. Try again in a moment.")
+        }
+        Failure::Refused(list) => refusal(&list),
+        Failure::Database(error) => of_database(&error),
+        Failure::ObjectStore(error) => {
+            tracing::error!(%error, "the object store failed");
+            ErrorCode::ServiceUnavailable.error("Files cannot be read or written right now. Try again in a moment.")
+        }
+    }
+}
+
+/// The top-level error of a failed statement.
+pub fn of_database(error: &sqlx::Error) -> Error {
+    if is_away(error) {
+        tracing::warn!(%error, "the database is away");
+        return ErrorCode::ServiceUnavailable.error("The database is away. Try again in a moment.");
+    }
+    if sqlstate(error).as_deref() == Some(STATEMENT_CANCELLED) {
+        tracing::warn!("a statement took too long");
+        return ErrorCode::Timeout.error("The request took too long.");
+    }
+    tracing::error!(%error, "the database refused a statement");
+    ErrorCode::InternalServerError.error(INTERNAL_MESSAGE)
+}
+
+/// A refusal where there are no `userErrors`: in queries.
+fn refusal(list: &[domain::error::Refused]) -> Error {
+    use domain::error::Code;
+    let Some(first) = list.first() else { return ErrorCode::InternalServerError.error(INTERNAL_MESSAGE) };
+    let code = match first.code {
+        Code::NotPermitted => ErrorCode::Forbidden,
+        Code::NotFound => ErrorCode::NotFound,
+        Code::RateLimited => ErrorCode::RateLimited,
+        _ => ErrorCode::BadUserInput,
+    };
+    let field = if first.field.is_empty() { String::new() } else { format!(" ({})", first.field.join(".")) };
+    code.error(format!("{}{field}", first.message()))
+}
+
+const STATEMENT_CANCELLED: &str = "57014";
+
+fn sqlstate(error: &sqlx::Error) -> Option<String> {
+    error.as_database_error().and_then(|error| error.code()).map(std::borrow::Cow::into_owned)
+}
+
+/// Whether the database cannot be reached, is starting or is stopping.
+fn is_away(error: &sqlx::Error) -> bool {
+    use sqlx::Error as Sql;
+    match error {
+        Sql::Io(_) | Sql::PoolTimedOut | Sql::PoolClosed | Sql::WorkerCrashed | Sql::Tls(_) | Sql::Protocol(_) => true,
+        // Class 57P: shutdown, crash, cannot connect now. Class 08: connection exception. 53300: too many connections.
+        _ => sqlstate(error).is_some_and(|state| state.starts_with("57P") || state.starts_with("08") || state == "53300"),
+    }
+}
+
 /// Whether a response consists of request errors: nothing was executed, so there is no `data` to show.
 ///
 /// The library drops the key of a root field that failed, so `data` may be null after an execution, too; but then
