@@ -175,3 +175,54 @@ impl Documents {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn document(text: &str) -> Arc<Document> {
+        let parsed = parse_query("{a}").unwrap();
+        let inputs = InputProfile::default();
+        Arc::new(Document {
+            text: text.into(),
+            parsed,
+            inputs,
+        })
+    }
+
+    #[test]
+    fn the_least_used_go_first_and_the_rest_stay_within_bounds() {
+        let documents = Documents::default();
+        let text = |index: usize| format!("{index}{}", "x".repeat(KEPT_BYTES / 10));
+        for index in 0..9 {
+            documents.keep(&document(&text(index)));
+        }
+        assert!(documents.get(&text(0)).is_some());
+        documents.keep(&document(&text(9)));
+        assert!(documents.get(&text(0)).is_some(), "it was asked for");
+        assert!(documents.get(&text(1)).is_none(), "it was not");
+        // The same document twice counts once.
+        for _ in 0..20 {
+            documents.keep(&document(&text(9)));
+        }
+        assert!(documents.get(&text(2)).is_some());
+    }
+
+    #[test]
+    fn a_parse_error_says_where_and_what_in_one_line() {
+        let error = parse_error(&parse_query("{\n  a(\n}").unwrap_err());
+        assert_eq!(error.locations.len(), 1);
+        assert_eq!(error.locations[0].line, 3);
+        assert!(
+            error.message.starts_with("Syntax error: expected "),
+            "{}",
+            error.message
+        );
+        assert!(!error.message.contains('\n'), "{}", error.message);
+        let error = parse_error(&parse_query("{a} {b}").unwrap_err());
+        assert_eq!(
+            error.message,
+            "Syntax error: document contains multiple operations."
+        );
+    }
+}

@@ -327,9 +327,10 @@ fn introspection_has_limits_of_its_own() {
     let profile = check(INTROSPECTION, &limits()).expect("code generators can read the schema");
     assert!(check_variables(&profile, &Variables::default(), &limits()).is_ok());
     let cost = cost::of_document(&parse_query(INTROSPECTION).unwrap(), MAX_LEVELS).unwrap();
+    let (asked, maximum) = (cost.expanded.introspection_cost, MAX_INTROSPECTION_COST);
     assert!(
-        cost.expanded.introspection_cost * 2 < MAX_INTROSPECTION_COST,
-        "{cost:?}"
+        asked * 4 / 3 < maximum && maximum < asked * 5 / 3,
+        "{asked}"
     );
     // Elsewhere the same depth is refused.
     assert_eq!(

@@ -145,7 +145,8 @@ impl Toy {
             trusted_proxies: Vec::new(),
             shutdown_seconds: 1,
         };
-        let schema = Schema::new(Query, Mutation, EmptySubscription);
+        let schema = Schema::build(Query, Mutation, EmptySubscription);
+        let schema = crate::graphql::guard::guarded(schema).finish();
         let (events, received) = mpsc::unbounded_channel();
         (
             Self {
