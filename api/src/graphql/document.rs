@@ -14,7 +14,6 @@ use super::guard::{self, GuardLimits, InputProfile};
 const KEPT_BYTES: usize = 512 * 1024;
 
 /// A document that parsed and passed the guard.
-#[derive(Debug)]
 pub struct Document {
     text: Arc<str>,
     parsed: ExecutableDocument,
@@ -129,10 +128,8 @@ fn parse_error(error: &parser::Error) -> ServerError {
 
 /// The documents used last, by their text. Filled by requests that the schema accepted, so that nobody can push out other
 /// clients' documents with nonsense.
-#[derive(Debug)]
 pub struct Documents(Mutex<Kept>);
 
-#[derive(Debug)]
 struct Kept {
     documents: LruCache<Arc<str>, Arc<Document>>,
     bytes: usize,

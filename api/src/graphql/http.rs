@@ -63,8 +63,7 @@ struct Shared {
     tasks: TaskTracker,
 }
 
-/// A request that may be executed.
-#[derive(Debug)]
+/// A request that may be executed. Not `Debug`: variables hold passwords.
 pub struct Prepared {
     document: Arc<Document>,
     operation_name: Option<String>,
@@ -92,7 +91,8 @@ impl Prepared {
 }
 
 impl<E: Executor> Endpoint<E> {
-    /// An endpoint that runs `executor` for callers that `http` allows, within `limits`.
+    /// An endpoint that runs `executor` for callers that `http` allows, within `limits`. A schema must have been built through
+    /// [`guarded`](super::guard::guarded).
     pub fn new(executor: E, limits: &config::Limits, http: &config::Http) -> Self {
         let shared = Shared {
             origins: Origins::new(http),
