@@ -8,7 +8,7 @@ use async_graphql::{Positioned, ServerError, Variables};
 use lru::LruCache;
 
 use super::error::ErrorCode;
-use super::guard::{self, GuardLimits, InputProfile};
+use super::guard::{self, GuardLimits, InputProfile, TypeNames};
 
 /// Bytes of text whose documents are kept. A parsed document takes 20 to 40 times its text.
 const KEPT_BYTES: usize = 512 * 1024;
@@ -25,10 +25,11 @@ impl Document {
     ///
     /// # Errors
     /// `COST_LIMIT_EXCEEDED`, `GRAPHQL_PARSE_FAILED`, or `GRAPHQL_VALIDATION_FAILED` for what the guard cannot count.
-    pub fn read(text: &str, limits: &GuardLimits) -> Result<Self, ServerError> {
+    pub fn read(text: &str, limits: &GuardLimits, types: &TypeNames) -> Result<Self, ServerError> {
         guard::check_text(text, limits).map_err(guard::Refusal::into_error)?;
         let parsed = parse_query(text).map_err(|error| parse_error(&error))?;
-        let inputs = guard::check_document(&parsed, limits).map_err(guard::Refusal::into_error)?;
+        let inputs =
+            guard::check_document(&parsed, limits, types).map_err(guard::Refusal::into_error)?;
         Ok(Self {
             text: text.into(),
             parsed,

@@ -8,6 +8,7 @@
 mod cost;
 mod mutation;
 mod nesting;
+mod types;
 mod weight;
 
 use std::collections::HashMap;
@@ -17,6 +18,7 @@ use async_graphql::{Name, Pos, SchemaBuilder, ServerError, Variables};
 use domain::infra::config;
 
 pub use self::nesting::MAX_NESTING;
+pub use self::types::TypeNames;
 use super::error::ErrorCode;
 
 /// Directives of a document; nobody needs more than a few `@include`.
@@ -99,6 +101,13 @@ pub enum Refusal {
         /// Where it spreads itself.
         at: Pos,
     },
+    /// A default is given for a list of a type that does not exist.
+    UnknownType {
+        /// The type's name.
+        name: String,
+        /// The variable.
+        at: Pos,
+    },
     /// A mutation selects a field twice under one name, which the library would execute twice.
     RepeatedMutation {
         /// The name in the response.
@@ -130,6 +139,11 @@ impl Refusal {
                 ErrorCode::GraphqlValidationFailed.request_error(format!(
                     "Cannot spread fragment \"{fragment}\" within itself."
                 )),
+                at,
+            ),
+            Self::UnknownType { name, at } => located(
+                ErrorCode::GraphqlValidationFailed
+                    .request_error(format!("Unknown type \"{name}\".")),
                 at,
             ),
             Self::RepeatedMutation { field, at } => located(
@@ -191,6 +205,7 @@ pub fn check_text(text: &str, limits: &GuardLimits) -> Result<(), Refusal> {
 pub fn check_document(
     document: &ExecutableDocument,
     limits: &GuardLimits,
+    types: &TypeNames,
 ) -> Result<InputProfile, Refusal> {
     let total = cost::of_document(document, limits.levels)?;
     within("selections", limits.selections, total.expanded.selections)?;
@@ -214,6 +229,7 @@ pub fn check_document(
     within("aliases", limits.aliases, total.aliases)?;
     within("directives", limits.directives, total.directives)?;
     within("inputValues", limits.input_values, total.expanded.inputs)?;
+    types::check_list_defaults(document, types)?;
     mutation::check_fields_once(document)?;
     Ok(weight::profile(document, total.expanded.inputs))
 }

@@ -33,9 +33,11 @@ fn long_documents() -> GuardLimits {
 
 fn check(text: &str, limits: &GuardLimits) -> Result<InputProfile, Refusal> {
     check_text(text, limits)?;
+    let types = TypeNames::of_sdl("input Filter {");
     check_document(
         &parse_query(text).expect("the test's document parses"),
         limits,
+        &types,
     )
 }
 
@@ -402,5 +404,26 @@ fn the_error_names_the_limit() {
         "\"requested\":13",
     ] {
         assert!(text.contains(part), "{text}");
+    }
+}
+
+#[test]
+fn a_default_for_a_list_of_an_unknown_type_is_refused() {
+    for text in [
+        "query($v:[Nothing!]=[1]){a(b:$v)}",
+        "query($v:[[Nothing]]!=[]){a(b:$v)}",
+    ] {
+        let refusal = check(text, &limits()).unwrap_err();
+        assert!(
+            matches!(&refusal, Refusal::UnknownType { name, .. } if name == "Nothing"),
+            "{text}"
+        );
+    }
+    for text in [
+        "query($v:[Filter!]=[]){a(b:$v)}",
+        "query($v:[[Int]]=[]){a(b:$v)}",
+        "query($v:[Nothing]){a(b:$v)}",
+    ] {
+        assert!(check(text, &limits()).is_ok(), "{text}");
     }
 }

@@ -71,6 +71,10 @@ async fn the_status_of_a_bad_document_depends_on_the_media_type() {
         ("query($n:String!){hello(name:$n)}", "BAD_USER_INPUT"),
         ("query a{hello} query b{hello}", "BAD_USER_INPUT"),
         (
+            "query($v:[Nothing]=[1]){sum(values:$v)}",
+            "GRAPHQL_VALIDATION_FAILED",
+        ),
+        (
             "{...f} fragment f on Query{...f}",
             "GRAPHQL_VALIDATION_FAILED",
         ),

@@ -150,7 +150,7 @@ impl Toy {
         let (events, received) = mpsc::unbounded_channel();
         (
             Self {
-                endpoint: Endpoint::new(schema, limits, &http),
+                endpoint: Endpoint::new(schema.clone(), &schema.sdl(), limits, &http),
                 state: Arc::default(),
                 events,
             },
