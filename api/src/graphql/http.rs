@@ -45,7 +45,7 @@ pub use self::reply::REQUEST_ID_HEADER;
 use self::reply::Reply;
 use super::document::{Document, Documents};
 use super::error::{self, ErrorCode};
-use super::guard::GuardLimits;
+use super::guard::{GuardLimits, TypeNames};
 
 /// The `/graphql` endpoint of an executor. Clones share everything.
 #[derive(Clone)]
@@ -57,14 +57,14 @@ pub struct Endpoint<E> {
 struct Shared {
     origins: Origins,
     guard: GuardLimits,
+    types: TypeNames,
     request_bytes: usize,
     time_limit: Duration,
     documents: Documents,
     tasks: TaskTracker,
 }
 
-/// A request that may be executed.
-#[derive(Debug)]
+/// A request that may be executed. Not `Debug`: variables hold passwords.
 pub struct Prepared {
     document: Arc<Document>,
     operation_name: Option<String>,
@@ -92,11 +92,13 @@ impl Prepared {
 }
 
 impl<E: Executor> Endpoint<E> {
-    /// An endpoint that runs `executor` for callers that `http` allows, within `limits`.
-    pub fn new(executor: E, limits: &config::Limits, http: &config::Http) -> Self {
+    /// An endpoint that runs `executor` for callers that `http` allows, within `limits`. A schema must have been built through
+    /// [`guarded`](super::guard::guarded); `sdl` is its definition language.
+    pub fn new(executor: E, sdl: &str, limits: &config::Limits, http: &config::Http) -> Self {
         let shared = Shared {
             origins: Origins::new(http),
             guard: GuardLimits::from(limits),
+            types: TypeNames::of_sdl(sdl),
             request_bytes: limits.request_bytes,
             time_limit: Duration::from_secs(limits.request_seconds),
             documents: Documents::default(),
@@ -223,7 +225,10 @@ impl<E: Executor> Endpoint<E> {
         let refuse = |error: ServerError| Box::new(reply.refuse_document(error));
         let document = match self.shared.documents.get(&params.query) {
             Some(document) => document,
-            None => Arc::new(Document::read(&params.query, &self.shared.guard).map_err(refuse)?),
+            None => Arc::new(
+                Document::read(&params.query, &self.shared.guard, &self.shared.types)
+                    .map_err(refuse)?,
+            ),
         };
         let (name, operation) = document.operation(params.operation_name.as_deref()).map_err(refuse)?;
         match operation.node.ty {

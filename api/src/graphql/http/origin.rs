@@ -29,10 +29,13 @@ pub enum Caller {
 }
 
 impl Origins {
-    /// The public URL's own origin and the allowed ones.
+    /// The public URL's own origin and the allowed ones. A public URL on the loopback is reached by all names of the
+    /// loopback.
     pub fn new(http: &config::Http) -> Self {
-        let all = http.allowed_origins.iter().chain([&http.public_url]);
-        Self(all.filter_map(|url| normal(url)).collect())
+        let own = normal(&http.public_url);
+        let aliases = own.iter().flat_map(|own| loopback_aliases(own));
+        let allowed = http.allowed_origins.iter().filter_map(|url| normal(url));
+        Self(aliases.chain(allowed).chain(own.clone()).collect())
     }
 
     /// Where a request comes from, by `Origin` and, where a browser leaves that out (images, links, forms by GET), by
@@ -63,6 +66,22 @@ fn normal(url: &str) -> Option<String> {
         (_, Some(port)) => format!(":{port}"),
     };
     Some(format!("{scheme}://{host}{port}"))
+}
+
+/// The same origin under each name of the loopback, if it is there.
+fn loopback_aliases(origin: &str) -> Vec<String> {
+    const HOSTS: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
+    let Some((scheme, rest)) = origin.split_once("://") else {
+        return Vec::new();
+    };
+    let port_of = |host: &str| {
+        let port = rest.strip_prefix(host)?;
+        (port.is_empty() || port.starts_with(':')).then_some(port)
+    };
+    let Some(port) = HOSTS.into_iter().find_map(port_of) else {
+        return Vec::new();
+    };
+    HOSTS.map(|host| format!("{scheme}://{host}{port}")).into()
 }
 
 /// Headers of every answer to an allowed origin. `Vary` goes with every answer, allowed or not, so that no cache gives one
@@ -132,6 +151,26 @@ mod tests {
             assert_eq!(origins().caller(&headers(&[("sec-fetch-site", site)])), caller, "{site}");
         }
         assert_eq!(origins().caller(&HeaderMap::new()), Caller::Direct);
+    }
+
+    #[test]
+    fn the_loopback_has_several_names() {
+        let all = [
+            "http://localhost:8080",
+            "http://127.0.0.1:8080",
+            "http://[::1]:8080",
+        ];
+        for own in all {
+            assert_eq!(loopback_aliases(&normal(own).unwrap()), all);
+        }
+        assert_eq!(loopback_aliases("http://localhost")[1], "http://127.0.0.1");
+        for other in [
+            "https://muster.example.com",
+            "http://localhost.example.com",
+            "http://127.0.0.10:80",
+        ] {
+            assert!(loopback_aliases(other).is_empty(), "{other}");
+        }
     }
 
     #[test]

@@ -1,6 +1,8 @@
 mod audits;
 mod hostile;
+mod lifecycle;
 mod protocol;
+mod sites;
 mod toy;
 
 use axum::http::{HeaderName, HeaderValue, Method, Request as HttpRequest, StatusCode};

@@ -73,7 +73,9 @@ impl Query {
     }
 
     async fn waits(&self, ctx: &Context<'_>) -> i32 {
-        let events = ctx.data_unchecked::<mpsc::UnboundedSender<&'static str>>().clone();
+        let events = ctx
+            .data_unchecked::<mpsc::UnboundedSender<&'static str>>()
+            .clone();
         let _tell = Tell(events.clone(), "query dropped");
         events.send("query entered").unwrap();
         std::future::pending().await
@@ -91,7 +93,9 @@ impl Mutation {
     }
 
     async fn waits(&self, ctx: &Context<'_>) -> usize {
-        let events = ctx.data_unchecked::<mpsc::UnboundedSender<&'static str>>().clone();
+        let events = ctx
+            .data_unchecked::<mpsc::UnboundedSender<&'static str>>()
+            .clone();
         events.send("mutation entered").unwrap();
         ctx.data_unchecked::<Arc<State>>().gate.notified().await;
         let calls = count(ctx);
@@ -101,7 +105,10 @@ impl Mutation {
 }
 
 fn count(ctx: &Context<'_>) -> usize {
-    ctx.data_unchecked::<Arc<State>>().calls.fetch_add(1, Ordering::SeqCst) + 1
+    ctx.data_unchecked::<Arc<State>>()
+        .calls
+        .fetch_add(1, Ordering::SeqCst)
+        + 1
 }
 
 pub(super) type ToySchema = Schema<Query, Mutation, EmptySubscription>;
@@ -138,9 +145,17 @@ impl Toy {
             trusted_proxies: Vec::new(),
             shutdown_seconds: 1,
         };
-        let schema = Schema::new(Query, Mutation, EmptySubscription);
+        let schema = Schema::build(Query, Mutation, EmptySubscription);
+        let schema = crate::graphql::guard::guarded(schema).finish();
         let (events, received) = mpsc::unbounded_channel();
-        (Self { endpoint: Endpoint::new(schema, limits, &http), state: Arc::default(), events }, received)
+        (
+            Self {
+                endpoint: Endpoint::new(schema.clone(), &schema.sdl(), limits, &http),
+                state: Arc::default(),
+                events,
+            },
+            received,
+        )
     }
 
     pub(super) fn calls(&self) -> usize {
