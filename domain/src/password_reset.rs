@@ -130,7 +130,9 @@ pub async fn change_known(
     {
         return Ok(());
     }
-    let email = sqlx::query_scalar!("SELECT email FROM app_user WHERE user_id = $1", actor.user_id.0).fetch_one(&db.pool).await?;
+    let email = sqlx::query_scalar!("SELECT email FROM app_user WHERE user_id = $1", actor.user_id.0)
+        .fetch_one(&db.pool)
+        .await?;
     let email = EmailAddress::parse(&email).expect("stored addresses are normalised");
     password::check_new(new, email.as_str()).at("newPassword")?;
     let known = session::verify(db, passwords, &actor.origin, Some(&email), current).await.at("currentPassword")?;

@@ -223,7 +223,11 @@ pub struct AccountMutation;
 #[Object]
 impl AccountMutation {
     /// Founds a further account, with the signed-in person as its owner.
-    async fn account_create(&self, ctx: &Context<'_>, input: AccountCreateInput) -> Option<Result<AccountCreatePayload>> {
+    async fn account_create(
+        &self,
+        ctx: &Context<'_>,
+        input: AccountCreateInput,
+    ) -> Option<Result<AccountCreatePayload>> {
         let outcome = async {
             let seats = ctx.state().config.sign_up.base_seats;
             let done = mutate(ctx, input.idempotency_key.as_deref(), Kind::System, move |change, actor| {

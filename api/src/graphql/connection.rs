@@ -1,7 +1,7 @@
 //! Lists as Relay connections.
 
-use async_graphql::connection::{Connection, ConnectionNameType, Edge, EdgeNameType, EmptyFields};
 use async_graphql::OutputType;
+use async_graphql::connection::{Connection, ConnectionNameType, Edge, EdgeNameType, EmptyFields};
 use domain::infra::page::{Arguments, Cursor, Page};
 
 /// Makes a connection of a page.

@@ -121,9 +121,5 @@ pub fn once(ctx: &Context<'_>, key: Option<&str>) -> Result<Option<Once>, Error>
         // Objects of serde_json are sorted by key, so the order in which a client writes fields does not matter.
         hasher.update(json.to_string());
     }
-    Ok(Some(Once {
-        key: key.to_owned(),
-        mutation: field.name().to_owned(),
-        fingerprint: hasher.finalize().to_vec(),
-    }))
+    Ok(Some(Once { key: key.to_owned(), mutation: field.name().to_owned(), fingerprint: hasher.finalize().to_vec() }))
 }

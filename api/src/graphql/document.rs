@@ -28,13 +28,8 @@ impl Document {
     pub fn read(text: &str, limits: &GuardLimits, types: &TypeNames) -> Result<Self, ServerError> {
         guard::check_text(text, limits).map_err(guard::Refusal::into_error)?;
         let parsed = parse_query(text).map_err(|error| parse_error(&error))?;
-        let inputs =
-            guard::check_document(&parsed, limits, types).map_err(guard::Refusal::into_error)?;
-        Ok(Self {
-            text: text.into(),
-            parsed,
-            inputs,
-        })
+        let inputs = guard::check_document(&parsed, limits, types).map_err(guard::Refusal::into_error)?;
+        Ok(Self { text: text.into(), parsed, inputs })
     }
 
     /// The text it was parsed from.
@@ -66,12 +61,12 @@ impl Document {
                 .get_key_value(name)
                 .map(|(name, operation)| (Some(name.as_str()), operation))
                 .ok_or_else(|| bad_operation(format!("The document has no operation \"{name}\"."))),
-            (DocumentOperations::Multiple(_), None) => Err(bad_operation(
-                "The document has several operations: name one in \"operationName\".".into(),
-            )),
-            (DocumentOperations::Single(_), Some(name)) => Err(bad_operation(format!(
-                "The document has no operation \"{name}\"."
-            ))),
+            (DocumentOperations::Multiple(_), None) => {
+                Err(bad_operation("The document has several operations: name one in \"operationName\".".into()))
+            }
+            (DocumentOperations::Single(_), Some(name)) => {
+                Err(bad_operation(format!("The document has no operation \"{name}\".")))
+            }
         }
     }
 
@@ -86,13 +81,8 @@ impl Document {
         variables: &Variables,
         limits: &GuardLimits,
     ) -> Result<(), ServerError> {
-        guard::check_variables(&self.inputs, variables, limits)
-            .map_err(guard::Refusal::into_error)?;
-        for Positioned {
-            node: definition,
-            pos,
-        } in &operation.variable_definitions
-        {
+        guard::check_variables(&self.inputs, variables, limits).map_err(guard::Refusal::into_error)?;
+        for Positioned { node: definition, pos } in &operation.variable_definitions {
             let missing = match variables.get(&definition.name.node) {
                 None => definition.default_value.is_none(),
                 Some(value) => *value == async_graphql::Value::Null,
@@ -117,12 +107,8 @@ fn bad_operation(message: String) -> ServerError {
 /// The parser draws the whole line with a caret below; clients have the text and need the last line only.
 fn parse_error(error: &parser::Error) -> ServerError {
     let text = error.to_string();
-    let reason = text
-        .rsplit_once("= ")
-        .map_or(text.as_str(), |(_, reason)| reason)
-        .trim();
-    let mut answer =
-        ErrorCode::GraphqlParseFailed.request_error(format!("Syntax error: {reason}."));
+    let reason = text.rsplit_once("= ").map_or(text.as_str(), |(_, reason)| reason).trim();
+    let mut answer = ErrorCode::GraphqlParseFailed.request_error(format!("Syntax error: {reason}."));
     answer.locations = error.positions().collect();
     answer
 }
@@ -138,10 +124,7 @@ struct Kept {
 
 impl Default for Documents {
     fn default() -> Self {
-        Self(Mutex::new(Kept {
-            documents: LruCache::unbounded(),
-            bytes: 0,
-        }))
+        Self(Mutex::new(Kept { documents: LruCache::unbounded(), bytes: 0 }))
     }
 }
 
@@ -158,8 +141,7 @@ impl Documents {
             return;
         }
         kept.bytes += document.text.len();
-        kept.documents
-            .put(Arc::clone(&document.text), Arc::clone(document));
+        kept.documents.put(Arc::clone(&document.text), Arc::clone(document));
         while kept.bytes > KEPT_BYTES {
             let Some((text, _)) = kept.documents.pop_lru() else {
                 break;
@@ -181,11 +163,7 @@ mod tests {
     fn document(text: &str) -> Arc<Document> {
         let parsed = parse_query("{a}").unwrap();
         let inputs = InputProfile::default();
-        Arc::new(Document {
-            text: text.into(),
-            parsed,
-            inputs,
-        })
+        Arc::new(Document { text: text.into(), parsed, inputs })
     }
 
     #[test]
@@ -211,16 +189,9 @@ mod tests {
         let error = parse_error(&parse_query("{\n  a(\n}").unwrap_err());
         assert_eq!(error.locations.len(), 1);
         assert_eq!(error.locations[0].line, 3);
-        assert!(
-            error.message.starts_with("Syntax error: expected "),
-            "{}",
-            error.message
-        );
+        assert!(error.message.starts_with("Syntax error: expected "), "{}", error.message);
         assert!(!error.message.contains('\n'), "{}", error.message);
         let error = parse_error(&parse_query("{a} {b}").unwrap_err());
-        assert_eq!(
-            error.message,
-            "Syntax error: document contains multiple operations."
-        );
+        assert_eq!(error.message, "Syntax error: document contains multiple operations.");
     }
 }

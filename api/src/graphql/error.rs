@@ -117,7 +117,9 @@ impl ErrorCode {
 pub fn top_level(error: domain::error::Error) -> Error {
     use domain::error::Error as Failure;
     match error {
-        Failure::Unauthenticated => ErrorCode::Unauthenticated.error("Sign in first: the session is missing or has ended."),
+        Failure::Unauthenticated => {
+            ErrorCode::Unauthenticated.error("Sign in first: the session is missing or has ended.")
+        }
         Failure::Busy | Failure::Stale => {
             ErrorCode::ServiceUnavailable.error("Too much is going on at once. Try again in a moment.")
         }
@@ -170,7 +172,9 @@ fn is_away(error: &sqlx::Error) -> bool {
     match error {
         Sql::Io(_) | Sql::PoolTimedOut | Sql::PoolClosed | Sql::WorkerCrashed | Sql::Tls(_) | Sql::Protocol(_) => true,
         // Class 57P: shutdown, crash, cannot connect now. Class 08: connection exception. 53300: too many connections.
-        _ => sqlstate(error).is_some_and(|state| state.starts_with("57P") || state.starts_with("08") || state == "53300"),
+        _ => {
+            sqlstate(error).is_some_and(|state| state.starts_with("57P") || state.starts_with("08") || state == "53300")
+        }
     }
 }
 

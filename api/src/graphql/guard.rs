@@ -121,11 +121,7 @@ impl Refusal {
     /// The one error a client reads.
     pub fn into_error(self) -> ServerError {
         match self {
-            Self::Exceeded {
-                limit,
-                maximum,
-                requested,
-            } => {
+            Self::Exceeded { limit, maximum, requested } => {
                 let mut error = ErrorCode::CostLimitExceeded.request_error(format!(
                     "The request exceeds the limit \"{limit}\": at most {maximum}, but it asks for {requested}."
                 ));
@@ -136,16 +132,13 @@ impl Refusal {
                 error
             }
             Self::Cycle { fragment, at } => located(
-                ErrorCode::GraphqlValidationFailed.request_error(format!(
-                    "Cannot spread fragment \"{fragment}\" within itself."
-                )),
-                at,
-            ),
-            Self::UnknownType { name, at } => located(
                 ErrorCode::GraphqlValidationFailed
-                    .request_error(format!("Unknown type \"{name}\".")),
+                    .request_error(format!("Cannot spread fragment \"{fragment}\" within itself.")),
                 at,
             ),
+            Self::UnknownType { name, at } => {
+                located(ErrorCode::GraphqlValidationFailed.request_error(format!("Unknown type \"{name}\".")), at)
+            }
             Self::RepeatedMutation { field, at } => located(
                 ErrorCode::GraphqlValidationFailed.request_error(format!(
                     "The mutation selects \"{field}\" twice; give each call an alias of its own."
@@ -164,11 +157,7 @@ fn located(mut error: ServerError, at: Pos) -> ServerError {
 /// `Ok` unless `requested` is above `maximum`.
 pub fn within(limit: &'static str, maximum: usize, requested: usize) -> Result<(), Refusal> {
     if requested > maximum {
-        return Err(Refusal::Exceeded {
-            limit,
-            maximum,
-            requested,
-        });
+        return Err(Refusal::Exceeded { limit, maximum, requested });
     }
     Ok(())
 }
@@ -189,9 +178,7 @@ pub struct InputProfile {
 /// Suggestions ("Did you mean …?") compare each unknown name with each field of its type: 16 KB of unknown names on a type
 /// of 200 fields cost 100 ms and more.
 pub fn guarded<Q, M, S>(schema: SchemaBuilder<Q, M, S>) -> SchemaBuilder<Q, M, S> {
-    schema
-        .disable_suggestions()
-        .limit_recursive_depth(MAX_LEVELS)
+    schema.disable_suggestions().limit_recursive_depth(MAX_LEVELS)
 }
 
 /// Looks at the text before it is parsed: its length, and how deep its brackets nest.
@@ -211,21 +198,9 @@ pub fn check_document(
     within("selections", limits.selections, total.expanded.selections)?;
     within("depth", limits.depth, total.expanded.depth)?;
     within("levels", limits.levels, total.expanded.levels)?;
-    within(
-        "introspectionDepth",
-        limits.introspection_depth,
-        total.expanded.introspection_depth,
-    )?;
-    within(
-        "introspectionLists",
-        limits.introspection_lists,
-        total.expanded.introspection_lists,
-    )?;
-    within(
-        "introspectionCost",
-        limits.introspection_cost,
-        total.expanded.introspection_cost,
-    )?;
+    within("introspectionDepth", limits.introspection_depth, total.expanded.introspection_depth)?;
+    within("introspectionLists", limits.introspection_lists, total.expanded.introspection_lists)?;
+    within("introspectionCost", limits.introspection_cost, total.expanded.introspection_cost)?;
     within("aliases", limits.aliases, total.aliases)?;
     within("directives", limits.directives, total.directives)?;
     within("inputValues", limits.input_values, total.expanded.inputs)?;
@@ -235,11 +210,7 @@ pub fn check_document(
 }
 
 /// Looks at the variables that come with a document: each is counted as often as the document reads it.
-pub fn check_variables(
-    profile: &InputProfile,
-    variables: &Variables,
-    limits: &GuardLimits,
-) -> Result<(), Refusal> {
+pub fn check_variables(profile: &InputProfile, variables: &Variables, limits: &GuardLimits) -> Result<(), Refusal> {
     let mut total = profile.literals;
     let mut sizes = profile.defaults.clone();
     for (name, value) in variables.iter() {

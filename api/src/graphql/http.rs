@@ -225,10 +225,7 @@ impl<E: Executor> Endpoint<E> {
         let refuse = |error: ServerError| Box::new(reply.refuse_document(error));
         let document = match self.shared.documents.get(&params.query) {
             Some(document) => document,
-            None => Arc::new(
-                Document::read(&params.query, &self.shared.guard, &self.shared.types)
-                    .map_err(refuse)?,
-            ),
+            None => Arc::new(Document::read(&params.query, &self.shared.guard, &self.shared.types).map_err(refuse)?),
         };
         let (name, operation) = document.operation(params.operation_name.as_deref()).map_err(refuse)?;
         match operation.node.ty {

@@ -171,10 +171,9 @@ pub struct InvitationPage {
 pub async fn page(ctx: &Context<'_>, page: InvitationPage) -> Result<Connection<String, Invitation>> {
     let actor = ctx.actor()?;
     actor.may(Action::ReadMembers, Target::Account).map_err(top_level)?;
-    let order = page.order.unwrap_or(InvitationOrder {
-        field: InvitationOrderField::CreatedAt,
-        direction: OrderDirection::Desc,
-    });
+    let order = page
+        .order
+        .unwrap_or(InvitationOrder { field: InvitationOrderField::CreatedAt, direction: OrderDirection::Desc });
     let (field, descending) = (invitation::Order::from(order.field), order.direction == OrderDirection::Desc);
     let request = Request::new(&page.arguments, &field.key(descending)).map_err(top_level)?;
     let filter = page.filter.unwrap_or_default().read();
@@ -468,7 +467,11 @@ impl InvitationMutation {
     }
 
     /// Sends invitations that were made without a mail. Needs `members.invite`.
-    async fn invitation_send(&self, ctx: &Context<'_>, input: InvitationSendInput) -> Option<Result<InvitationsPayload>> {
+    async fn invitation_send(
+        &self,
+        ctx: &Context<'_>,
+        input: InvitationSendInput,
+    ) -> Option<Result<InvitationsPayload>> {
         let outcome = async {
             let ids = parse_ids(&input.invitation_ids, "invitationIds", ctx.state().config.limits.bulk)?;
             let done = mutate(ctx, input.idempotency_key.as_deref(), Kind::Asked, move |change, actor| {

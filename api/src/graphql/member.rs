@@ -11,7 +11,7 @@ use domain::member::{self, Include, Status, Visibility};
 use domain::permission::SystemRole;
 use domain::profile;
 
-use super::connection::{arguments, connection};
+use super::connection::connection;
 use super::context::{ContextExt as _, mutate, parse_id, parse_ids};
 use super::error::top_level;
 use super::license::MemberLicense;
@@ -399,17 +399,29 @@ impl MemberMutation {
     }
 
     /// Takes a member out and frees the seat. Needs `members.deactivate`; not yourself, not the owner.
-    async fn member_deactivate(&self, ctx: &Context<'_>, input: MemberDeactivateInput) -> Option<Result<MemberPayload>> {
+    async fn member_deactivate(
+        &self,
+        ctx: &Context<'_>,
+        input: MemberDeactivateInput,
+    ) -> Option<Result<MemberPayload>> {
         on_member!(ctx, input, member::deactivate)
     }
 
     /// Takes a deactivated member back: takes a seat and gives the status before. Needs `members.deactivate`.
-    async fn member_reactivate(&self, ctx: &Context<'_>, input: MemberReactivateInput) -> Option<Result<MemberPayload>> {
+    async fn member_reactivate(
+        &self,
+        ctx: &Context<'_>,
+        input: MemberReactivateInput,
+    ) -> Option<Result<MemberPayload>> {
         on_member!(ctx, input, member::reactivate)
     }
 
     /// Sets which roles a member has. Needs `roles.assign`, and every permission that the roles grant and the member holds.
-    async fn member_assign_roles(&self, ctx: &Context<'_>, input: MemberAssignRolesInput) -> Option<Result<MemberPayload>> {
+    async fn member_assign_roles(
+        &self,
+        ctx: &Context<'_>,
+        input: MemberAssignRolesInput,
+    ) -> Option<Result<MemberPayload>> {
         let outcome = async {
             let id: MemberId = parse_id(&input.member_id, "memberId")?;
             let roles: Vec<RoleId> = parse_ids(&input.role_ids, "roleIds", 20)?;

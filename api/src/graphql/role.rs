@@ -55,7 +55,12 @@ impl MemberRole {
 
 impl From<member::MemberRole> for MemberRole {
     fn from(role: member::MemberRole) -> Self {
-        Self { id: role.role_id.to_string().into(), name: role.name, system_key: role.system_key, role_id: role.role_id }
+        Self {
+            id: role.role_id.to_string().into(),
+            name: role.name,
+            system_key: role.system_key,
+            role_id: role.role_id,
+        }
     }
 }
 

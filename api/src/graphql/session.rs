@@ -231,7 +231,11 @@ pub struct SessionMutation;
 impl SessionMutation {
     /// Signs in. The answer to a wrong password and to an unknown address is the same, and takes as long. Takes no
     /// idempotency key: a repetition opens another session.
-    async fn session_create(&self, ctx: &Context<'_>, input: SessionCreateInput) -> Option<Result<SessionCreatePayload>> {
+    async fn session_create(
+        &self,
+        ctx: &Context<'_>,
+        input: SessionCreateInput,
+    ) -> Option<Result<SessionCreatePayload>> {
         let cookie = input.cookie;
         let outcome = async {
             let account_id = input.account_id.map(|id| parse_id::<AccountId>(&id, "accountId")).transpose()?;
@@ -250,7 +254,11 @@ impl SessionMutation {
     }
 
     /// Ends one of the viewer's own sessions, at once and on every process.
-    async fn session_revoke(&self, ctx: &Context<'_>, input: SessionRevokeInput) -> Option<Result<SessionRevokePayload>> {
+    async fn session_revoke(
+        &self,
+        ctx: &Context<'_>,
+        input: SessionRevokeInput,
+    ) -> Option<Result<SessionRevokePayload>> {
         let outcome = async {
             let given = input.session_id.as_ref().map(|id| parse_id::<SessionId>(id, "sessionId")).transpose()?;
             let done = mutate(ctx, input.idempotency_key.as_deref(), Kind::System, move |change, actor| {

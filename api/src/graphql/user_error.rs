@@ -21,7 +21,11 @@ domain::with_codes!(user_error_codes);
 #[derive(Interface, Clone, Debug)]
 #[graphql(
     field(name = "code", ty = "&UserErrorCode", desc = "What is wrong, for programs."),
-    field(name = "field", ty = "&Option<Vec<String>>", desc = "Path of the argument it concerns, from `input` on; null when it concerns the whole."),
+    field(
+        name = "field",
+        ty = "&Option<Vec<String>>",
+        desc = "Path of the argument it concerns, from `input` on; null when it concerns the whole."
+    ),
     field(name = "message", ty = "&String", desc = "What is wrong and what to do, for people, in English.")
 )]
 pub enum UserError {

@@ -7,8 +7,7 @@
 use std::collections::HashMap;
 
 use async_graphql::parser::types::{
-    Directive, ExecutableDocument, Field, FragmentDefinition, FragmentSpread, Selection,
-    SelectionSet,
+    Directive, ExecutableDocument, Field, FragmentDefinition, FragmentSpread, Selection, SelectionSet,
 };
 use async_graphql::{Name, Positioned};
 
@@ -31,9 +30,7 @@ impl Expanded {
     fn beside(&mut self, other: Self) {
         self.selections = self.selections.saturating_add(other.selections);
         self.inputs = self.inputs.saturating_add(other.inputs);
-        self.introspection_cost = self
-            .introspection_cost
-            .saturating_add(other.introspection_cost);
+        self.introspection_cost = self.introspection_cost.saturating_add(other.introspection_cost);
         self.depth = self.depth.max(other.depth);
         self.levels = self.levels.max(other.levels);
         self.introspection_depth = self.introspection_depth.max(other.introspection_depth);
@@ -57,10 +54,7 @@ pub(super) struct DocumentCost {
 }
 
 /// Counts a whole document: all operations, and fragments that none of them spreads. `max_levels` bounds the recursion.
-pub(super) fn of_document(
-    document: &ExecutableDocument,
-    max_levels: usize,
-) -> Result<DocumentCost, Refusal> {
+pub(super) fn of_document(document: &ExecutableDocument, max_levels: usize) -> Result<DocumentCost, Refusal> {
     let mut count = Count {
         fragments: &document.fragments,
         max_levels,
@@ -71,9 +65,7 @@ pub(super) fn of_document(
     let mut total = Expanded::default();
     for (_, operation) in document.operations.iter() {
         let mut cost = count.set(&operation.node.selection_set.node, Part::Data)?;
-        cost.inputs = cost
-            .inputs
-            .saturating_add(count.directives(&operation.node.directives));
+        cost.inputs = cost.inputs.saturating_add(count.directives(&operation.node.directives));
         for variable in &operation.node.variable_definitions {
             cost.inputs = cost.inputs.saturating_add(1);
             count.directives(&variable.node.directives);
@@ -86,10 +78,7 @@ pub(super) fn of_document(
             total.beside(cost);
         }
     }
-    Ok(DocumentCost {
-        expanded: total,
-        ..count.written
-    })
+    Ok(DocumentCost { expanded: total, ..count.written })
 }
 
 /// Which part of the schema a selection set reads.
@@ -114,8 +103,7 @@ struct Count<'a> {
 
 impl<'a> Count<'a> {
     fn knows(&self, name: &'a Name) -> bool {
-        self.memo.contains_key(&(name, Part::Data))
-            || self.memo.contains_key(&(name, Part::Introspection))
+        self.memo.contains_key(&(name, Part::Data)) || self.memo.contains_key(&(name, Part::Introspection))
     }
 
     fn set(&mut self, set: &'a SelectionSet, part: Part) -> Result<Expanded, Refusal> {
@@ -135,9 +123,7 @@ impl<'a> Count<'a> {
             let inputs = self.directives(selection.node.directives());
             let mut cost = match &selection.node {
                 Selection::Field(field) => self.field(&field.node, part)?,
-                Selection::InlineFragment(inline) => {
-                    self.set(&inline.node.selection_set.node, part)?.around()
-                }
+                Selection::InlineFragment(inline) => self.set(&inline.node.selection_set.node, part)?.around(),
                 Selection::FragmentSpread(spread) => self.spread(spread, part)?.around(),
             };
             cost.inputs = cost.inputs.saturating_add(inputs);
@@ -149,8 +135,7 @@ impl<'a> Count<'a> {
 
     fn field(&mut self, field: &'a Field, part: Part) -> Result<Expanded, Refusal> {
         self.written.aliases += usize::from(field.alias.is_some());
-        let enters =
-            part == Part::Data && matches!(field.name.node.as_str(), "__schema" | "__type");
+        let enters = part == Part::Data && matches!(field.name.node.as_str(), "__schema" | "__type");
         let below = if enters { Part::Introspection } else { part };
         let mut cost = self.set(&field.selection_set.node, below)?;
         if field.selection_set.node.items.is_empty() {
@@ -173,18 +158,11 @@ impl<'a> Count<'a> {
         Ok(cost)
     }
 
-    fn spread(
-        &mut self,
-        spread: &'a Positioned<FragmentSpread>,
-        part: Part,
-    ) -> Result<Expanded, Refusal> {
+    fn spread(&mut self, spread: &'a Positioned<FragmentSpread>, part: Part) -> Result<Expanded, Refusal> {
         let name = &spread.node.fragment_name.node;
         match (self.memo.get(&(name, part)), self.fragments.get(name)) {
             (Some(Memo::Done(cost)), _) => Ok(*cost),
-            (Some(Memo::InProgress), _) => Err(Refusal::Cycle {
-                fragment: name.clone(),
-                at: spread.pos,
-            }),
+            (Some(Memo::InProgress), _) => Err(Refusal::Cycle { fragment: name.clone(), at: spread.pos }),
             (None, Some(fragment)) => self.fragment(name, fragment, part),
             // Validation names the unknown fragment.
             (None, None) => Ok(Expanded::default()),
@@ -207,20 +185,13 @@ impl<'a> Count<'a> {
     /// Counts directives as written; answers the size of their arguments.
     fn directives(&mut self, directives: &[Positioned<Directive>]) -> usize {
         self.written.directives += directives.len();
-        let arguments = directives
-            .iter()
-            .flat_map(|directive| &directive.node.arguments);
-        arguments
-            .map(|(_, value)| weight::of_literal(&value.node))
-            .fold(0, usize::saturating_add)
+        let arguments = directives.iter().flat_map(|directive| &directive.node.arguments);
+        arguments.map(|(_, value)| weight::of_literal(&value.node)).fold(0, usize::saturating_add)
     }
 }
 
 fn is_list_of_types_or_fields(field: &str) -> bool {
-    matches!(
-        field,
-        "types" | "fields" | "inputFields" | "interfaces" | "possibleTypes"
-    )
+    matches!(field, "types" | "fields" | "inputFields" | "interfaces" | "possibleTypes")
 }
 
 /// Items of a list of the introspection schema, as an average over all types of a schema; 1 for what is no list.
@@ -238,7 +209,5 @@ fn typical_length(field: &str) -> usize {
 /// other; most types end after the first or second, so that each counts half.
 fn introspection_cost(field: &str, below: usize) -> usize {
     let below = if field == "ofType" { below / 2 } else { below };
-    below
-        .saturating_mul(typical_length(field))
-        .saturating_add(1)
+    below.saturating_mul(typical_length(field)).saturating_add(1)
 }

@@ -19,10 +19,7 @@ impl TypeNames {
     pub fn of_sdl(sdl: &str) -> Self {
         let defined = sdl.lines().filter_map(|line| {
             let (keyword, rest) = line.split_once(' ')?;
-            let names = matches!(
-                keyword,
-                "type" | "interface" | "union" | "enum" | "input" | "scalar"
-            );
+            let names = matches!(keyword, "type" | "interface" | "union" | "enum" | "input" | "scalar");
             let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_');
             names.then(|| rest[..end.unwrap_or(rest.len())].to_owned())
         });
@@ -32,10 +29,7 @@ impl TypeNames {
 
 /// Refuses a default of a list of an unknown type, at which the library's validation panics; of all other unknown types it
 /// says so.
-pub(super) fn check_list_defaults(
-    document: &ExecutableDocument,
-    types: &TypeNames,
-) -> Result<(), Refusal> {
+pub(super) fn check_list_defaults(document: &ExecutableDocument, types: &TypeNames) -> Result<(), Refusal> {
     let operations = document.operations.iter();
     for definition in operations.flat_map(|(_, operation)| &operation.node.variable_definitions) {
         let variable = &definition.node;
@@ -44,10 +38,7 @@ pub(super) fn check_list_defaults(
             && !types.0.contains(named(item))
         {
             let name = named(item).to_owned();
-            return Err(Refusal::UnknownType {
-                name,
-                at: definition.pos,
-            });
+            return Err(Refusal::UnknownType { name, at: definition.pos });
         }
     }
     Ok(())

@@ -155,20 +155,12 @@ mod tests {
 
     #[test]
     fn the_loopback_has_several_names() {
-        let all = [
-            "http://localhost:8080",
-            "http://127.0.0.1:8080",
-            "http://[::1]:8080",
-        ];
+        let all = ["http://localhost:8080", "http://127.0.0.1:8080", "http://[::1]:8080"];
         for own in all {
             assert_eq!(loopback_aliases(&normal(own).unwrap()), all);
         }
         assert_eq!(loopback_aliases("http://localhost")[1], "http://127.0.0.1");
-        for other in [
-            "https://muster.example.com",
-            "http://localhost.example.com",
-            "http://127.0.0.10:80",
-        ] {
+        for other in ["https://muster.example.com", "http://localhost.example.com", "http://127.0.0.10:80"] {
             assert!(loopback_aliases(other).is_empty(), "{other}");
         }
     }

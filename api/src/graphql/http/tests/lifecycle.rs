@@ -5,36 +5,26 @@ use super::*;
 
 #[tokio::test]
 async fn a_request_ends_when_its_time_is_over() {
-    let (toy, mut events) = Toy::new(&config::Limits {
-        request_seconds: 0,
-        ..limits()
-    });
+    let (toy, mut events) = Toy::new(&config::Limits { request_seconds: 0, ..limits() });
     let answer = post(&toy, "{waits}").await;
-    assert_eq!(
-        (answer.status, answer.codes()),
-        (StatusCode::GATEWAY_TIMEOUT, vec!["TIMEOUT".to_owned()])
-    );
-    assert_eq!(
-        (events.recv().await, events.recv().await),
-        (Some("query entered"), Some("query dropped"))
-    );
+    assert_eq!((answer.status, answer.codes()), (StatusCode::GATEWAY_TIMEOUT, vec!["TIMEOUT".to_owned()]));
+    assert_eq!((events.recv().await, events.recv().await), (Some("query entered"), Some("query dropped")));
     assert_eq!(post(&toy, "mutation{waits}").await.codes(), ["TIMEOUT"]);
 }
 
 #[tokio::test]
 async fn a_client_that_leaves_ends_its_query_but_not_its_mutation() {
     let (toy, mut events) = Toy::new(&limits());
-    let leave_after =
-        async |toy: &Toy,
-               query: &str,
-               entered: &str,
-               events: &mut tokio::sync::mpsc::UnboundedReceiver<&'static str>| {
-            let waiting = post(toy, query);
-            tokio::select! {
-                _ = waiting => panic!("it waits"),
-                event = events.recv() => assert_eq!(event, Some(entered)),
-            }
-        };
+    let leave_after = async |toy: &Toy,
+                             query: &str,
+                             entered: &str,
+                             events: &mut tokio::sync::mpsc::UnboundedReceiver<&'static str>| {
+        let waiting = post(toy, query);
+        tokio::select! {
+            _ = waiting => panic!("it waits"),
+            event = events.recv() => assert_eq!(event, Some(entered)),
+        }
+    };
     leave_after(&toy, "{waits}", "query entered", &mut events).await;
     assert_eq!(events.recv().await, Some("query dropped"));
     leave_after(&toy, "mutation{waits}", "mutation entered", &mut events).await;
@@ -63,12 +53,7 @@ async fn documents_are_kept_once_the_schema_accepted_them() {
     post_with(&toy, list, serde_json::json!({ "v": [1] })).await;
     assert!(kept(list));
     let many: Vec<u8> = vec![1; 30_000];
-    assert_eq!(
-        post_with(&toy, list, serde_json::json!({ "v": many }))
-            .await
-            .codes(),
-        ["COST_LIMIT_EXCEEDED"]
-    );
+    assert_eq!(post_with(&toy, list, serde_json::json!({ "v": many })).await.codes(), ["COST_LIMIT_EXCEEDED"]);
 }
 
 #[tokio::test]
@@ -84,26 +69,13 @@ async fn a_body_is_read_no_further_than_it_may_be_long() {
     };
     let answer = send_body(Body::from_stream(endless)).await;
     assert_eq!(answer.status, StatusCode::PAYLOAD_TOO_LARGE);
-    assert_eq!(
-        answer.json()["errors"][0]["extensions"]["limit"],
-        "requestBytes"
-    );
+    assert_eq!(answer.json()["errors"][0]["extensions"]["limit"], "requestBytes");
     let breaks = futures::stream::iter([chunk(), Err(std::io::ErrorKind::ConnectionReset.into())]);
     let answer = send_body(Body::from_stream(breaks)).await;
-    assert_eq!(
-        (answer.status, answer.codes()),
-        (StatusCode::BAD_REQUEST, vec!["BAD_USER_INPUT".to_owned()])
-    );
-    let (hasty, _) = Toy::new(&config::Limits {
-        request_seconds: 0,
-        ..limits()
-    });
+    assert_eq!((answer.status, answer.codes()), (StatusCode::BAD_REQUEST, vec!["BAD_USER_INPUT".to_owned()]));
+    let (hasty, _) = Toy::new(&config::Limits { request_seconds: 0, ..limits() });
     let mut stalled = request(Method::POST, "/graphql", &[JSON], "");
-    *stalled.body_mut() =
-        Body::from_stream(futures::stream::pending::<Result<Bytes, std::io::Error>>());
+    *stalled.body_mut() = Body::from_stream(futures::stream::pending::<Result<Bytes, std::io::Error>>());
     let answer = send(&hasty, stalled).await;
-    assert_eq!(
-        (answer.status, answer.codes()),
-        (StatusCode::REQUEST_TIMEOUT, vec!["TIMEOUT".to_owned()])
-    );
+    assert_eq!((answer.status, answer.codes()), (StatusCode::REQUEST_TIMEOUT, vec!["TIMEOUT".to_owned()]));
 }

@@ -11,25 +11,14 @@ async fn nothing_runs_for_pages_of_other_sites() {
     for (content_type, text) in [
         ("application/json", json.as_str()),
         ("text/plain", &json),
-        (
-            "application/x-www-form-urlencoded",
-            "query=mutation%7Bincrement%7D",
-        ),
+        ("application/x-www-form-urlencoded", "query=mutation%7Bincrement%7D"),
         (
             "multipart/form-data; boundary=x",
             "--x\r\ncontent-disposition: form-data; name=operations\r\n\r\n{}\r\n--x--",
         ),
     ] {
-        let answer = send(
-            &toy,
-            request(
-                Method::POST,
-                "/graphql",
-                &[("content-type", content_type), foreign],
-                text,
-            ),
-        )
-        .await;
+        let answer =
+            send(&toy, request(Method::POST, "/graphql", &[("content-type", content_type), foreign], text)).await;
         assert_eq!(
             (answer.status, answer.codes()),
             (StatusCode::FORBIDDEN, vec!["FORBIDDEN".to_owned()]),
@@ -37,29 +26,14 @@ async fn nothing_runs_for_pages_of_other_sites() {
         );
         assert_eq!(answer.header("access-control-allow-origin"), "");
     }
-    for headers in [
-        &[foreign][..],
-        &[("sec-fetch-site", "cross-site")],
-        &[("sec-fetch-site", "same-site")],
-        &[("origin", "null")],
-    ] {
-        assert_eq!(
-            get(&toy, "{hello}", headers).await.status,
-            StatusCode::FORBIDDEN,
-            "{headers:?}"
-        );
+    for headers in
+        [&[foreign][..], &[("sec-fetch-site", "cross-site")], &[("sec-fetch-site", "same-site")], &[("origin", "null")]]
+    {
+        assert_eq!(get(&toy, "{hello}", headers).await.status, StatusCode::FORBIDDEN, "{headers:?}");
     }
-    let preflight = request(
-        Method::OPTIONS,
-        "/graphql",
-        &[foreign, ("access-control-request-method", "POST")],
-        "",
-    );
+    let preflight = request(Method::OPTIONS, "/graphql", &[foreign, ("access-control-request-method", "POST")], "");
     let answer = send(&toy, preflight).await;
-    assert_eq!(
-        (answer.status, answer.header("access-control-allow-origin")),
-        (StatusCode::FORBIDDEN, "")
-    );
+    assert_eq!((answer.status, answer.header("access-control-allow-origin")), (StatusCode::FORBIDDEN, ""));
     assert_eq!(toy.calls(), 0);
 }
 
@@ -75,30 +49,14 @@ async fn bodies_that_need_no_preflight_are_not_read() {
         "application/json; charset=utf-16",
     ];
     for content_type in types {
-        let answer = send(
-            &toy,
-            request(
-                Method::POST,
-                "/graphql",
-                &[("content-type", content_type)],
-                &json,
-            ),
-        )
-        .await;
-        assert_eq!(
-            answer.status,
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "{content_type}"
-        );
+        let answer = send(&toy, request(Method::POST, "/graphql", &[("content-type", content_type)], &json)).await;
+        assert_eq!(answer.status, StatusCode::UNSUPPORTED_MEDIA_TYPE, "{content_type}");
     }
     let answer = send(&toy, request(Method::POST, "/graphql", &[], &json)).await;
     assert_eq!(answer.status, StatusCode::UNSUPPORTED_MEDIA_TYPE);
     let batch = format!("[{json}]");
     let answer = send(&toy, request(Method::POST, "/graphql", &[JSON], &batch)).await;
-    assert_eq!(
-        (answer.status, answer.codes()),
-        (StatusCode::BAD_REQUEST, vec!["BAD_USER_INPUT".to_owned()])
-    );
+    assert_eq!((answer.status, answer.codes()), (StatusCode::BAD_REQUEST, vec!["BAD_USER_INPUT".to_owned()]));
     assert_eq!(toy.calls(), 0);
 }
 
@@ -107,31 +65,14 @@ async fn allowed_origins_pass_with_their_own_name() {
     let toy = toy();
     for origin in ["https://app.example.com", "https://muster.example.com"] {
         let from = ("origin", origin);
-        let preflight = send(
-            &toy,
-            request(
-                Method::OPTIONS,
-                "/graphql",
-                &[from, ("access-control-request-method", "POST")],
-                "",
-            ),
-        )
-        .await;
+        let preflight =
+            send(&toy, request(Method::OPTIONS, "/graphql", &[from, ("access-control-request-method", "POST")], ""))
+                .await;
         assert_eq!(preflight.status, StatusCode::NO_CONTENT);
         assert_eq!(preflight.header("access-control-allow-origin"), origin);
-        assert_eq!(
-            preflight.header("access-control-allow-headers"),
-            "authorization, content-type, x-muster-csrf"
-        );
-        let answer = send(
-            &toy,
-            request(Method::POST, "/graphql", &[JSON, from], &body("{hello}")),
-        )
-        .await;
-        assert_eq!(
-            (answer.status, answer.header("access-control-allow-origin")),
-            (StatusCode::OK, origin)
-        );
+        assert_eq!(preflight.header("access-control-allow-headers"), "authorization, content-type, x-muster-csrf");
+        let answer = send(&toy, request(Method::POST, "/graphql", &[JSON, from], &body("{hello}"))).await;
+        assert_eq!((answer.status, answer.header("access-control-allow-origin")), (StatusCode::OK, origin));
         assert_eq!(answer.header("access-control-allow-credentials"), "true");
         assert!(answer.header("vary").contains("Origin"));
     }

@@ -73,9 +73,7 @@ impl Query {
     }
 
     async fn waits(&self, ctx: &Context<'_>) -> i32 {
-        let events = ctx
-            .data_unchecked::<mpsc::UnboundedSender<&'static str>>()
-            .clone();
+        let events = ctx.data_unchecked::<mpsc::UnboundedSender<&'static str>>().clone();
         let _tell = Tell(events.clone(), "query dropped");
         events.send("query entered").unwrap();
         std::future::pending().await
@@ -93,9 +91,7 @@ impl Mutation {
     }
 
     async fn waits(&self, ctx: &Context<'_>) -> usize {
-        let events = ctx
-            .data_unchecked::<mpsc::UnboundedSender<&'static str>>()
-            .clone();
+        let events = ctx.data_unchecked::<mpsc::UnboundedSender<&'static str>>().clone();
         events.send("mutation entered").unwrap();
         ctx.data_unchecked::<Arc<State>>().gate.notified().await;
         let calls = count(ctx);
@@ -105,10 +101,7 @@ impl Mutation {
 }
 
 fn count(ctx: &Context<'_>) -> usize {
-    ctx.data_unchecked::<Arc<State>>()
-        .calls
-        .fetch_add(1, Ordering::SeqCst)
-        + 1
+    ctx.data_unchecked::<Arc<State>>().calls.fetch_add(1, Ordering::SeqCst) + 1
 }
 
 pub(super) type ToySchema = Schema<Query, Mutation, EmptySubscription>;
