@@ -22,4 +22,5 @@ pub mod rate;
 pub mod role;
 pub mod session;
 pub mod sign_up;
+pub mod spent;
 pub mod sweep;

@@ -146,6 +146,18 @@ pub fn of_database(error: &sqlx::Error) -> Error {
     ErrorCode::InternalServerError.error(INTERNAL_MESSAGE)
 }
 
+/// Code and text of a failure before anything was executed.
+pub fn of_failure(error: domain::error::Error) -> (ErrorCode, &'static str) {
+    let error = top_level(error);
+    let code = error.extensions.as_ref().and_then(|extensions| extensions.get("code"));
+    let away = matches!(code, Some(Value::String(code)) if code == ErrorCode::ServiceUnavailable.as_str());
+    if away {
+        (ErrorCode::ServiceUnavailable, "The database is away. Try again in a moment.")
+    } else {
+        (ErrorCode::InternalServerError, INTERNAL_MESSAGE)
+    }
+}
+
 /// A refusal where there are no `userErrors`: in queries.
 fn refusal(list: &[domain::error::Refused]) -> Error {
     use domain::error::Code;

@@ -23,8 +23,6 @@ use crate::auth::{Credentials, session_cookie};
 pub struct Viewer {
     #[graphql(skip)]
     actor: Actor,
-    #[graphql(skip)]
-    account_name: String,
     /// Keys of the permissions they hold in this account.
     permissions: Vec<String>,
 }
@@ -90,7 +88,7 @@ impl Viewer {
 pub fn viewer(ctx: &Context<'_>) -> Option<Viewer> {
     let Credentials::Session(session) = &ctx.caller().credentials else { return None };
     let permissions = session.actor.rights.permissions.iter().map(|permission| permission.key().to_owned()).collect();
-    Some(Viewer { actor: session.actor.clone(), account_name: session.account_name.clone(), permissions })
+    Some(Viewer { actor: session.actor.clone(), permissions })
 }
 
 /// A person's global identity.
