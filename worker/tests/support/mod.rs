@@ -2,7 +2,6 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -11,12 +10,12 @@ use domain::infra::config::{
     Config, Http, Limits, Links, Log, LogFormat, Mail, MailTransport, Password, SignUp, Smtp, SmtpTls, Worker as Limit,
 };
 use domain::infra::wake::Waker;
-use domain::job::{Claimed, JobKind, NewJob, Verdict};
+use domain::job::{JobKind, NewJob};
 use domain::outbox;
 use domain::sweep::Sweep;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use worker::{Parts, Registry, Worker};
@@ -102,11 +101,6 @@ impl Stage {
         Ok(sqlx::query_scalar(statement).fetch_one(&self.pool).await?)
     }
 
-    /// Runs a statement that the product has not.
-    pub(crate) async fn execute(&self, statement: &str) -> Result<u64> {
-        Ok(sqlx::query(AssertSqlSafe(statement.to_owned())).execute(&self.pool).await?.rows_affected())
-    }
-
     /// Waits until `count` rows fulfil a condition.
     pub(crate) async fn until(&self, condition: &str, count: i64) -> Result<()> {
         let deadline = tokio::time::Instant::now() + PATIENCE;
@@ -122,13 +116,6 @@ impl Stage {
         }
     }
 
-    /// A connection to the Redis of this stage.
-    pub(crate) async fn redis(&self) -> Result<redis::aio::MultiplexedConnection> {
-        use secrecy::ExposeSecret as _;
-        let url = self.config.redis_url.as_ref().context("no Redis here")?;
-        Ok(redis::Client::open(url.expose_secret())?.get_multiplexed_async_connection().await?)
-    }
-
     /// Deletes the database.
     pub(crate) async fn close(self) -> Result<()> {
         self.stop.cancel();
@@ -136,33 +123,6 @@ impl Stage {
         let mut conn = PgConnection::connect_with(&self.server).await?;
         sqlx::query(AssertSqlSafe(format!("DROP DATABASE {} WITH (FORCE)", self.name))).execute(&mut conn).await?;
         Ok(())
-    }
-}
-
-/// Reports each job that starts, and lets it go on when there is a permit.
-#[derive(Clone)]
-pub(crate) struct Watched {
-    started: mpsc::UnboundedSender<Claimed>,
-    pub(crate) permits: Arc<Semaphore>,
-}
-
-impl Watched {
-    /// With `permits` to begin with; each job uses one up.
-    pub(crate) fn new(permits: usize) -> (Self, mpsc::UnboundedReceiver<Claimed>) {
-        let (started, jobs) = mpsc::unbounded_channel();
-        (Self { started, permits: Arc::new(Semaphore::new(permits)) }, jobs)
-    }
-
-    /// A registry where this handles a kind.
-    pub(crate) fn registry(&self, kind: JobKind) -> Registry {
-        let watched = self.clone();
-        Registry::default().with(kind, move |job| watched.clone().run(job))
-    }
-
-    async fn run(self, job: Claimed) -> Verdict {
-        let _ = self.started.send(job);
-        self.permits.acquire().await.expect("never closed").forget();
-        Verdict::Done
     }
 }
 
