@@ -21,15 +21,48 @@ pub(crate) enum Role {
     Worker,
 }
 
-pub(crate) async fn run(role: Role, config: &Config) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(role: Role, config: Config) -> anyhow::Result<ExitCode> {
     ensure!(
         role == Role::Both || config.redis_url.is_some(),
         "API and worker are processes of their own only with Redis: set REDIS_URL, or run `muster serve`"
     );
-    drop(database::connect_current(config).await?);
-    let _key = InstallationKey::load(config)?;
-    let _stop = stop_on_signal()?;
-    bail!("{role:?} is not part of this build")
+    drop(database::connect_current(&config).await?);
+    let key = InstallationKey::load(&config)?;
+    let key = Arc::new(TokenKey::new(i32::try_from(key.version)?, key.bytes));
+    let stop = stop_on_signal()?;
+    let waker = match &config.redis_url {
+        Some(url) => Waker::connect(url, &config.redis_prefix, &stop)?,
+        None => Waker::local(),
+    };
+    let config = Arc::new(config);
+    let mut parts: JoinSet<anyhow::Result<()>> = JoinSet::new();
+    if role != Role::Worker {
+        let db = Db::open(&config, waker.clone(), Arc::clone(&key)).await?;
+        let listener = TcpListener::bind(config.http.listen)
+            .await
+            .with_context(|| format!("cannot listen on {}: choose another http.listen", config.http.listen))?;
+        tracing::info!(http.listen = %listener.local_addr()?, "serving");
+        let server = Server::new(State::new(db, Arc::clone(&config)));
+        let stop = stop.clone();
+        parts.spawn(async move { Ok(server.serve(listener, stop).await?) });
+    }
+    if role != Role::Api {
+        let db = Db::open(&config, waker.clone(), key).await?;
+        let registry = worker::job::registry(&db, &config)?;
+        let sweeps = worker::sweeps::all(&db);
+        let own = worker::Parts { pool: db.pool.clone(), clock: db.clock.clone(), registry, sweeps, waker };
+        let worker = Worker::start(own, &config, &stop)?;
+        parts.spawn(async move { Ok(worker.stopped().await?) });
+    }
+    let mut outcome = Ok(ExitCode::SUCCESS);
+    while let Some(ended) = parts.join_next().await {
+        // One part that ends ends the others: a process does all of its work or stops.
+        stop.cancel();
+        if let Err(error) = ended? {
+            outcome = Err(error);
+        }
+    }
+    outcome
 }
 
 /// A token that is cancelled by the first SIGTERM or SIGINT; the second one ends the process at once.

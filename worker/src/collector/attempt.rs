@@ -36,7 +36,8 @@ enum Outcome {
 impl Attempt {
     /// Runs the job, writes how it ended, and tells the collector.
     pub(super) async fn make(self: Arc<Self>, job: Claimed) {
-        let span = tracing::info_span!(
+        // At the level of errors, so that no filter takes the ids from a line that it lets through.
+        let span = tracing::error_span!(
             "job",
             job.id = %job.job_id,
             job.kind = job.kind,
