@@ -8,7 +8,7 @@ use domain::change::Kind;
 use domain::error::Error;
 use domain::id::MemberId;
 
-use super::connection::arguments;
+use super::connection::{arguments, cost};
 use super::context::{ContextExt as _, mutate};
 use super::invitation::{self, Invitation, InvitationFilter, InvitationOrder, InvitationPage};
 use super::license::{self, LicensePool};
@@ -74,6 +74,7 @@ impl Account {
     }
 
     /// Its members. Without `members.read` only active ones, with names and job titles.
+    #[graphql(complexity = "cost(first, last, child_complexity)")]
     #[expect(clippy::too_many_arguments, reason = "the arguments of a connection")]
     async fn members(
         &self,
@@ -99,6 +100,7 @@ impl Account {
     }
 
     /// Its invitations, newest first unless sorted otherwise. Needs `members.read`.
+    #[graphql(complexity = "cost(first, last, child_complexity)")]
     #[expect(clippy::too_many_arguments, reason = "the arguments of a connection")]
     async fn invitations(
         &self,

@@ -216,11 +216,15 @@ pub fn complete(response: &mut Response, request_id: &str) {
     }
 }
 
+/// What the library says of a document over the limit on rows, see `connection::cost`.
+const TOO_COMPLEX: &str = "Query is too complex.";
+
 /// The code an error brought along, or that its text shows. `None`: the stage it failed in decides.
 fn code_of(error: &ServerError) -> Option<ErrorCode> {
     match error.extensions.as_ref().and_then(|values| values.get("code")) {
         Some(Value::String(code)) => Some(ErrorCode::parse(code).unwrap_or(ErrorCode::InternalServerError)),
         Some(_) => Some(ErrorCode::InternalServerError),
+        None if error.message == TOO_COMPLEX => Some(ErrorCode::CostLimitExceeded),
         None => is_input_fault(&error.message).then_some(ErrorCode::BadUserInput),
     }
 }

@@ -30,6 +30,9 @@ pub mod session;
 pub mod sign_up;
 pub mod user_error;
 
+/// Rows times fields that a document may ask for, see [`connection::cost`].
+const MAX_COST: usize = 20_000;
+
 /// What can be asked.
 #[derive(Debug, Default)]
 pub struct Query;
@@ -86,7 +89,7 @@ pub type MusterSchema = Schema<Query, Mutation, EmptySubscription>;
 
 /// Builds the schema, with its guards.
 pub fn schema() -> MusterSchema {
-    guard::guarded(Schema::build(Query, Mutation::default(), EmptySubscription)).finish()
+    guard::guarded(Schema::build(Query, Mutation::default(), EmptySubscription)).limit_complexity(MAX_COST).finish()
 }
 
 /// The schema as text, in a stable order.
