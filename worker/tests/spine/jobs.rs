@@ -187,6 +187,24 @@ async fn the_claim_of_a_long_job_is_renewed() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_process_goes_on_where_one_vanished() -> Result<()> {
+    let stage = Stage::new(Transport::Redis(7)).await?;
+    let (watched, mut jobs) = Watched::new(1000);
+    let vanishing = stage.worker(watched.registry(KIND), vec![], &CancellationToken::new())?;
+    stage.enqueue(KIND, Uuid::nil(), 1).await?;
+    take(&mut jobs, 1).await?;
+    // Its tasks end where they are; the leases of the relays stay.
+    drop(vanishing);
+    let shutdown = CancellationToken::new();
+    let worker = stage.worker(watched.registry(KIND), vec![], &shutdown)?;
+    stage.enqueue(KIND, Uuid::nil(), 100).await?;
+    stage.until("finished_at IS NOT NULL AND payload ->> 'number' <> '0'", 99).await?;
+    shutdown.cancel();
+    worker.stopped().await?;
+    stage.close().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_queue_that_cannot_be_mended_ends_the_worker() -> Result<()> {
     let stage = Stage::new(Transport::Redis(7)).await?;
     let key = format!("{}:queue:bulk:active", stage.config.redis_prefix);
