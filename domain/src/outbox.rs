@@ -2,6 +2,9 @@
 //!
 //! Hints and claims may be lost in a crash of the database (they commit asynchronously): a random claim fences, so the worst is
 //! that a job runs again. Outcomes commit like everything else. Rows are locked in one order or not waited for.
+//!
+//! [`hint`], [`claim`], [`renew`] and [`lease_relay`] are transactions by themselves: within another they would make it commit
+//! asynchronously.
 
 mod operate;
 

@@ -67,6 +67,7 @@ impl Waker {
     }
 
     /// Wakes every process that uses the same Redis and prefix, until `shutdown`. Redis being away is no error.
+    /// Called within the runtime, whose tasks do the sending.
     pub fn connect(url: &SecretString, prefix: &str, shutdown: &CancellationToken) -> redis::RedisResult<Self> {
         let local = broadcast::Sender::new(BUFFERED);
         let remote = redis_bus::start(url, prefix, local.clone(), shutdown)?;

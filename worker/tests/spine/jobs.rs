@@ -12,7 +12,8 @@ use redis::AsyncCommands as _;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
-use worker::Registry;
+use worker::queue::QueueError;
+use worker::{Registry, WorkerError};
 
 use crate::support::{Stage, Transport, take};
 
@@ -117,14 +118,25 @@ async fn a_wiped_redis_heals() -> Result<()> {
     let (watched, mut jobs) = Watched::new(0);
     let shutdown = CancellationToken::new();
     let worker = stage.worker(watched.registry(KIND), vec![], &shutdown)?;
-    stage.enqueue(KIND, Uuid::nil(), 300).await?;
-    take(&mut jobs, 16).await?;
+    stage.enqueue(KIND, Uuid::nil(), 600).await?;
     let mut connection = stage.redis().await?;
+    // With all hands full and no more than 150 ids on their way to them, the rest piles up in Redis.
+    let queue = format!("{}:queue:interactive", stage.config.redis_prefix);
+    loop {
+        let hinted = stage.count("hinted").await?;
+        let scheduled: i64 = connection.zcard(format!("{queue}:scheduled")).await?;
+        let active: i64 = connection.llen(format!("{queue}:active")).await?;
+        if hinted >= 170 && scheduled + active >= 20 && stage.count("claim IS NOT NULL").await? >= 32 {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
     let _: () = redis::cmd("FLUSHDB").query_async(&mut connection).await?;
     watched.permits.add_permits(1000);
-    stage.until("finished_at IS NOT NULL", 300).await?;
-    assert_eq!(take(&mut jobs, 284).await?.len(), 284);
+    stage.until("finished_at IS NOT NULL AND attempts = 1", 600).await?;
+    assert_eq!(take(&mut jobs, 600).await?.len(), 600);
     assert!(jobs.is_empty(), "each job ran once");
+    assert!(stage.count("hint_no > 1").await? > 0, "some were hinted again");
     shutdown.cancel();
     worker.stopped().await?;
     stage.close().await
@@ -154,6 +166,52 @@ async fn garbage_in_the_queue_ends_dead_and_stops_nothing() -> Result<()> {
     assert!(dead.iter().all(|job| job.kind == "queue.foreign"));
     shutdown.cancel();
     worker.stopped().await?;
+    stage.close().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_claim_of_a_long_job_is_renewed() -> Result<()> {
+    let stage = Stage::new(Transport::Memory).await?;
+    let (watched, mut jobs) = Watched::new(0);
+    let shutdown = CancellationToken::new();
+    let worker = stage.worker(watched.registry(KIND), vec![], &shutdown)?;
+    stage.enqueue(KIND, Uuid::nil(), 1).await?;
+    let claim = take(&mut jobs, 1).await?[0].claim;
+    stage.execute("UPDATE outbox SET wake_at = now() + interval '8 s'").await?;
+    stage.until(&format!("claim = '{claim}' AND wake_at > now() + interval '10 s'"), 1).await?;
+    watched.permits.add_permits(1);
+    stage.until("finished_at IS NOT NULL AND attempts = 1", 1).await?;
+    shutdown.cancel();
+    worker.stopped().await?;
+    stage.close().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_process_goes_on_where_one_vanished() -> Result<()> {
+    let stage = Stage::new(Transport::Redis(7)).await?;
+    let (watched, mut jobs) = Watched::new(1000);
+    let vanishing = stage.worker(watched.registry(KIND), vec![], &CancellationToken::new())?;
+    stage.enqueue(KIND, Uuid::nil(), 1).await?;
+    take(&mut jobs, 1).await?;
+    // Its tasks end where they are; the leases of the relays stay.
+    drop(vanishing);
+    let shutdown = CancellationToken::new();
+    let worker = stage.worker(watched.registry(KIND), vec![], &shutdown)?;
+    stage.enqueue(KIND, Uuid::nil(), 100).await?;
+    stage.until("finished_at IS NOT NULL AND payload ->> 'number' <> '0'", 99).await?;
+    shutdown.cancel();
+    worker.stopped().await?;
+    stage.close().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_queue_that_cannot_be_mended_ends_the_worker() -> Result<()> {
+    let stage = Stage::new(Transport::Redis(7)).await?;
+    let key = format!("{}:queue:bulk:active", stage.config.redis_prefix);
+    let _: () = stage.redis().await?.set(key, "no list").await?;
+    let worker = stage.worker(Registry::default(), vec![], &CancellationToken::new())?;
+    let error = worker.stopped().await.expect_err("it is of no use");
+    assert!(matches!(error, WorkerError::Queue(QueueError::Stuck { lane: Lane::Bulk, .. })), "{error}");
     stage.close().await
 }
 
