@@ -91,10 +91,9 @@ impl JobKind {
     /// The lane its jobs travel in.
     pub const fn lane(self) -> Lane {
         match self {
-            Self::MailInvitation
-            | Self::MailSignUp
-            | Self::MailPasswordReset
-            | Self::MailPasswordChanged => Lane::Interactive,
+            Self::MailInvitation | Self::MailSignUp | Self::MailPasswordReset | Self::MailPasswordChanged => {
+                Lane::Interactive
+            }
             Self::ImportMembers => Lane::Bulk,
         }
     }
