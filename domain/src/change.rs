@@ -20,7 +20,7 @@ use crate::outbox;
 
 mod run;
 
-pub use run::{Done, Once, replay, run};
+pub use run::{Done, Once, persist, replay, run};
 
 /// Whose request a change is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,11 +146,20 @@ impl Change {
         Ok(Standing { member_id: actor.member_id, rights })
     }
 
-    /// The rights of somebody who acts through a job: the worker checks them as the request did.
+    /// The rights of somebody who acts through a job, or is answerable for an invitation; `None` unless they are active. Either
+    /// way the commit fails if anybody's rights in the account change first.
     pub async fn standing_of(&mut self, member: crate::id::MemberId) -> Result<Option<Standing>> {
         let account = self.account();
         let rights: Option<Rights> = read_rights(self.conn(), account, member).await?;
-        self.seen = rights.as_ref().map(|rights| rights.version);
+        let seen = match &rights {
+            Some(rights) => rights.version,
+            None => {
+                sqlx::query_scalar!("SELECT access_version FROM account_feed WHERE account_id = $1", account.0)
+                    .fetch_one(self.conn())
+                    .await?
+            }
+        };
+        self.seen = Some(seen);
         Ok(rights.map(|rights| Standing { member_id: member, rights: Arc::new(rights) }))
     }
 

@@ -146,6 +146,19 @@ pub async fn renew(conn: &mut PgConnection, jobs: &[(Uuid, Uuid)]) -> Result<u64
     Ok(renewed.rows_affected())
 }
 
+/// How long a claim still holds unless it is renewed; `None` when somebody else has the job by now.
+pub async fn lease_left(conn: &mut PgConnection, job: (Uuid, Uuid)) -> Result<Option<SignedDuration>> {
+    let seconds = sqlx::query_scalar!(
+        r#"SELECT extract(epoch FROM wake_at - clock_timestamp())::float8 AS "seconds!"
+           FROM outbox WHERE job_id = $1 AND claim = $2 AND wake_at IS NOT NULL"#,
+        job.0,
+        job.1,
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(seconds.map(SignedDuration::from_secs_f64))
+}
+
 /// Finishes jobs, each under its claim; answers those that still had it. In a handler's own transaction an answer without the job
 /// means that somebody else has it: roll back.
 pub async fn finish(conn: &mut PgConnection, jobs: &[(Uuid, Uuid)]) -> Result<Vec<Uuid>> {

@@ -17,6 +17,8 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+pub(crate) use self::attempt::{Outcome, judge};
+
 use self::attempt::Attempt;
 use self::fair::FairQueue;
 use crate::handler::Registry;

@@ -26,10 +26,14 @@ pub(super) struct Attempt {
 
 /// What is written of an attempt by the one who made it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Outcome {
+pub(crate) enum Outcome {
+    /// Nothing: it is written already.
     Settled,
+    /// It is finished.
     Done,
+    /// Why it failed, and the pause until the next.
     Retry(&'static str, SignedDuration),
+    /// Why there is no next.
     Dead(&'static str),
 }
 
@@ -112,8 +116,8 @@ impl Attempt {
     }
 }
 
-/// The last attempt's retry is a death.
-fn judge(verdict: &Verdict, kind: JobKind, attempts: i32) -> Outcome {
+/// The last attempt's retry is a death; any other comes after the kind's back-off unless the verdict says when.
+pub(crate) fn judge(verdict: &Verdict, kind: JobKind, attempts: i32) -> Outcome {
     match *verdict {
         Verdict::Settled => Outcome::Settled,
         Verdict::Done => Outcome::Done,
