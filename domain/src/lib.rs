@@ -22,3 +22,4 @@ pub mod rate;
 pub mod session;
 pub mod sign_up;
 pub mod sweep;
+pub mod upload;
