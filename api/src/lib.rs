@@ -1,1 +1,3 @@
-//! api
+//! HTTP and GraphQL, without rules and without SQL.
+
+pub mod upload;

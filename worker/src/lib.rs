@@ -2,6 +2,7 @@
 
 mod collector;
 mod handler;
+pub mod job;
 pub mod mail;
 pub mod queue;
 mod relay;

@@ -5,11 +5,11 @@ use std::collections::HashMap;
 use serde_json::Value;
 use uuid::Uuid;
 
+use super::Failure;
 use super::column::Column;
 use super::list::Outcome;
 use super::row::{ImportRow, RowFault};
 use super::run::{Halt, Run};
-use super::{Failure, run::Begun};
 use crate::actor::{Action, Author, Standing, Target, granted_by};
 use crate::change::{Change, Kind};
 use crate::error::{Code, Error, Result};
@@ -61,13 +61,13 @@ impl Run {
         let standing = standing.ok_or(Halt::Failed(Failure::NotPermitted))?;
         let mut fates = decide(&mut change, &standing, &begun.batch).await?;
         give_seats(&mut fates, seats);
-        let members = invite(&mut change, begun, &fates).await?;
+        let members = invite(&mut change, (begun.created_by, begun.send), &fates).await?;
         let written = Written {
             next_row: begun.batch.last().map_or(begun.next_row, |last| to_i32(last.row) + 1),
             invited: i32::try_from(members.len()).expect("a batch is small"),
         };
         write_rows(&mut change, import, &begun.batch, fates, members).await?;
-        go_on(&mut change, import, begun, &written).await?;
+        go_on(&mut change, import, &begun.batch, begun.next_row, &written).await?;
         change.commit().await?;
         Ok(written)
     }
@@ -189,7 +189,7 @@ fn give_seats(fates: &mut [Fate], seats: i32) {
 }
 
 /// Writes the members, and returns them in the order of their rows.
-async fn invite(change: &mut Change, begun: &Begun, fates: &[Fate]) -> Result<Vec<MemberId>> {
+async fn invite(change: &mut Change, (importer, send): (MemberId, bool), fates: &[Fate]) -> Result<Vec<MemberId>> {
     let mut items = Vec::new();
     let mut replaced = Vec::new();
     for fate in fates {
@@ -202,7 +202,7 @@ async fn invite(change: &mut Change, begun: &Begun, fates: &[Fate]) -> Result<Ve
     if items.is_empty() {
         return Ok(Vec::new());
     }
-    let ids = invitation::create(change, Some(begun.created_by), &items, begun.send).await?;
+    let ids = invitation::create(change, Some(importer), &items, send).await?;
     Ok(ids.into_iter().map(|(_, member)| member).collect())
 }
 
@@ -242,10 +242,10 @@ async fn write_rows(
 }
 
 /// Stores where to go on, and lowers the seats held by those that have their members now.
-async fn go_on(change: &mut Change, import: Uuid, begun: &Begun, written: &Written) -> Result<()> {
+async fn go_on(change: &mut Change, import: Uuid, batch: &[Judged], next_row: i32, written: &Written) -> Result<()> {
     let account = change.account();
-    let done = i32::try_from(begun.batch.len()).expect("a batch is small");
-    let offset = begun.batch.last().map_or(0, |last| last.end);
+    let done = i32::try_from(batch.len()).expect("a batch is small");
+    let offset = batch.last().map_or(0, |last| last.end);
     let updated = sqlx::query!(
         "UPDATE member_import
          SET next_row = $3, next_offset = $4, rows_done = rows_done + $5, rows_invited = rows_invited + $6,
@@ -257,7 +257,7 @@ async fn go_on(change: &mut Change, import: Uuid, begun: &Begun, written: &Writt
         i64::try_from(offset).expect("a place in a file"),
         done,
         written.invited,
-        begun.next_row,
+        next_row,
     )
     .execute(change.conn())
     .await?;

@@ -99,7 +99,7 @@ pub struct Run {
     begun: Option<Begun>,
 }
 
-/// What is known once the file was looked at.
+/// What is known once the file was looked at. It can be sent to another thread but not shared: a file is read by one.
 pub(super) struct Begun {
     pub(super) created_by: MemberId,
     pub(super) send: bool,
@@ -179,7 +179,7 @@ impl Run {
     }
 
     /// A transaction for what the importer asked.
-    pub(super) async fn change(&self, kind: Kind, author: Author) -> Result<Change, Halt> {
+    pub(super) async fn change(&mut self, kind: Kind, author: Author) -> Result<Change, Halt> {
         let origin = Origin { author, request_id: self.request_id.clone(), network_address: None };
         let mut change = Change::begin(&self.db, self.account, kind, origin, None).await?;
         change.take_long().await?;
@@ -214,7 +214,7 @@ impl Run {
     }
 
     /// Looks through the whole file before anything of it is imported.
-    async fn survey(&self, head: &Head, stored: &Stored) -> Result<i32, Halt> {
+    async fn survey(&mut self, head: &Head, stored: &Stored) -> Result<i32, Halt> {
         let survey = file::survey(self.source(stored, 0).await?, self.limits).await?;
         let total = i32::try_from(survey.records).expect("bounded by the limit on rows");
         let mut change = self.change(Kind::Asked, Author::Member(head.created_by)).await?;
@@ -234,7 +234,7 @@ impl Run {
     }
 
     /// Opens the file where to go on, with the addresses before.
-    async fn open(&self, head: &Head, stored: &Stored) -> Result<(MemberFile<Source>, SeenAddresses), Halt> {
+    async fn open(&mut self, head: &Head, stored: &Stored) -> Result<(MemberFile<Source>, SeenAddresses), Halt> {
         let file = MemberFile::open(self.source(stored, 0).await?, self.limits).await?;
         if head.next_row == 0 {
             return Ok((file, SeenAddresses::default()));
@@ -247,7 +247,7 @@ impl Run {
         Ok((file.map_err(ReadError::from)?, seen))
     }
 
-    async fn source(&self, stored: &Stored, offset: u64) -> Result<Source, Halt> {
+    async fn source(&mut self, stored: &Stored, offset: u64) -> Result<Source, Halt> {
         Ok(Box::new(upload::open_stream(&self.files, stored, offset).await?))
     }
 
@@ -319,7 +319,7 @@ impl Run {
     }
 
     /// Ends the import, and its job with it.
-    async fn end(&self, failure: Option<&Failure>) -> Result<Step, Halt> {
+    async fn end(&mut self, failure: Option<&Failure>) -> Result<Step, Halt> {
         for attempt in 1..=ATTEMPTS {
             match self.try_end(failure).await {
                 Err(Halt::Error(error)) if is_transient(&error) => sleep(pause_after(attempt)).await,
@@ -329,7 +329,7 @@ impl Run {
         Err(Error::Busy.into())
     }
 
-    async fn try_end(&self, failure: Option<&Failure>) -> Result<Step, Halt> {
+    async fn try_end(&mut self, failure: Option<&Failure>) -> Result<Step, Halt> {
         // Also in an account that is read-only by now.
         let mut change = self.change(Kind::System, Author::System).await?;
         if !end::close(&mut change, self.import, failure).await? {
