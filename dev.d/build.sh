@@ -4,7 +4,7 @@
 # All binaries of the workspace, so that `up`, `test` and `check` share one build of every dependency.
 build() {
     if [ -x "$MUSTER" ]; then say "building"; else say "building (the first time takes about six minutes on two cores)"; fi
-    cargo build --workspace --bins || fail "the build failed: see the messages above"
+    cargo build --workspace --bins || fail "the build failed: see above; if a query has no cached data, run ./dev schema"
 }
 
 # The generated files, into a folder.

@@ -28,7 +28,7 @@ install_missing() {
 set -e
 policy=/usr/sbin/policy-rc.d clusters=/etc/postgresql-common/createcluster.d
 remove=()
-trap 'rm -f "${remove[@]}"' EXIT
+trap 'rm -f "${remove[@]}"; rmdir --ignore-fail-on-non-empty "$clusters"' EXIT
 if [ ! -e "$policy" ]; then
     remove+=("$policy")
     printf '#!/bin/sh\nexit 101\n' >"$policy"

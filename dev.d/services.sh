@@ -139,13 +139,13 @@ stop_started() {
     for service in "${STARTED[@]}"; do "stop_$service"; done
 }
 
-sql() { "$PSQL" -X -q -At -v ON_ERROR_STOP=1 "$@"; }
+sql() { PGOPTIONS='-c client_min_messages=warning' "$PSQL" -X -q -At -v ON_ERROR_STOP=1 "$@"; }
 
 # A database of this name, with the migrations applied by psql: it must not need a build.
 fresh_database() {
     local file
     sql "$SERVER_URL" -c "DROP DATABASE IF EXISTS $1 WITH (FORCE)" -c "CREATE DATABASE $1"
     for file in migrations/*.sql; do
-        PGOPTIONS='-c client_min_messages=warning' sql "$(on_server "$SERVER_URL" "$1")" -1 -f "$file" >/dev/null || fail "$file fails: see the line above"
+        sql "$(on_server "$SERVER_URL" "$1")" -1 -f "$file" >/dev/null || fail "$file fails: see the line above"
     done
 }

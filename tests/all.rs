@@ -1,1 +1,3 @@
+//! Tests of the whole: the program and its crates against real PostgreSQL and Redis.
 
+mod migrations;

@@ -1,3 +1,9 @@
-//! HTTP and GraphQL, without rules and without SQL.
+//! HTTP and GraphQL: transports, guards, authentication, hosted pages. No rules and no SQL.
 
+pub mod auth;
+pub mod graphql;
+pub mod health;
+pub mod pages;
+pub mod server;
+pub mod state;
 pub mod upload;

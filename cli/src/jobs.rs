@@ -6,6 +6,8 @@ use clap::Subcommand;
 use domain::infra::config::Config;
 use uuid::Uuid;
 
+use crate::database;
+
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -43,6 +45,7 @@ pub(crate) enum Command {
     },
 }
 
-pub(crate) async fn run(args: &Args, _config: &Config) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(args: &Args, config: &Config) -> anyhow::Result<ExitCode> {
+    let _database = database::connect_current(config).await?;
     anyhow::bail!("{:?} is not part of this build", args.command)
 }

@@ -1,6 +1,7 @@
 //! The one program of Muster: serves the API, works on jobs, and is what an operator runs on the host.
 
 mod config;
+mod database;
 mod doctor;
 mod jobs;
 mod migrate;

@@ -6,6 +6,8 @@ use std::process::ExitCode;
 use domain::infra::config::Config;
 use domain::infra::migrate::{self, Migration};
 
+use crate::database;
+
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Change nothing; list what is pending and end with 1 if anything is
@@ -14,7 +16,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: &Args, config: &Config) -> anyhow::Result<ExitCode> {
-    let mut database = migrate::connect(config).await.map_err(|error| anyhow::anyhow!(migrate::describe(&error)))?;
+    let mut database = database::connect(config).await?;
     if args.check {
         let pending = migrate::pending(&mut database).await?;
         list("pending", &pending)?;

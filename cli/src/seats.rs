@@ -5,6 +5,8 @@ use std::process::ExitCode;
 use clap::Subcommand;
 use domain::infra::config::Config;
 
+use crate::database;
+
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -23,6 +25,7 @@ pub(crate) enum Command {
     },
 }
 
-pub(crate) async fn run(args: &Args, _config: &Config) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(args: &Args, config: &Config) -> anyhow::Result<ExitCode> {
+    let _database = database::connect_current(config).await?;
     anyhow::bail!("{:?} is not part of this build", args.command)
 }

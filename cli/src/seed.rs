@@ -4,6 +4,8 @@ use std::process::ExitCode;
 
 use domain::infra::config::Config;
 
+use crate::database;
+
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Print the demo logins and a session token as shell assignments
@@ -15,6 +17,7 @@ pub(crate) struct Args {
     pub(crate) env: bool,
 }
 
-pub(crate) async fn run(args: &Args, _config: &Config) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(args: &Args, config: &Config) -> anyhow::Result<ExitCode> {
+    let _database = database::connect_current(config).await?;
     anyhow::bail!("seed (env: {}) is not part of this build", args.env)
 }

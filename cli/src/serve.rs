@@ -5,9 +5,10 @@ use std::process::ExitCode;
 use anyhow::{bail, ensure};
 use domain::infra::config::Config;
 use domain::infra::keys::InstallationKey;
-use domain::infra::migrate;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+
+use crate::database;
 
 /// What a process does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,9 +26,7 @@ pub(crate) async fn run(role: Role, config: &Config) -> anyhow::Result<ExitCode>
         role == Role::Both || config.redis_url.is_some(),
         "API and worker are processes of their own only with Redis: set REDIS_URL, or run `muster serve`"
     );
-    let mut database = migrate::connect(config).await.map_err(|error| anyhow::anyhow!(migrate::describe(&error)))?;
-    migrate::require_current(&mut database).await?;
-    drop(database);
+    drop(database::connect_current(config).await?);
     let _key = InstallationKey::load(config)?;
     let _stop = stop_on_signal()?;
     bail!("{role:?} is not part of this build")

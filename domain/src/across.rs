@@ -5,6 +5,7 @@ use sqlx::{PgConnection, PgPool};
 
 use crate::id::{AccountId, ImportId, MemberId, SessionId, UploadId, UserId};
 use crate::infra::clock::Timestamp;
+use crate::invitation;
 
 /// Accounts that have events after their last seal.
 pub async fn accounts_with_unsealed_events(pool: &PgPool) -> sqlx::Result<Vec<AccountId>> {
@@ -115,4 +116,27 @@ pub async fn end_sessions(
     accounts.sort_unstable();
     accounts.dedup();
     Ok(accounts)
+}
+
+/// Accounts that have invitations to lapse, in the order of ids, from one on.
+pub async fn accounts_with_overdue_invitations(
+    pool: &PgPool,
+    now: Timestamp,
+    after: Option<AccountId>,
+    limit: i64,
+) -> sqlx::Result<Vec<AccountId>> {
+    let after = after.map_or(uuid::Uuid::nil(), |account| account.0);
+    sqlx::query_scalar!(
+        r#"SELECT account_id AS "account_id!: AccountId" FROM (
+               SELECT account_id FROM invitation WHERE state = 'PENDING' AND expires_at <= $1
+               UNION
+               SELECT account_id FROM invitation WHERE state = 'PENDING' AND sent_at IS NULL AND queued_at <= $2) due
+           WHERE account_id > $3 ORDER BY account_id LIMIT $4"#,
+        now,
+        now - invitation::UNDELIVERABLE_AFTER,
+        after,
+        limit,
+    )
+    .fetch_all(pool)
+    .await
 }

@@ -20,7 +20,7 @@ use crate::outbox;
 
 mod run;
 
-pub use run::{Once, run};
+pub use run::{Done, Once, replay, run};
 pub(crate) use run::{is_transient, pause_after};
 
 /// Whose request a change is.

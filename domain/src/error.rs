@@ -163,7 +163,7 @@ impl<T> AtField for Result<T> {
 
 macro_rules! codes {
     ($($name:ident = $key:literal, $sentence:literal;)*) => {
-        /// The catalogue of codes in `userErrors` and in the rows of an import.
+        /// The catalogue of codes in `userErrors`.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         pub enum Code { $(#[doc = $sentence] #[serde(rename = $key)] $name,)* }
 
@@ -184,60 +184,68 @@ macro_rules! codes {
     };
 }
 
-codes! {
-    NotPermitted = "NOT_PERMITTED", "You may not do this.";
-    NotFound = "NOT_FOUND", "There is no such thing in this account. Check the id.";
-    AccountReadOnly = "ACCOUNT_READ_ONLY", "The account is cancelled and can only be read.";
-    IdempotencyKeyReused = "IDEMPOTENCY_KEY_REUSED", "The idempotency key was used for another input. Use a fresh key.";
-    TooMany = "TOO_MANY", "Too many at once. Split the list.";
-    Required = "REQUIRED", "A value is required.";
-    TooLong = "TOO_LONG", "The value is too long.";
-    InvalidCharacters = "INVALID_CHARACTERS", "The value contains characters that are not allowed, such as line breaks. Remove them.";
-    InvalidEmail = "INVALID_EMAIL", "This is not an e-mail address. It looks like name@example.com.";
-    InvalidTimeZone = "INVALID_TIME_ZONE", "This is not an IANA time zone. It looks like Europe/Berlin.";
-    InvalidCountry = "INVALID_COUNTRY", "This is not a country code of two letters (ISO 3166), like US.";
-    InvalidPhone = "INVALID_PHONE", "This is not a phone number with its country code, like +1 212 555 0100.";
-    InvalidInitials = "INVALID_INITIALS", "Initials have at most eight letters, no periods and no spaces.";
-    InvalidSubscriptionType = "INVALID_SUBSCRIPTION_TYPE", "The subscription type is Attorney or Non-attorney.";
-    InvalidDomain = "INVALID_DOMAIN", "This is not a domain name, like example.com.";
-    OutOfRange = "OUT_OF_RANGE", "The value is outside the allowed range.";
-    InvalidCursor = "INVALID_CURSOR", "The cursor does not belong to this list in this order. Start from the first page.";
-    PersonalDomain = "PERSONAL_DOMAIN", "Personal e-mail addresses are not accepted. Use a work address, or allow this domain in the account's policy.";
-    DomainNotAllowed = "DOMAIN_NOT_ALLOWED", "The account's policy does not allow addresses of this domain.";
-    AlreadyMember = "ALREADY_MEMBER", "Somebody with this address is already a member.";
-    AlreadyInvited = "ALREADY_INVITED", "This address is already invited. Resend the invitation instead.";
-    MemberInactive = "MEMBER_INACTIVE", "Somebody with this address is suspended or deactivated here. Activate them instead.";
-    DuplicateAddress = "DUPLICATE_ADDRESS", "The same address appears twice.";
-    RoleRequired = "ROLE_REQUIRED", "At least one role is required.";
-    SeatShortage = "SEAT_SHORTAGE", "There are not enough free seats. Add seats or free some.";
-    OwnStatus = "OWN_STATUS", "You cannot change your own status or roles. Ask another administrator.";
-    OwnerProtected = "OWNER_PROTECTED", "This is the account's owner. Transfer the ownership first.";
-    WrongStatus = "WRONG_STATUS", "The member's status does not allow this.";
-    InvitationNotOpen = "INVITATION_NOT_OPEN", "The invitation is no longer open.";
-    InvitationLive = "INVITATION_ALREADY_SENT", "The invitation was sent already. Resend it instead.";
-    InvitationNotSent = "INVITATION_NOT_SENT", "The invitation was never sent. Send it first.";
-    InvitationSuspended = "INVITATION_SUSPENDED", "The invited person is suspended. Ask an administrator of the account.";
-    InvitationExpired = "INVITATION_EXPIRED", "The invitation has lapsed. Ask for a new one.";
-    InvitationRevoked = "INVITATION_REVOKED", "The invitation was withdrawn. Ask the person who invited you.";
-    InvitationUsed = "INVITATION_USED", "The invitation was already answered. If you accepted it, sign in.";
-    InviterLostRights = "INVITER_LOST_RIGHTS", "Whoever invited you may no longer grant these roles. Ask an administrator to invite you again.";
-    TokenInvalid = "TOKEN_INVALID", "This link is not valid. Open the link of the newest mail, or ask for a new one.";
-    TokenExpired = "TOKEN_EXPIRED", "This link has expired. Ask for a new one.";
-    TokenUsed = "TOKEN_USED", "This link was already used.";
-    OtherPerson = "OTHER_PERSON", "You are signed in as somebody else. Sign out, then open the link again.";
-    PasswordRequired = "PASSWORD_REQUIRED", "This address has a login already. Give its password.";
-    PasswordTooShort = "PASSWORD_TOO_SHORT", "A password has at least 10 characters.";
-    PasswordTooLong = "PASSWORD_TOO_LONG", "A password has at most 256 characters.";
-    PasswordTooWeak = "PASSWORD_TOO_WEAK", "This password is too easy to guess. Choose another one.";
-    CredentialsInvalid = "CREDENTIALS_INVALID", "The address or the password is wrong.";
-    NoUsableMembership = "NO_USABLE_MEMBERSHIP", "You cannot enter any account at the moment.";
-    AddressTaken = "ADDRESS_TAKEN", "This address has a login already. Sign in and create the account from there.";
-    RateLimited = "RATE_LIMITED", "Too many tries.";
-    MailLimit = "MAIL_LIMIT", "This address was sent too many mails.";
-    UploadNotReady = "UPLOAD_NOT_READY", "The file was not uploaded yet. PUT it to the upload's URL first.";
-    UploadUsed = "UPLOAD_USED", "The upload was used already. Create another one.";
-    UploadExpired = "UPLOAD_EXPIRED", "The upload has expired. Create another one.";
+/// The one list of codes: hands `Name = "KEY", "sentence";` rows to a macro, so that the API's enum cannot differ from it.
+#[macro_export]
+macro_rules! with_codes {
+    ($macro:ident) => {
+        $macro! {
+            NotPermitted = "NOT_PERMITTED", "You may not do this.";
+            NotFound = "NOT_FOUND", "There is no such thing in this account. Check the id.";
+            AccountReadOnly = "ACCOUNT_READ_ONLY", "The account is cancelled and can only be read.";
+            IdempotencyKeyReused = "IDEMPOTENCY_KEY_REUSED", "The idempotency key was used for another input. Use a fresh key.";
+            TooMany = "TOO_MANY", "Too many at once. Split the list.";
+            Required = "REQUIRED", "A value is required.";
+            TooLong = "TOO_LONG", "The value is too long.";
+            InvalidCharacters = "INVALID_CHARACTERS", "The value contains characters that are not allowed, such as line breaks. Remove them.";
+            InvalidEmail = "INVALID_EMAIL", "This is not an e-mail address. It looks like name@example.com.";
+            InvalidTimeZone = "INVALID_TIME_ZONE", "This is not an IANA time zone. It looks like Europe/Berlin.";
+            InvalidCountry = "INVALID_COUNTRY", "This is not a country code of two letters (ISO 3166), like US.";
+            InvalidPhone = "INVALID_PHONE", "This is not a phone number with its country code, like +1 212 555 0100.";
+            InvalidInitials = "INVALID_INITIALS", "Initials have at most eight letters, no periods and no spaces.";
+            InvalidSubscriptionType = "INVALID_SUBSCRIPTION_TYPE", "The subscription type is Attorney or Non-attorney.";
+            InvalidDomain = "INVALID_DOMAIN", "This is not a domain name, like example.com.";
+            OutOfRange = "OUT_OF_RANGE", "The value is outside the allowed range.";
+            InvalidCursor = "INVALID_CURSOR", "The cursor does not belong to this list in this order. Start from the first page.";
+            PersonalDomain = "PERSONAL_DOMAIN", "Personal e-mail addresses are not accepted. Use a work address, or allow this domain in the account's policy.";
+            DomainNotAllowed = "DOMAIN_NOT_ALLOWED", "The account's policy does not allow addresses of this domain.";
+            AlreadyMember = "ALREADY_MEMBER", "Somebody with this address is already a member.";
+            AlreadyInvited = "ALREADY_INVITED", "This address is already invited. Resend the invitation instead.";
+            MemberInactive = "MEMBER_INACTIVE", "Somebody with this address is suspended or deactivated here. Activate them instead.";
+            DuplicateAddress = "DUPLICATE_ADDRESS", "The same address appears twice.";
+            RoleRequired = "ROLE_REQUIRED", "At least one role is required.";
+            SeatShortage = "SEAT_SHORTAGE", "There are not enough free seats. Add seats or free some.";
+            OwnStatus = "OWN_STATUS", "You cannot change your own status or roles. Ask another administrator.";
+            OwnerProtected = "OWNER_PROTECTED", "This is the account's owner. Transfer the ownership first.";
+            WrongStatus = "WRONG_STATUS", "The member's status does not allow this.";
+            InvitationNotOpen = "INVITATION_NOT_OPEN", "The invitation is no longer open.";
+            InvitationLive = "INVITATION_ALREADY_SENT", "The invitation was sent already. Resend it instead.";
+            InvitationNotSent = "INVITATION_NOT_SENT", "The invitation was never sent. Send it first.";
+            InvitationSuspended = "INVITATION_SUSPENDED", "The invited person is suspended. Ask an administrator of the account.";
+            InvitationExpired = "INVITATION_EXPIRED", "The invitation has lapsed. Ask for a new one.";
+            InvitationRevoked = "INVITATION_REVOKED", "The invitation was withdrawn. Ask the person who invited you.";
+            InvitationUsed = "INVITATION_USED", "The invitation was already answered. If you accepted it, sign in.";
+            InviterLostRights = "INVITER_LOST_RIGHTS", "Whoever invited you may no longer grant these roles. Ask an administrator to invite you again.";
+            TokenInvalid = "TOKEN_INVALID", "This link is not valid. Open the link of the newest mail, or ask for a new one.";
+            TokenExpired = "TOKEN_EXPIRED", "This link has expired. Ask for a new one.";
+            TokenUsed = "TOKEN_USED", "This link was already used.";
+            OtherPerson = "OTHER_PERSON", "You are signed in as somebody else. Sign out, then open the link again.";
+            PasswordRequired = "PASSWORD_REQUIRED", "This address has a login already. Give its password.";
+            PasswordTooShort = "PASSWORD_TOO_SHORT", "A password has at least 10 characters.";
+            PasswordTooLong = "PASSWORD_TOO_LONG", "A password has at most 256 characters.";
+            PasswordTooWeak = "PASSWORD_TOO_WEAK", "This password is too easy to guess. Choose another one.";
+            CredentialsInvalid = "CREDENTIALS_INVALID", "The address or the password is wrong.";
+            NoUsableMembership = "NO_USABLE_MEMBERSHIP", "You cannot enter any account at the moment.";
+            AddressTaken = "ADDRESS_TAKEN", "This address has a login already. Sign in and create the account from there.";
+            RateLimited = "RATE_LIMITED", "Too many tries.";
+            MailLimit = "MAIL_LIMIT", "This address was sent too many mails.";
+            UploadNotReady = "UPLOAD_NOT_READY", "The file was not uploaded yet. PUT it to the upload's URL first.";
+            UploadUsed = "UPLOAD_USED", "The upload was used already. Create another one.";
+            UploadExpired = "UPLOAD_EXPIRED", "The upload has expired. Create another one.";
+        }
+    };
 }
+
+with_codes!(codes);
 
 impl From<FieldFault> for Code {
     fn from(fault: FieldFault) -> Self {

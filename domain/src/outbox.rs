@@ -242,11 +242,20 @@ pub async fn unhint(conn: &mut PgConnection, ids: &[Uuid]) -> Result<u64> {
 
 /// Takes or keeps the lease of a lane's relay for 5 s. False: another process has it.
 pub async fn lease_relay(conn: &mut PgConnection, lane: Lane, holder: Uuid) -> Result<bool> {
+    lease(conn, lane.as_str(), holder).await
+}
+
+/// Takes or keeps the lease of whoever seals events, for 5 s. False: another process has it.
+pub async fn lease_seal(conn: &mut PgConnection, holder: Uuid) -> Result<bool> {
+    lease(conn, "SEAL", holder).await
+}
+
+async fn lease(conn: &mut PgConnection, name: &str, holder: Uuid) -> Result<bool> {
     let written = sqlx::query!(
         r#"UPDATE relay SET holder = $2, until = now() + interval '5 s'
            WHERE lane = $1 AND (holder = $2 OR until < now())
              AND (SELECT set_config('synchronous_commit', 'off', true)) = 'off'"#,
-        lane.as_str(),
+        name,
         holder,
     )
     .execute(conn)

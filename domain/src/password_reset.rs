@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::across;
 use crate::actor::{Actor, Origin};
-use crate::change::Change;
+use crate::change::{self, Change, Kind, Once};
 use crate::error::{AtField as _, Code, Refused, Result};
 use crate::event::{EventKind, NewEvent};
 use crate::id::{PasswordResetId, SessionId, UserId};
@@ -121,19 +121,40 @@ pub async fn change_known(
     db: &Db,
     passwords: &Passwords,
     actor: &Actor,
+    once: Option<&Once>,
     current: &SecretString,
     new: &SecretString,
 ) -> Result<()> {
+    if let Some(once) = once
+        && change::replay::<()>(db, actor, once).await?.is_some()
+    {
+        return Ok(());
+    }
     let email = sqlx::query_scalar!("SELECT email FROM app_user WHERE user_id = $1", actor.user_id.0)
         .fetch_one(&db.pool)
         .await?;
     let email = EmailAddress::parse(&email).expect("stored addresses are normalised");
     password::check_new(new, email.as_str()).at("newPassword")?;
-    session::verify(db, passwords, &actor.origin, Some(&email), current).await.at("currentPassword")?;
+    let known = session::verify(db, passwords, &actor.origin, Some(&email), current).await.at("currentPassword")?;
     let hash = passwords.hash(new).await?;
-    let mut change = Change::begin_identity(db, actor.origin.clone(), Some(actor.now)).await?;
-    set(&mut change, actor.user_id, &hash, Some(actor.session_id)).await?;
-    change.commit().await
+    let proven = known.password_changed_at;
+    let done = change::run(db, actor, Kind::System, once, move |change, actor| {
+        let hash = hash.clone();
+        Box::pin(async move {
+            // The password that was compared must still be the one.
+            let same = sqlx::query!(
+                "SELECT 1 AS one FROM user_credential WHERE user_id = $1 AND password_changed_at = $2 FOR NO KEY UPDATE",
+                actor.user_id.0,
+                proven,
+            );
+            if same.fetch_optional(change.conn()).await?.is_none() {
+                return Err(Refused::new(Code::CredentialsInvalid).at("currentPassword").into());
+            }
+            set(change, actor.user_id, &hash, Some(actor.session_id)).await
+        })
+    });
+    done.await?;
+    Ok(())
 }
 
 /// The identity act: the new hash, the end of the sessions, an event in each account, a notice.

@@ -32,6 +32,8 @@ pub struct Opened {
     pub session_id: SessionId,
     /// Its secret.
     pub token: Token,
+    /// When it was opened.
+    pub created_at: Timestamp,
     /// When it ends at the latest.
     pub absolute_expires_at: Timestamp,
 }
@@ -200,7 +202,7 @@ async fn open(change: &mut Change, member: MemberId, client: &Client) -> Result<
     .execute(change.conn())
     .await?;
     change.record(NewEvent::new(EventKind::SessionCreated).subject(member.0).detail(json!({ "session": session })));
-    Ok(Opened { account_id: account, session_id: session, token, absolute_expires_at })
+    Ok(Opened { account_id: account, session_id: session, token, created_at: now, absolute_expires_at })
 }
 
 /// Ends one of the actor's own sessions: the current one when none is named.

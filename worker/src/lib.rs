@@ -7,6 +7,8 @@ pub mod mail;
 pub mod queue;
 mod relay;
 pub mod schedule;
+pub mod seal;
+pub mod sweeps;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -6,6 +6,7 @@ use futures::future::BoxFuture;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use sqlx::PgConnection;
 use tokio::time::{Instant, sleep};
 
 use super::{Change, Kind};
@@ -22,7 +23,7 @@ pub struct Once {
     /// The key, chosen by the client: 1 to 200 characters.
     pub key: String,
     /// The mutation's name.
-    pub mutation: &'static str,
+    pub mutation: String,
     /// Digest of the mutation's input without the key.
     pub fingerprint: Vec<u8>,
 }
@@ -99,6 +100,22 @@ where
     Ok(Done { outcome, replayed: false })
 }
 
+/// What a mutation under this key did, if it was done before: for one that must not even look at its input again.
+///
+/// # Errors
+/// IDEMPOTENCY_KEY_REUSED when the key was used for another input.
+pub async fn replay<T: DeserializeOwned>(db: &Db, actor: &Actor, once: &Once) -> Result<Option<T>> {
+    let mut conn = db.pool.acquire().await?;
+    match stored(&mut conn, actor, once).await? {
+        Some(outcome) => decode(outcome).map(Some),
+        None => Ok(None),
+    }
+}
+
+fn decode<T: DeserializeOwned>(outcome: Value) -> Result<T> {
+    serde_json::from_value(outcome).map_err(|error| Error::Database(sqlx::Error::Decode(error.into())))
+}
+
 /// Takes the key, waiting for whoever holds it; what it did when it is already spent.
 async fn earlier_outcome(change: &mut Change, actor: &Actor, once: &Once) -> Result<Option<Value>> {
     let now = change.now();
@@ -117,6 +134,12 @@ async fn earlier_outcome(change: &mut Change, actor: &Actor, once: &Once) -> Res
     if taken.rows_affected() == 1 {
         return Ok(None);
     }
+    // None: the sweep removed it between the two statements.
+    let earlier = stored(change.conn(), actor, once).await?;
+    earlier.ok_or(Error::Stale).map(Some)
+}
+
+async fn stored(conn: &mut PgConnection, actor: &Actor, once: &Once) -> Result<Option<Value>> {
     let earlier = sqlx::query!(
         "SELECT mutation, fingerprint, outcome FROM idempotency_key
          WHERE account_id = $1 AND member_id = $2 AND idempotency_key = $3",
@@ -124,14 +147,15 @@ async fn earlier_outcome(change: &mut Change, actor: &Actor, once: &Once) -> Res
         actor.member_id.0,
         once.key,
     )
-    .fetch_optional(change.conn())
-    .await?
-    // The sweep removed it between the two statements.
-    .ok_or(Error::Stale)?;
-    if earlier.mutation != once.mutation || earlier.fingerprint != once.fingerprint {
-        return Err(Code::IdempotencyKeyReused.into());
+    .fetch_optional(conn)
+    .await?;
+    match earlier {
+        None => Ok(None),
+        Some(earlier) if earlier.mutation != once.mutation || earlier.fingerprint != once.fingerprint => {
+            Err(Code::IdempotencyKeyReused.into())
+        }
+        Some(earlier) => Ok(Some(earlier.outcome.unwrap_or(Value::Null))),
     }
-    Ok(Some(earlier.outcome.unwrap_or(Value::Null)))
 }
 
 /// Whether the same transaction may succeed when it is tried again.

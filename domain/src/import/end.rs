@@ -61,11 +61,11 @@ pub async fn abandon(change: &mut Change, id: ImportId) -> Result<bool> {
 
 /// Ends imports whose jobs are dead or gone all the same, as when a worker met a job of a version it does not know. Returns
 /// how many.
-pub async fn abandon_stranded(db: &Db) -> Result<u64> {
+pub async fn abandon_stranded(db: &Db) -> Result<usize> {
     let mut abandoned = 0;
     for (account, import) in across::stranded_imports(&db.pool).await? {
         let mut change = Change::begin(db, account, Kind::System, Origin::system(), None).await?;
-        abandoned += u64::from(abandon(&mut change, import).await?);
+        abandoned += usize::from(abandon(&mut change, import).await?);
         change.commit().await?;
     }
     Ok(abandoned)

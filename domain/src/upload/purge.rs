@@ -20,7 +20,7 @@ const ABANDONED_AFTER: SignedDuration = SignedDuration::from_hours(24);
 
 /// Deletes uploads that are over, their files, and the rejected values in the reports of their imports; and files that no
 /// upload names. A file of an import that still runs stays. Returns how many uploads and left-over files went.
-pub async fn purge_expired(db: &Db, files: &Files, now: Timestamp) -> Result<u64> {
+pub async fn purge_expired(db: &Db, files: &Files, now: Timestamp) -> Result<usize> {
     let mut purged = 0;
     loop {
         let expired = across::expired_uploads(&db.pool, now).await?;
@@ -53,7 +53,7 @@ async fn purge(db: &Db, files: &Files, upload: &across::ExpiredUpload, now: Time
 }
 
 /// A process that died between a file and its row leaves such files.
-async fn delete_abandoned(db: &Db, files: &Files) -> Result<u64> {
+async fn delete_abandoned(db: &Db, files: &Files) -> Result<usize> {
     let mut deleted = 0;
     let old = files.older_than("uploads", ABANDONED_AFTER).await?;
     for keys in old.chunks(1_000) {

@@ -15,6 +15,7 @@ use jiff::SignedDuration;
 use tokio_util::sync::CancellationToken;
 
 use crate::handler::{Handler, Registry};
+use crate::sweeps::{code, sweep};
 
 /// Works imports.
 #[derive(Clone, Debug)]
@@ -34,26 +35,16 @@ pub fn register(registry: Registry, db: Db, files: Files, limits: &Limits, shutd
 
 /// What is to be done for uploads and imports from time to time.
 pub fn sweeps(db: &Db, files: &Files) -> Vec<Sweep> {
-    let (purge, strand) = (db.clone(), db.clone());
     let files = files.clone();
+    let purge = move |db: Db, now| {
+        let files = files.clone();
+        async move { upload::purge_expired(&db, &files, now).await }
+    };
+    let abandon = |db: Db, _| async move { import::abandon_stranded(&db).await };
     vec![
-        Sweep::new("uploads.purge", SignedDuration::from_hours(1), move |now| {
-            let (db, files) = (purge.clone(), files.clone());
-            async move { swept(upload::purge_expired(&db, &files, now).await) }
-        }),
-        Sweep::new("imports.abandon", SignedDuration::from_mins(5), move |_| {
-            let db = strand.clone();
-            async move { swept(import::abandon_stranded(&db).await) }
-        }),
+        sweep("uploads.purge", SignedDuration::from_hours(1), db, purge),
+        sweep("imports.abandon", SignedDuration::from_mins(5), db, abandon),
     ]
-}
-
-fn swept(acted_on: Result<u64, Error>) -> Result<i32, &'static str> {
-    acted_on.map(|count| i32::try_from(count).unwrap_or(i32::MAX)).map_err(|error| {
-        let code = code(&error);
-        tracing::error!(error = cause(&error), code, "sweep failed");
-        code
-    })
 }
 
 impl Handler for ImportMembers {
@@ -95,24 +86,6 @@ impl ImportMembers {
 
 fn retry(error: &Error) -> Verdict {
     let code = code(error);
-    tracing::warn!(error = cause(error), code, "an import stopped; it goes on later");
+    tracing::warn!(error = error as &dyn std::error::Error, code, "an import stopped; it goes on later");
     Verdict::Retry { code, after: None }
-}
-
-fn code(error: &Error) -> &'static str {
-    match error {
-        Error::Database(_) => "DATABASE",
-        Error::ObjectStore(_) => "FILES",
-        Error::Busy | Error::Stale => "BUSY",
-        Error::Refused(_) | Error::Unauthenticated => "REFUSED",
-    }
-}
-
-/// The error with what caused it, without rows: a refusal of the database names columns and constraints, and quotes values only
-/// in its detail.
-fn cause(error: &Error) -> String {
-    match std::error::Error::source(error) {
-        Some(source) => format!("{error}: {source}"),
-        None => error.to_string(),
-    }
 }

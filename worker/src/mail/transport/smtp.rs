@@ -34,6 +34,10 @@ pub(super) struct Smtp {
     credentials: Option<Credentials>,
     /// How we introduce ourselves: the sender's domain.
     hello: ClientId,
+    /// [`TIME_OUT`], shorter in tests.
+    time_out: Duration,
+    /// [`WAIT`], shorter in tests.
+    wait: Duration,
     /// One permit per connection that may be open and in use.
     slots: Semaphore,
     idle: Mutex<Vec<AsyncSmtpConnection>>,
@@ -66,6 +70,8 @@ impl Smtp {
             credentials: credentials
                 .map(|(name, password)| Credentials::new(name.clone(), password.expose_secret().to_owned())),
             hello: sender.map_or_else(ClientId::default, |sender| ClientId::Domain(sender.email.domain().to_owned())),
+            time_out: TIME_OUT,
+            wait: WAIT,
             slots: Semaphore::new(smtp.connections.max(1) as usize),
             idle: Mutex::new(Vec::new()),
         })
@@ -86,9 +92,10 @@ impl Smtp {
     async fn connect(&self) -> Result<AsyncSmtpConnection, Fault> {
         let address = (self.host.as_str(), self.port);
         let implicit = self.tls_parameters.clone().filter(|_| self.tls == SmtpTls::Implicit);
-        let mut connection = AsyncSmtpConnection::connect_tokio1(address, Some(TIME_OUT), &self.hello, implicit, None)
-            .await
-            .map_err(|fault| if is_certificate(&fault) { Fault::Encrypt(fault) } else { Fault::Connect(fault) })?;
+        let mut connection =
+            AsyncSmtpConnection::connect_tokio1(address, Some(self.time_out), &self.hello, implicit, None)
+                .await
+                .map_err(|fault| if is_certificate(&fault) { Fault::Encrypt(fault) } else { Fault::Connect(fault) })?;
         if let Some(parameters) = self.tls_parameters.clone().filter(|_| self.tls == SmtpTls::StartTls) {
             connection.starttls(parameters, &self.hello).await.map_err(Fault::Encrypt)?;
         }
@@ -108,7 +115,7 @@ impl Smtp {
     }
 
     async fn slot(&self) -> Result<tokio::sync::SemaphorePermit<'_>, Fault> {
-        match timeout(WAIT, self.slots.acquire()).await {
+        match timeout(self.wait, self.slots.acquire()).await {
             Ok(slot) => Ok(slot.expect("the semaphore is never closed")),
             Err(_) => Err(Fault::Busy),
         }
@@ -138,7 +145,7 @@ impl Smtp {
 impl Transport for Smtp {
     fn send<'a>(&'a self, mail: &'a Composed) -> BoxFuture<'a, Delivery> {
         async move {
-            match timeout(TIME_OUT, self.hand_over(mail)).await {
+            match timeout(self.time_out, self.hand_over(mail)).await {
                 Ok(Ok(response)) => Delivery::Accepted { reply: clean::reply(&said(&response)) },
                 Ok(Err(fault)) => outcome(&fault),
                 Err(_) => Delivery::Deferred { code: "SMTP_TIMEOUT", reply: None },
@@ -149,7 +156,7 @@ impl Transport for Smtp {
 
     fn probe(&self) -> BoxFuture<'_, Result<(), ProbeFault>> {
         async move {
-            match timeout(TIME_OUT, self.try_connect()).await {
+            match timeout(self.time_out, self.try_connect()).await {
                 Ok(Ok(())) => Ok(()),
                 Ok(Err(fault)) => Err(match outcome(&fault) {
                     Delivery::Deferred { code, reply } => self.probe_fault(code, reply),

@@ -179,3 +179,17 @@ async fn the_probe_names_what_to_mend() {
     let fault = Smtp::new(&settings).err().unwrap();
     assert!(fault.to_string().contains("/nonexistent/ca.pem"));
 }
+
+#[tokio::test]
+async fn a_server_that_says_nothing_defers_this_mail_and_those_behind_it() {
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut settings = settings(silent.local_addr().unwrap().port());
+    settings.smtp.connections = 1;
+    let mut smtp = Smtp::new(&settings).unwrap();
+    smtp.time_out = Duration::from_millis(200);
+    smtp.wait = Duration::from_millis(20);
+    let (first, second) = tokio::join!(delivery(&smtp, "ann@firm.example"), delivery(&smtp, "bob@firm.example"));
+    assert_eq!(first, Delivery::Deferred { code: "SMTP_TIMEOUT", reply: None });
+    assert_eq!(second, Delivery::Deferred { code: "SMTP_BUSY", reply: None });
+    assert_eq!(smtp.probe().await.unwrap_err().code, "SMTP_TIMEOUT");
+}

@@ -1,0 +1,129 @@
+//! Who sends a request: its id, its network address, its session.
+
+use std::net::{IpAddr, SocketAddr};
+
+use axum::http::{HeaderMap, header};
+use domain::actor::{Author, Origin};
+use domain::error::{Error, Result};
+use domain::infra::config;
+use domain::session::{Authenticated, authenticate};
+use uuid::Uuid;
+
+use crate::graphql::http::{REQUEST_ID_HEADER, carries_csrf_header};
+use crate::state::State;
+
+/// Name of the session cookie.
+pub const SESSION_COOKIE: &str = "muster_session";
+
+/// The id of a request: the client's, if it is a short plain word, so that its logs and ours can be joined; else a new one.
+pub fn request_id(headers: &HeaderMap) -> String {
+    let given = headers.get(REQUEST_ID_HEADER).and_then(|value| value.to_str().ok());
+    let plain = |id: &&str| {
+        (1..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+    };
+    given.filter(plain).map_or_else(|| Uuid::now_v7().simple().to_string(), str::to_owned)
+}
+
+/// The network address of the client. `X-Forwarded-For` is believed only from proxies the operator named, and only as far back
+/// as those reach.
+pub fn network_address(http: &config::Http, peer: SocketAddr, headers: &HeaderMap) -> IpAddr {
+    let mut address = peer.ip();
+    let forwarded = headers.get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok());
+    let hops: Vec<&str> = forwarded.flat_map(|value| value.split(',')).map(str::trim).collect();
+    for hop in hops.into_iter().rev() {
+        if !http.trusted_proxies.contains(&address) {
+            break;
+        }
+        match hop.parse() {
+            Ok(before) => address = before,
+            Err(_) => break,
+        }
+    }
+    address
+}
+
+/// Where a request comes from, before it is known who sends it.
+pub fn origin(request_id: &str, network_address: IpAddr) -> Origin {
+    Origin { author: Author::System, request_id: Some(request_id.to_owned()), network_address: Some(network_address) }
+}
+
+/// What a request proves about its sender.
+#[derive(Debug)]
+pub enum Credentials {
+    /// Nothing was shown.
+    Anonymous,
+    /// A valid session.
+    Session(Box<Authenticated>),
+    /// Something was shown that is not valid (any more).
+    Invalid,
+    /// A session cookie without the header that proves that a script of an allowed page sent it.
+    NoCsrfHeader,
+}
+
+/// Looks at the `Authorization` header, else at the session cookie.
+pub async fn credentials(state: &State, headers: &HeaderMap, origin: Origin) -> Result<Credentials> {
+    let token = match (headers.get(header::AUTHORIZATION), cookie(headers)) {
+        (Some(value), _) => {
+            let bearer = value.to_str().ok().and_then(|value| value.split_once(' '));
+            match bearer {
+                Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => token.trim(),
+                _ => return Ok(Credentials::Invalid),
+            }
+        }
+        (None, Some(_)) if !carries_csrf_header(headers) => return Ok(Credentials::NoCsrfHeader),
+        (None, Some(token)) => token,
+        (None, None) => return Ok(Credentials::Anonymous),
+    };
+    match authenticate(&state.db, token, origin).await {
+        Ok(session) => {
+            state.activity.note(&session.actor);
+            Ok(Credentials::Session(Box::new(session)))
+        }
+        Err(Error::Unauthenticated) => Ok(Credentials::Invalid),
+        Err(other) => Err(other),
+    }
+}
+
+fn cookie(headers: &HeaderMap) -> Option<&str> {
+    let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+    let mut pairs = cookies.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    pairs.find(|(name, _)| *name == SESSION_COOKIE).map(|(_, value)| value).filter(|value| !value.is_empty())
+}
+
+/// The `Set-Cookie` value that keeps a session in a browser for so many seconds; none of it can be read by scripts.
+pub fn session_cookie(http: &config::Http, token: &str, seconds: i64) -> String {
+    let secure = if http.public_url.starts_with("https:") { "; Secure" } else { "" };
+    format!("{SESSION_COOKIE}={token}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Lax{secure}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::http::HeaderValue;
+
+    fn http(proxies: &[&str]) -> config::Http {
+        let mut http = domain::infra::config::Config::defaults("postgres://localhost/muster".into()).http;
+        http.trusted_proxies = proxies.iter().map(|proxy| proxy.parse().unwrap()).collect();
+        http
+    }
+
+    #[test]
+    fn believes_only_named_proxies() {
+        let peer: SocketAddr = "10.0.0.1:4000".parse().unwrap();
+        let mut headers = HeaderMap::new();
+        headers.insert("x-forwarded-for", HeaderValue::from_static("1.1.1.1, 203.0.113.9, 10.0.0.2"));
+        let seen = |proxies: &[&str]| network_address(&http(proxies), peer, &headers).to_string();
+        assert_eq!(seen(&[]), "10.0.0.1");
+        assert_eq!(seen(&["10.0.0.1"]), "10.0.0.2");
+        assert_eq!(seen(&["10.0.0.1", "10.0.0.2"]), "203.0.113.9", "what the client wrote itself is not believed");
+    }
+
+    #[test]
+    fn takes_plain_request_ids_only() {
+        let mut headers = HeaderMap::new();
+        headers.insert(REQUEST_ID_HEADER, HeaderValue::from_static("abc-123"));
+        assert_eq!(request_id(&headers), "abc-123");
+        headers.insert(REQUEST_ID_HEADER, HeaderValue::from_static("a b"));
+        assert_ne!(request_id(&headers), "a b");
+    }
+}

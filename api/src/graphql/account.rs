@@ -1,0 +1,277 @@
+//! The account the viewer acts in.
+
+use async_graphql::connection::Connection;
+use async_graphql::{ComplexObject, Context, ID, InputObject, Object, Result, SimpleObject};
+use domain::account::{self, PolicyUpdate};
+use domain::actor::Action;
+use domain::change::Kind;
+use domain::error::Error;
+use domain::id::MemberId;
+
+use super::connection::arguments;
+use super::context::{ContextExt as _, mutate};
+use super::invitation::{self, Invitation, InvitationFilter, InvitationOrder, InvitationPage};
+use super::license::{self, LicensePool};
+use super::member::{self, Member, MemberFilter, MemberOrder, MemberPage, failed};
+use super::role::{self, Role};
+use super::scalar::{DateTime, TimeZone};
+use super::user_error::{UserError, split};
+
+/// A firm, an organization: the account the session belongs to.
+#[derive(SimpleObject, Clone, Debug)]
+#[graphql(complex)]
+pub struct Account {
+    #[graphql(skip)]
+    owner_id: MemberId,
+    /// Opaque id.
+    pub id: ID,
+    /// Its name, live.
+    name: String,
+    /// Time zone in which its dates are meant.
+    time_zone: TimeZone,
+    /// When it was founded.
+    created_at: DateTime,
+    /// What it decides for itself.
+    policy: AccountPolicy,
+}
+
+/// What an account decides for itself.
+#[derive(SimpleObject, Clone, Debug)]
+pub struct AccountPolicy {
+    /// Seconds an invitation can be accepted, from when a mail server took it.
+    invitation_lifetime_seconds: i32,
+    /// Whether free-mail addresses are refused.
+    refuse_personal_domains: bool,
+    /// Free-mail domains that are accepted all the same.
+    allowed_personal_domains: Vec<String>,
+    /// The only domains that are accepted; empty for any.
+    allowed_domains: Vec<String>,
+}
+
+impl From<account::Account> for Account {
+    fn from(account: account::Account) -> Self {
+        Self {
+            owner_id: account.owner_id,
+            id: account.account_id.to_string().into(),
+            name: account.name,
+            time_zone: TimeZone(account.time_zone),
+            created_at: account.created_at.into(),
+            policy: AccountPolicy {
+                invitation_lifetime_seconds: account.policy.invitation_lifetime_seconds,
+                refuse_personal_domains: account.policy.refuse_personal_domains,
+                allowed_personal_domains: account.policy.allowed_personal_domains,
+                allowed_domains: account.policy.allowed_domains,
+            },
+        }
+    }
+}
+
+#[ComplexObject]
+impl Account {
+    /// Its owner.
+    async fn owner(&self, ctx: &Context<'_>) -> Option<Result<Member>> {
+        member::reference(ctx, Some(self.owner_id)).await
+    }
+
+    /// Its members. Without `members.read` only active ones, with names and job titles.
+    #[expect(clippy::too_many_arguments, reason = "the arguments of a connection")]
+    async fn members(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Which ones.")] filter: Option<MemberFilter>,
+        #[graphql(desc = "How they are sorted; by name unless given.")] order_by: Option<MemberOrder>,
+        #[graphql(desc = "Rows after `after`: 1 to 100, 20 unless given.")] first: Option<i32>,
+        #[graphql(desc = "A cursor of this list in this order.")] after: Option<String>,
+        #[graphql(desc = "Rows before `before`: 1 to 100.")] last: Option<i32>,
+        #[graphql(desc = "A cursor of this list in this order.")] before: Option<String>,
+    ) -> Option<Result<Connection<String, Member>>> {
+        let arguments = arguments(first, after, last, before);
+        Some(member::page(ctx, MemberPage { filter, order: order_by, arguments }).await)
+    }
+
+    /// How many members meet the filter.
+    async fn members_count(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Which ones.")] filter: Option<MemberFilter>,
+    ) -> Option<Result<i32>> {
+        Some(member::count(ctx, filter).await)
+    }
+
+    /// Its invitations, newest first unless sorted otherwise. Needs `members.read`.
+    #[expect(clippy::too_many_arguments, reason = "the arguments of a connection")]
+    async fn invitations(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Which ones.")] filter: Option<InvitationFilter>,
+        #[graphql(desc = "How they are sorted.")] order_by: Option<InvitationOrder>,
+        #[graphql(desc = "Rows after `after`: 1 to 100, 20 unless given.")] first: Option<i32>,
+        #[graphql(desc = "A cursor of this list in this order.")] after: Option<String>,
+        #[graphql(desc = "Rows before `before`: 1 to 100.")] last: Option<i32>,
+        #[graphql(desc = "A cursor of this list in this order.")] before: Option<String>,
+    ) -> Option<Result<Connection<String, Invitation>>> {
+        let arguments = arguments(first, after, last, before);
+        Some(invitation::page(ctx, InvitationPage { filter, order: order_by, arguments }).await)
+    }
+
+    /// How many invitations meet the filter. Needs `members.read`.
+    async fn invitations_count(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Which ones.")] filter: Option<InvitationFilter>,
+    ) -> Option<Result<i32>> {
+        Some(invitation::count(ctx, filter).await)
+    }
+
+    /// Its licences by product. Needs `licenses.read` or `licenses.allocate`.
+    async fn license_pools(&self, ctx: &Context<'_>) -> Option<Result<Vec<LicensePool>>> {
+        Some(license::pools(ctx).await)
+    }
+
+    /// Its roles, by name.
+    async fn roles(&self, ctx: &Context<'_>) -> Option<Result<Vec<Role>>> {
+        Some(role::read(ctx, None).await)
+    }
+
+    /// Whether the viewer may invite.
+    async fn viewer_can_invite(&self, ctx: &Context<'_>) -> bool {
+        ctx.viewer().is_some_and(|actor| actor.can(Action::Invite))
+    }
+
+    /// Whether the viewer may import members.
+    async fn viewer_can_import(&self, ctx: &Context<'_>) -> bool {
+        ctx.viewer().is_some_and(|actor| actor.can(Action::Import))
+    }
+
+    /// Whether the viewer may rename the account and change its policy.
+    async fn viewer_can_update(&self, ctx: &Context<'_>) -> bool {
+        ctx.viewer().is_some_and(|actor| actor.can(Action::UpdateAccount))
+    }
+}
+
+/// Reads the viewer's account.
+pub async fn read(ctx: &Context<'_>) -> Result<Account> {
+    let actor = ctx.actor()?;
+    let mut conn = ctx.state().db.pool.acquire().await.map_err(failed)?;
+    Ok(account::read(&mut conn, actor.account_id).await.map_err(failed)?.into())
+}
+
+/// An account, and what went wrong.
+#[derive(SimpleObject, Debug)]
+pub struct AccountPayload {
+    /// The account as of now.
+    account: Option<Account>,
+    /// Why nothing was changed.
+    user_errors: Vec<UserError>,
+}
+
+/// A further account, and what went wrong.
+#[derive(SimpleObject, Debug)]
+pub struct AccountCreatePayload {
+    /// Id of the new account; `sessionSwitchAccount` enters it.
+    account_id: Option<ID>,
+    /// Why there is none.
+    user_errors: Vec<UserError>,
+}
+
+/// A further account.
+#[derive(InputObject, Debug)]
+pub struct AccountCreateInput {
+    /// Its name: 1 to 100 characters.
+    name: String,
+    /// Its time zone; the member's unless given.
+    time_zone: Option<TimeZone>,
+    /// Makes a repetition harmless.
+    idempotency_key: Option<String>,
+}
+
+/// A new name.
+#[derive(InputObject, Debug)]
+pub struct AccountRenameInput {
+    /// 1 to 100 characters.
+    name: String,
+    /// Makes a repetition harmless.
+    idempotency_key: Option<String>,
+}
+
+/// What of the policy is to change; what is left out stays.
+#[derive(InputObject, Debug)]
+pub struct AccountPolicyUpdateInput {
+    /// Seconds: one hour to 30 days. Holds for mails sent from now on.
+    invitation_lifetime_seconds: Option<i32>,
+    /// Whether free-mail addresses are refused.
+    refuse_personal_domains: Option<bool>,
+    /// Free-mail domains that are accepted all the same: at most 100.
+    allowed_personal_domains: Option<Vec<String>>,
+    /// The only domains that are accepted: at most 100; empty for any.
+    allowed_domains: Option<Vec<String>>,
+    /// Makes a repetition harmless.
+    idempotency_key: Option<String>,
+}
+
+async fn answer(ctx: &Context<'_>, outcome: Result<(), Error>) -> Result<AccountPayload> {
+    Ok(match split(outcome)? {
+        Ok(()) => AccountPayload { account: read(ctx).await.ok(), user_errors: Vec::new() },
+        Err(user_errors) => AccountPayload { account: None, user_errors },
+    })
+}
+
+/// Mutations of accounts.
+#[derive(Debug, Default)]
+pub struct AccountMutation;
+
+#[Object]
+impl AccountMutation {
+    /// Founds a further account, with the signed-in person as its owner.
+    async fn account_create(
+        &self,
+        ctx: &Context<'_>,
+        input: AccountCreateInput,
+    ) -> Option<Result<AccountCreatePayload>> {
+        let outcome = async {
+            let seats = ctx.state().config.sign_up.base_seats;
+            let done = mutate(ctx, input.idempotency_key.as_deref(), Kind::System, move |change, actor| {
+                let (name, zone) = (input.name.clone(), input.time_zone.clone());
+                Box::pin(async move {
+                    account::create(change, actor, &name, zone.as_ref().map(|zone| zone.0.as_str()), seats).await
+                })
+            });
+            Ok(done.await?.outcome)
+        };
+        let outcome = outcome.await;
+        Some(split(outcome).map(|outcome| match outcome {
+            Ok(id) => AccountCreatePayload { account_id: Some(id.to_string().into()), user_errors: Vec::new() },
+            Err(user_errors) => AccountCreatePayload { account_id: None, user_errors },
+        }))
+    }
+
+    /// Renames the account at once. Needs `account.update`.
+    async fn account_rename(&self, ctx: &Context<'_>, input: AccountRenameInput) -> Option<Result<AccountPayload>> {
+        let done = mutate(ctx, input.idempotency_key.as_deref(), Kind::Asked, move |change, actor| {
+            let name = input.name.clone();
+            Box::pin(async move { account::rename(change, actor, &name).await })
+        });
+        let outcome = done.await.map(|done| done.outcome);
+        Some(answer(ctx, outcome).await)
+    }
+
+    /// Changes the account's policy. Needs `account.update`.
+    async fn account_policy_update(
+        &self,
+        ctx: &Context<'_>,
+        input: AccountPolicyUpdateInput,
+    ) -> Option<Result<AccountPayload>> {
+        let update = PolicyUpdate {
+            invitation_lifetime_seconds: input.invitation_lifetime_seconds,
+            refuse_personal_domains: input.refuse_personal_domains,
+            allowed_personal_domains: input.allowed_personal_domains,
+            allowed_domains: input.allowed_domains,
+        };
+        let done = mutate(ctx, input.idempotency_key.as_deref(), Kind::Asked, move |change, actor| {
+            let update = update.clone();
+            Box::pin(async move { account::update_policy(change, actor, update).await })
+        });
+        let outcome = done.await.map(|done| done.outcome);
+        Some(answer(ctx, outcome).await)
+    }
+}

@@ -1,0 +1,125 @@
+//! What resolvers take from a request: the actor, the state, and the one way to run a mutation.
+
+use async_graphql::dataloader::DataLoader;
+use async_graphql::{Context, ID, Result, Value};
+use domain::actor::{Actor, Origin};
+use domain::change::{self, Change, Done, Kind, Once};
+use domain::error::{Code, Error, Refused};
+use futures::future::BoxFuture;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use sha2::{Digest as _, Sha256};
+
+use super::error::{ErrorCode, top_level};
+use super::loader::Loader;
+use crate::auth::Credentials;
+use crate::state::State;
+
+/// Who sends a request, as resolvers find it.
+#[derive(Debug)]
+pub struct Caller {
+    /// What they have proven.
+    pub credentials: Credentials,
+    /// Where they are.
+    pub origin: Origin,
+    /// What their client calls itself.
+    pub user_agent: Option<String>,
+}
+
+/// Shorthands for resolvers.
+pub trait ContextExt {
+    /// The process's state.
+    fn state(&self) -> &State;
+    /// Who asks.
+    fn caller(&self) -> &Caller;
+    /// Who asks, if signed in.
+    fn viewer(&self) -> Option<&Actor>;
+    /// Who asks; UNAUTHENTICATED unless signed in.
+    fn actor(&self) -> Result<&Actor>;
+    /// Loads scattered references together.
+    fn loader(&self) -> Result<&DataLoader<Loader>>;
+}
+
+impl ContextExt for Context<'_> {
+    fn state(&self) -> &State {
+        self.data_unchecked::<State>()
+    }
+
+    fn caller(&self) -> &Caller {
+        self.data_unchecked::<Caller>()
+    }
+
+    fn viewer(&self) -> Option<&Actor> {
+        match &self.caller().credentials {
+            Credentials::Session(session) => Some(&session.actor),
+            _ => None,
+        }
+    }
+
+    fn actor(&self) -> Result<&Actor> {
+        self.viewer().ok_or_else(|| top_level(Error::Unauthenticated))
+    }
+
+    fn loader(&self) -> Result<&DataLoader<Loader>> {
+        self.actor()?;
+        self.data::<DataLoader<Loader>>().map_err(|_| ErrorCode::InternalServerError.error("no loader"))
+    }
+}
+
+/// Reads an id of a kind; anything else is an id of nothing.
+pub fn parse_id<T: std::str::FromStr>(id: &ID, field: &str) -> Result<T, Error> {
+    id.parse().map_err(|_| Refused::new(Code::NotFound).at(field).into())
+}
+
+/// Reads a list of ids, at most `bulk` of them.
+pub fn parse_ids<T: std::str::FromStr>(ids: &[ID], field: &str, bulk: usize) -> Result<Vec<T>, Error> {
+    if ids.len() > bulk {
+        return Err(Refused::new(Code::TooMany).at(field).into());
+    }
+    let parse = |(index, id): (usize, &ID)| parse_id(id, &index.to_string()).map_err(|error| at(error, field));
+    ids.iter().enumerate().map(parse).collect()
+}
+
+fn at(error: Error, field: &str) -> Error {
+    use domain::error::AtField as _;
+    match Err::<(), _>(error).at(field) {
+        Err(error) => error,
+        Ok(()) => unreachable!("it was an error"),
+    }
+}
+
+/// A rule in a transaction: the closure of [`mutate`].
+pub type Rule<'c, T> = BoxFuture<'c, Result<T, Error>>;
+
+/// Runs a rule for the signed-in caller, once per idempotency key.
+pub async fn mutate<T, F>(ctx: &Context<'_>, key: Option<&str>, kind: Kind, rule: F) -> Result<Done<T>, Error>
+where
+    T: Serialize + DeserializeOwned + Send,
+    F: for<'c> Fn(&'c mut Change, &'c Actor) -> Rule<'c, T> + Sync,
+{
+    let actor = ctx.viewer().ok_or(Error::Unauthenticated)?;
+    let once = once(ctx, key)?;
+    change::run(&ctx.state().db, actor, kind, once.as_ref(), rule).await
+}
+
+/// The idempotency key of the running mutation, with a fingerprint of the rest of its input.
+pub fn once(ctx: &Context<'_>, key: Option<&str>) -> Result<Option<Once>, Error> {
+    let Some(key) = key else { return Ok(None) };
+    if key.is_empty() || key.chars().count() > 200 || key.chars().any(char::is_control) {
+        let code = if key.is_empty() { Code::Required } else { Code::OutOfRange };
+        return Err(Refused::new(code).at("idempotencyKey").into());
+    }
+    let field = ctx.field();
+    let mut hasher = Sha256::new();
+    for (name, value) in field.arguments().unwrap_or_default() {
+        let mut value = value;
+        if let Value::Object(input) = &mut value {
+            input.shift_remove("idempotencyKey");
+        }
+        let json = value.into_json().unwrap_or_default();
+        hasher.update(name.as_str());
+        // Objects of serde_json are sorted by key, so the order in which a client writes fields does not matter.
+        hasher.update(json.to_string());
+    }
+    Ok(Some(Once { key: key.to_owned(), mutation: field.name().to_owned(), fingerprint: hasher.finalize().to_vec() }))
+}

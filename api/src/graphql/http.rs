@@ -1,0 +1,268 @@
+//! GraphQL over HTTP (the working draft of the GraphQL foundation), in two steps so that the caller can be authenticated
+//! between them:
+//!
+//! 1. [`Endpoint::receive`] (or [`Endpoint::prepare`], for a body that is read already) needs no database: origin, media types, parameters, parsing, the cost guard.
+//! 2. [`Endpoint::execute`] validates and runs what passed, within the time a request may take.
+//!
+//! A handler looks like this:
+//!
+//! ```ignore
+//! let (head, prepared) = match endpoint.receive(request, &request_id).await {
+//!     Ok(received) => received,
+//!     Err(response) => return *response,          // also the answer to a preflight
+//! };
+//! // Who is it? A session cookie counts only together with `carries_csrf_header(&head.headers)`.
+//! // On failure: `return endpoint.refuse(&prepared, ErrorCode::Unauthenticated, "Sign in again.")`.
+//! let mut data = async_graphql::Data::default();
+//! data.insert(actor);
+//! endpoint.execute(prepared, data).await
+//! ```
+
+mod body;
+mod media;
+mod origin;
+mod params;
+mod reply;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_graphql::parser::types::OperationType;
+use async_graphql::{Data, Executor, Request, ServerError, Variables};
+use axum::body::Body;
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::response::Response;
+use bytes::Bytes;
+use domain::infra::config;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
+use tracing::Instrument;
+
+use self::media::Media;
+pub use self::origin::{CSRF_HEADER, Caller, Origins, carries_csrf_header};
+use self::params::Params;
+pub use self::reply::REQUEST_ID_HEADER;
+use self::reply::Reply;
+use super::document::{Document, Documents};
+use super::error::{self, ErrorCode};
+use super::guard::{GuardLimits, TypeNames};
+
+/// The `/graphql` endpoint of an executor. Clones share everything.
+#[derive(Clone)]
+pub struct Endpoint<E> {
+    executor: E,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    origins: Origins,
+    guard: GuardLimits,
+    types: TypeNames,
+    request_bytes: usize,
+    time_limit: Duration,
+    documents: Documents,
+    tasks: TaskTracker,
+}
+
+/// A request that may be executed. Not `Debug`: variables hold passwords.
+pub struct Prepared {
+    document: Arc<Document>,
+    operation_name: Option<String>,
+    operation_type: OperationType,
+    variables: Variables,
+    reply: Reply,
+}
+
+impl Prepared {
+    /// Query or mutation.
+    pub fn operation_type(&self) -> OperationType {
+        self.operation_type
+    }
+
+    /// Whether it changes something.
+    pub fn is_mutation(&self) -> bool {
+        self.operation_type == OperationType::Mutation
+    }
+
+    /// Name of the operation, if it has one. Chosen by the client: of any length within the document's, of letters, digits
+    /// and underscores.
+    pub fn operation_name(&self) -> Option<&str> {
+        self.operation_name.as_deref()
+    }
+}
+
+impl<E: Executor> Endpoint<E> {
+    /// An endpoint that runs `executor` for callers that `http` allows, within `limits`. A schema must have been built through
+    /// [`guarded`](super::guard::guarded); `sdl` is its definition language.
+    pub fn new(executor: E, sdl: &str, limits: &config::Limits, http: &config::Http) -> Self {
+        let shared = Shared {
+            origins: Origins::new(http),
+            guard: GuardLimits::from(limits),
+            types: TypeNames::of_sdl(sdl),
+            request_bytes: limits.request_bytes,
+            time_limit: Duration::from_secs(limits.request_seconds),
+            documents: Documents::default(),
+            tasks: TaskTracker::new(),
+        };
+        Self { executor, shared: Arc::new(shared) }
+    }
+
+    /// Reads a request with its body and prepares it, see [`Self::prepare`]; the head comes back for whoever authenticates.
+    ///
+    /// # Errors
+    /// As [`Self::prepare`]; and 413 for a body that is too long, which is not read to its end, 408 for one that does not
+    /// arrive in the time of a request, 400 for one that breaks off.
+    pub async fn receive(
+        &self,
+        request: axum::http::Request<Body>,
+        request_id: &str,
+    ) -> Result<(Parts, Prepared), Box<Response>> {
+        let (head, body) = request.into_parts();
+        let reading = body::read(body, self.shared.request_bytes);
+        let body = match tokio::time::timeout(self.shared.time_limit, reading).await {
+            Ok(Ok(body)) => body,
+            Ok(Err(fault)) => {
+                return Err(Box::new(fault.answer(&self.reply(&head, request_id))));
+            }
+            Err(_elapsed) => {
+                let error = ErrorCode::Timeout.request_error("The body did not arrive in time.");
+                let reply = self.reply(&head, request_id);
+                return Err(Box::new(reply.refuse(StatusCode::REQUEST_TIMEOUT, error)));
+            }
+        };
+        let prepared = self.prepare(&head, &body, request_id)?;
+        Ok((head, prepared))
+    }
+
+    /// Looks at a request as far as that needs no database. `request_id` is answered in `x-request-id` and in every error.
+    ///
+    /// # Errors
+    /// The complete answer to whatever is not to be executed: a preflight, a foreign site (403), a method (405), a media type
+    /// (406, 415), a size (413), parameters (400), a document (400, or 200 under `application/json`).
+    pub fn prepare(&self, head: &Parts, body: &Bytes, request_id: &str) -> Result<Prepared, Box<Response>> {
+        let reply = self.reply(head, request_id);
+        if reply.caller == Caller::Foreign {
+            let message =
+                "Pages of this site may not call the API. An operator can add its origin to the allowed ones.";
+            return Err(Box::new(reply.refuse_with(ErrorCode::Forbidden, message)));
+        }
+        if head.method == Method::OPTIONS {
+            return Err(Box::new(preflight(&reply)));
+        }
+        if Media::negotiate(&head.headers).is_none() {
+            let message =
+                "The answer is application/json or application/graphql-response+json; \"Accept\" allows neither.";
+            let error = ErrorCode::BadUserInput.request_error(message);
+            return Err(Box::new(reply.refuse(StatusCode::NOT_ACCEPTABLE, error)));
+        }
+        let params = self.params(head, body, &reply)?;
+        self.read(params, head.method == Method::GET, reply)
+    }
+
+    /// Runs a prepared request with `data` for its resolvers, and answers. A query ends when its client leaves; a mutation
+    /// runs to its end, detached. Both are cut when the time of a request is over: what a transaction has not committed by
+    /// then is rolled back.
+    pub async fn execute(&self, prepared: Prepared, data: Data) -> Response {
+        let Prepared { document, operation_name, operation_type, variables, reply } = prepared;
+        let mut request = Request::new(document.text()).variables(variables);
+        request.operation_name = operation_name;
+        request.data = data;
+        request.set_parsed_query(document.parsed().clone());
+
+        let (executor, limit) = (self.executor.clone(), self.shared.time_limit);
+        let work = async move { tokio::time::timeout(limit, executor.execute(request)).await }.in_current_span();
+        let task = self.shared.tasks.spawn(work);
+        let outcome =
+            if operation_type == OperationType::Mutation { task.await } else { AbortOnDropHandle::new(task).await };
+        if let Ok(Ok(response)) = &outcome
+            && !error::is_request_error(response)
+        {
+            self.shared.documents.keep(&document);
+        }
+        reply.outcome(outcome)
+    }
+
+    /// Answers a prepared request without executing it: the caller is not who they say, or comes too often. Headers like
+    /// `Retry-After` can be added to the answer.
+    pub fn refuse(&self, prepared: &Prepared, code: ErrorCode, message: &str) -> Response {
+        prepared.reply.refuse_with(code, message)
+    }
+
+    /// Waits for the mutations whose clients have left. To be called when no further requests come in.
+    pub async fn drain(&self) {
+        self.shared.tasks.close();
+        self.shared.tasks.wait().await;
+    }
+
+    fn reply(&self, head: &Parts, request_id: &str) -> Reply {
+        Reply {
+            media: Media::negotiate(&head.headers).unwrap_or(Media::Json),
+            caller: self.shared.origins.caller(&head.headers),
+            request_id: request_id.to_owned(),
+        }
+    }
+
+    fn params(&self, head: &Parts, body: &Bytes, reply: &Reply) -> Result<Params, Box<Response>> {
+        let bytes = head.uri.query().map_or(0, str::len).max(body.len());
+        if let Err(fault) = body::check_length(bytes, self.shared.request_bytes) {
+            return Err(Box::new(fault.answer(reply)));
+        }
+        let params = match head.method {
+            Method::GET => Params::from_uri(&head.uri),
+            Method::POST if media::is_json_body(&head.headers) => Params::from_body(body),
+            Method::POST => {
+                let error = ErrorCode::BadUserInput.request_error("The body must be application/json in UTF-8.");
+                return Err(Box::new(reply.refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, error)));
+            }
+            _ => {
+                return Err(Box::new(method_not_allowed(reply, "GET, POST, OPTIONS", "Use POST, or GET for queries.")));
+            }
+        };
+        params.map_err(|message| Box::new(reply.refuse_with(ErrorCode::BadUserInput, &message)))
+    }
+
+    fn read(&self, params: Params, is_get: bool, reply: Reply) -> Result<Prepared, Box<Response>> {
+        let refuse = |error: ServerError| Box::new(reply.refuse_document(error));
+        let document = match self.shared.documents.get(&params.query) {
+            Some(document) => document,
+            None => Arc::new(Document::read(&params.query, &self.shared.guard, &self.shared.types).map_err(refuse)?),
+        };
+        let (name, operation) = document.operation(params.operation_name.as_deref()).map_err(refuse)?;
+        match operation.node.ty {
+            OperationType::Mutation if is_get => {
+                let message = "A mutation is sent by POST.";
+                return Err(Box::new(method_not_allowed(&reply, "POST", message)));
+            }
+            OperationType::Subscription => {
+                let message = "Subscriptions do not run over this transport.";
+                return Err(refuse(ErrorCode::BadUserInput.request_error(message)));
+            }
+            OperationType::Query | OperationType::Mutation => {}
+        }
+        document.check_variables(&operation.node, &params.variables, &self.shared.guard).map_err(refuse)?;
+        let (operation_name, operation_type) = (name.map(ToOwned::to_owned), operation.node.ty);
+        Ok(Prepared { document, operation_name, operation_type, variables: params.variables, reply })
+    }
+}
+
+fn preflight(reply: &Reply) -> Response {
+    let mut response = reply.empty(StatusCode::NO_CONTENT);
+    let headers = response.headers_mut();
+    headers.insert(header::ALLOW, HeaderValue::from_static("GET, POST, OPTIONS"));
+    if matches!(reply.caller, Caller::Allowed(_)) {
+        for (name, value) in origin::PREFLIGHT {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
+    }
+    response
+}
+
+fn method_not_allowed(reply: &Reply, allow: &'static str, message: &str) -> Response {
+    let error = ErrorCode::BadUserInput.request_error(message);
+    let mut response = reply.refuse(StatusCode::METHOD_NOT_ALLOWED, error);
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allow));
+    response
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,102 @@
+//! Answers: their status, headers and body.
+
+use async_graphql::{Response as GraphqlResponse, ServerError};
+use axum::body::Body;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::response::Response;
+
+use tokio::task::JoinError;
+use tokio::time::error::Elapsed;
+
+use super::media::Media;
+use super::origin::{self, Caller};
+use crate::graphql::error::{self, ErrorCode};
+
+/// Header that names the request, in answers and in logs.
+pub const REQUEST_ID_HEADER: &str = "x-request-id";
+
+/// How to answer one request.
+#[derive(Clone, Debug)]
+pub(super) struct Reply {
+    pub(super) media: Media,
+    pub(super) caller: Caller,
+    pub(super) request_id: String,
+}
+
+impl Reply {
+    /// An answer without a result, because of the request as a whole.
+    pub(super) fn refuse(&self, status: StatusCode, error: ServerError) -> Response {
+        self.write(status, GraphqlResponse::from_errors(vec![error]))
+    }
+
+    /// The same with the status that belongs to the code.
+    pub(super) fn refuse_with(&self, code: ErrorCode, message: &str) -> Response {
+        self.refuse(code.status(), code.request_error(message))
+    }
+
+    /// A refused document: 400, except for clients of `application/json`, to whom it is an answer like any other.
+    pub(super) fn refuse_document(&self, error: ServerError) -> Response {
+        self.refuse(self.document_status(), error)
+    }
+
+    fn answer(&self, response: GraphqlResponse) -> Response {
+        let status = if error::is_request_error(&response) { self.document_status() } else { StatusCode::OK };
+        self.write(status, response)
+    }
+
+    /// How the execution ended: a result, the end of its time, or a task that panicked or was cancelled.
+    pub(super) fn outcome(&self, outcome: Result<Result<GraphqlResponse, Elapsed>, JoinError>) -> Response {
+        match outcome {
+            Ok(Ok(response)) => self.answer(response),
+            Ok(Err(_elapsed)) => self.refuse_with(ErrorCode::Timeout, "The request took too long and was ended."),
+            // The text goes to the log only.
+            Err(failure) if failure.is_panic() => {
+                self.refuse_with(ErrorCode::InternalServerError, &failure.to_string())
+            }
+            Err(_cancelled) => self.refuse_with(ErrorCode::ServiceUnavailable, "The server is stopping."),
+        }
+    }
+
+    /// No body.
+    pub(super) fn empty(&self, status: StatusCode) -> Response {
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = status;
+        self.finish(response.headers_mut());
+        response
+    }
+
+    fn document_status(&self) -> StatusCode {
+        match self.media {
+            Media::Json => StatusCode::OK,
+            Media::GraphqlResponse => StatusCode::BAD_REQUEST,
+        }
+    }
+
+    fn write(&self, status: StatusCode, mut answer: GraphqlResponse) -> Response {
+        let executed = !error::is_request_error(&answer);
+        error::complete(&mut answer, &self.request_id);
+        let body = if executed {
+            serde_json::to_vec(&answer)
+        } else {
+            // There is no `data` entry where nothing was executed.
+            serde_json::to_vec(&serde_json::json!({ "errors": answer.errors }))
+        };
+        // A result consists of strings, numbers, lists and maps with string keys, all of which JSON has.
+        let mut response = Response::new(Body::from(body.expect("a GraphQL response can be written as JSON")));
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        headers.extend(answer.http_headers);
+        headers.insert(header::CONTENT_TYPE, self.media.content_type());
+        self.finish(headers);
+        response
+    }
+
+    fn finish(&self, headers: &mut HeaderMap) {
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        if let Ok(id) = HeaderValue::from_str(&self.request_id) {
+            headers.insert(HeaderName::from_static(REQUEST_ID_HEADER), id);
+        }
+        origin::apply(&self.caller, headers);
+    }
+}

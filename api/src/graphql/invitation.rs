@@ -1,0 +1,587 @@
+//! Invitations: for administrators, and for the invited.
+
+use async_graphql::connection::Connection;
+use async_graphql::{ComplexObject, Context, Enum, ID, InputObject, Object, Result, SimpleObject};
+use domain::actor::{Action, Target};
+use domain::change::Kind;
+use domain::error::{Code, Error, Refused};
+use domain::id::{InvitationId, RoleId};
+use domain::infra::page::Request;
+use domain::invitation::{self, Acceptance, Delivery, Handled, Invite, State};
+use secrecy::SecretString;
+
+use super::connection::connection;
+use super::context::{ContextExt as _, mutate, parse_id, parse_ids};
+use super::error::top_level;
+use super::member::{Member, OrderDirection, SubscriptionType, failed, reference};
+use super::scalar::{DateTime, EmailAddress};
+use super::user_error::{UserError, split, user_errors};
+
+/// Where an invitation stands.
+#[derive(Enum, Clone, Copy, Debug, PartialEq, Eq)]
+#[graphql(remote = "State")]
+pub enum InvitationState {
+    /// Made without a mail: no link, no lifetime.
+    NotSent,
+    /// The mail was asked for.
+    Pending,
+    /// Lapsed; can be sent again if there is a seat.
+    Expired,
+    /// The person joined.
+    Accepted,
+    /// Withdrawn, or replaced by a newer one.
+    Revoked,
+    /// The person said no.
+    Declined,
+}
+
+/// How far the mail of an invitation got.
+#[derive(Enum, Clone, Copy, Debug, PartialEq, Eq)]
+#[graphql(remote = "Delivery")]
+pub enum DeliveryState {
+    /// Waits to be sent, or to be tried again.
+    Queued,
+    /// A mail server took it.
+    Sent,
+    /// A mail server refused it for good.
+    Failed,
+}
+
+/// An invitation. Open ones (NOT_SENT, PENDING, EXPIRED) have an invited member; ended ones stay listed.
+#[derive(SimpleObject, Clone, Debug)]
+#[graphql(complex)]
+pub struct Invitation {
+    #[graphql(skip)]
+    inner: invitation::Invitation,
+    /// Opaque id.
+    pub id: ID,
+    /// Where it stands.
+    state: InvitationState,
+    /// To whom.
+    email: EmailAddress,
+    /// First name, as the inviter wrote it.
+    first_name: Option<String>,
+    /// Last name, as the inviter wrote it.
+    last_name: Option<String>,
+    /// The inviter's own words.
+    message: Option<String>,
+    /// When it was made.
+    created_at: DateTime,
+    /// When it was accepted, revoked or declined.
+    finished_at: Option<DateTime>,
+    /// When a mail server took the mail: the lifetime starts then.
+    sent_at: Option<DateTime>,
+    /// When it lapses; null until a mail server took the mail.
+    expires_at: Option<DateTime>,
+    /// How far the mail got; null while none was asked for.
+    delivery: Option<DeliveryState>,
+    /// What the mail server said last, without addresses.
+    delivery_reply: Option<String>,
+    /// When it said so.
+    delivery_at: Option<DateTime>,
+    /// Whether it lapsed because no mail server took the mail for 72 hours.
+    undeliverable: bool,
+}
+
+impl From<invitation::Invitation> for Invitation {
+    fn from(invitation: invitation::Invitation) -> Self {
+        let inner = invitation.clone();
+        Self {
+            id: invitation.invitation_id.to_string().into(),
+            state: invitation.state.into(),
+            email: EmailAddress(invitation.email),
+            first_name: invitation.first_name,
+            last_name: invitation.last_name,
+            message: invitation.message,
+            created_at: invitation.created_at.into(),
+            finished_at: invitation.finished_at.map(Into::into),
+            sent_at: invitation.sent_at.map(Into::into),
+            expires_at: invitation.expires_at.map(Into::into),
+            delivery: invitation.delivery.map(Into::into),
+            delivery_reply: invitation.delivery_reply,
+            delivery_at: invitation.delivery_at.map(Into::into),
+            undeliverable: invitation.undeliverable,
+            inner,
+        }
+    }
+}
+
+#[ComplexObject]
+impl Invitation {
+    /// The invited member, with roles and seat; null once it was revoked or declined.
+    async fn member(&self, ctx: &Context<'_>) -> Option<Result<Member>> {
+        reference(ctx, self.inner.member_id).await
+    }
+
+    /// Who is answerable for what it grants; null for an operator, or when they are gone.
+    async fn invited_by(&self, ctx: &Context<'_>) -> Option<Result<Member>> {
+        reference(ctx, self.inner.invited_by).await
+    }
+}
+
+/// What invitations are sorted by.
+#[derive(Enum, Clone, Copy, Debug, PartialEq, Eq)]
+#[graphql(remote = "invitation::Order")]
+pub enum InvitationOrderField {
+    /// When it was made.
+    CreatedAt,
+    /// Address.
+    Email,
+}
+
+/// How invitations are sorted.
+#[derive(InputObject, Clone, Copy, Debug)]
+pub struct InvitationOrder {
+    /// By what.
+    field: InvitationOrderField,
+    /// Up or down.
+    #[graphql(default)]
+    direction: OrderDirection,
+}
+
+/// Which invitations are wanted: those that meet every given condition.
+#[derive(InputObject, Clone, Debug, Default)]
+pub struct InvitationFilter {
+    /// Those that stand here.
+    state: Option<Vec<InvitationState>>,
+    /// Those whose mail was refused for good or that lapsed undelivered, or all others.
+    undeliverable: Option<bool>,
+}
+
+impl InvitationFilter {
+    fn read(self) -> invitation::Filter {
+        invitation::Filter {
+            states: self.state.unwrap_or_default().into_iter().map(Into::into).collect(),
+            undeliverable: self.undeliverable,
+        }
+    }
+}
+
+/// The arguments of a page of invitations.
+pub struct InvitationPage {
+    /// See [`InvitationFilter`].
+    pub filter: Option<InvitationFilter>,
+    /// See [`InvitationOrder`].
+    pub order: Option<InvitationOrder>,
+    /// Paging.
+    pub arguments: domain::infra::page::Arguments,
+}
+
+/// Reads a page of invitations.
+pub async fn page(ctx: &Context<'_>, page: InvitationPage) -> Result<Connection<String, Invitation>> {
+    let actor = ctx.actor()?;
+    actor.may(Action::ReadMembers, Target::Account).map_err(top_level)?;
+    let order = page
+        .order
+        .unwrap_or(InvitationOrder { field: InvitationOrderField::CreatedAt, direction: OrderDirection::Desc });
+    let (field, descending) = (invitation::Order::from(order.field), order.direction == OrderDirection::Desc);
+    let request = Request::new(&page.arguments, &field.key(descending)).map_err(top_level)?;
+    let filter = page.filter.unwrap_or_default().read();
+    let mut conn = ctx.state().db.pool.acquire().await.map_err(failed)?;
+    let rows = invitation::list(&mut conn, actor, &filter, (field, descending), &request).await.map_err(failed)?;
+    Ok(connection(rows, Invitation::from))
+}
+
+/// Counts invitations.
+pub async fn count(ctx: &Context<'_>, filter: Option<InvitationFilter>) -> Result<i32> {
+    let actor = ctx.actor()?;
+    actor.may(Action::ReadMembers, Target::Account).map_err(top_level)?;
+    let mut conn = ctx.state().db.pool.acquire().await.map_err(failed)?;
+    let count = invitation::count(&mut conn, actor, &filter.unwrap_or_default().read()).await.map_err(failed)?;
+    Ok(i32::try_from(count).unwrap_or(i32::MAX))
+}
+
+/// Reads invitations by id for `nodes`.
+pub async fn read_many(ctx: &Context<'_>, ids: &[InvitationId]) -> Result<Vec<Invitation>> {
+    let actor = ctx.actor()?;
+    let mut conn = ctx.state().db.pool.acquire().await.map_err(failed)?;
+    let invitations = invitation::read_many(&mut conn, actor, ids).await.map_err(failed)?;
+    Ok(invitations.into_iter().map(Invitation::from).collect())
+}
+
+/// Reads invitations again after a mutation; none when that fails, so that the payload still arrives.
+async fn reread(ctx: &Context<'_>, ids: &[InvitationId]) -> Option<Vec<Invitation>> {
+    read_many(ctx, ids).await.ok()
+}
+
+/// What becomes of the good ones when others are refused.
+#[derive(Enum, Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[graphql(remote = "invitation::ErrorPolicy")]
+pub enum ErrorPolicy {
+    /// The good ones are done.
+    Partial,
+    /// Nothing is done.
+    #[default]
+    AllOrNothing,
+}
+
+/// Somebody to invite.
+#[derive(InputObject, Debug)]
+pub struct MemberInviteItem {
+    /// Address.
+    email: EmailAddress,
+    /// First name, if known.
+    first_name: Option<String>,
+    /// Last name, if known.
+    last_name: Option<String>,
+    /// Your own words to them: plain text, at most 500 characters.
+    message: Option<String>,
+    /// Attorney or not.
+    subscription_type: Option<SubscriptionType>,
+    /// The roles they will have: at least one.
+    role_ids: Vec<ID>,
+}
+
+/// Whom to invite.
+#[derive(InputObject, Debug)]
+pub struct MemberInviteInput {
+    /// One to 500 people.
+    invitations: Vec<MemberInviteItem>,
+    /// Whether a mail is sent; without one they can be sent later.
+    #[graphql(default = true)]
+    send: bool,
+    /// What becomes of the good ones when others are refused.
+    #[graphql(default)]
+    error_policy: ErrorPolicy,
+    /// Makes a repetition harmless.
+    idempotency_key: Option<String>,
+}
+
+/// Invitations, and what went wrong with others.
+#[derive(SimpleObject, Debug)]
+pub struct InvitationsPayload {
+    /// Those that were handled, as of now.
+    invitations: Option<Vec<Invitation>>,
+    /// What was refused, by its place in the input.
+    user_errors: Vec<UserError>,
+}
+
+async fn many(ctx: &Context<'_>, outcome: Result<Handled, Error>) -> Result<InvitationsPayload> {
+    Ok(match split(outcome)? {
+        Ok(handled) => InvitationsPayload {
+            invitations: reread(ctx, &handled.invitations).await,
+            user_errors: user_errors(handled.refused),
+        },
+        Err(user_errors) => InvitationsPayload { invitations: None, user_errors },
+    })
+}
+
+/// An invitation, and what went wrong.
+#[derive(SimpleObject, Debug)]
+pub struct InvitationPayload {
+    /// The invitation as of now.
+    invitation: Option<Invitation>,
+    /// Why nothing was changed.
+    user_errors: Vec<UserError>,
+}
+
+async fn one(ctx: &Context<'_>, outcome: Result<InvitationId, Error>) -> Result<InvitationPayload> {
+    Ok(match split(outcome)? {
+        Ok(id) => {
+            let invitation = reread(ctx, &[id]).await.and_then(|mut list| list.pop());
+            InvitationPayload { invitation, user_errors: Vec::new() }
+        }
+        Err(user_errors) => InvitationPayload { invitation: None, user_errors },
+    })
+}
+
+/// Which invitations to send for the first time.
+#[derive(InputObject, Debug)]
+pub struct InvitationSendInput {
+    /// One to 500 invitations that were never sent.
+    invitation_ids: Vec<ID>,
+    /// Makes a repetition harmless.
+    idempotency_key: Option<String>,
+}
+
+/// Which invitations to send again.
+#[derive(InputObject, Debug)]
+pub struct InvitationResendInput {
+    /// One to 500 invitations that are pending or have lapsed.
+    invitation_ids: Vec<ID>,
+    /// Makes a repetition harmless.
+    idempotency_key: Option<String>,
+}
+
+/// What to correct; what is left out stays.
+#[derive(InputObject, Debug)]
+pub struct InvitationUpdateInput {
+    /// Which.
+    invitation_id: ID,
+    /// A new address restarts the invitation: the old link is dead, and a mail goes to the new address if one went to the old.
+    email: Option<EmailAddress>,
+    /// First name; empty clears it.
+    first_name: Option<String>,
+    /// Last name; empty clears it.
+    last_name: Option<String>,
+    /// Your own words; empty clears them.
+    message: Option<String>,
+    /// Attorney or not.
+    subscription_type: Option<SubscriptionType>,
+    /// The roles it will give, instead of those before.
+    role_ids: Option<Vec<ID>>,
+    /// Makes a repetition harmless.
+    idempotency_key: Option<String>,
+}
+
+/// Which invitation to withdraw.
+#[derive(InputObject, Debug)]
+pub struct InvitationRevokeInput {
+    /// Which.
+    invitation_id: ID,
+    /// Makes a repetition harmless.
+    idempotency_key: Option<String>,
+}
+
+/// Accepting an invitation.
+#[derive(InputObject)]
+pub struct InvitationAcceptInput {
+    /// The link's token.
+    token: String,
+    /// First name; the inviter's spelling when left out.
+    first_name: Option<String>,
+    /// Last name; the inviter's spelling when left out.
+    last_name: Option<String>,
+    /// A new password, or that of the login the address has. Not needed when signed in as that address.
+    password: Option<String>,
+}
+
+/// Declining an invitation.
+#[derive(InputObject)]
+pub struct InvitationDeclineInput {
+    /// The link's token.
+    token: String,
+}
+
+/// Somebody joined; they can sign in now.
+#[derive(SimpleObject, Debug)]
+pub struct InvitationAcceptPayload {
+    /// Id of the account they joined.
+    account_id: Option<ID>,
+    /// Id of their place in it.
+    member_id: Option<ID>,
+    /// Why they did not.
+    user_errors: Vec<UserError>,
+}
+
+/// Somebody said no.
+#[derive(SimpleObject, Debug)]
+pub struct InvitationDeclinePayload {
+    /// Whether it is declined now.
+    declined: bool,
+    /// Why it is not.
+    user_errors: Vec<UserError>,
+}
+
+/// What a link shows to whoever holds it.
+#[derive(SimpleObject, Debug)]
+pub struct InvitationPreview {
+    /// The account they are asked into.
+    account_name: String,
+    /// The address the invitation went to.
+    email: EmailAddress,
+    /// First name, as the inviter wrote it.
+    first_name: Option<String>,
+    /// Last name, as the inviter wrote it.
+    last_name: Option<String>,
+    /// The inviter's own words.
+    message: Option<String>,
+    /// Who invites.
+    inviter_name: Option<String>,
+    /// When it lapses, once a mail server took the mail.
+    expires_at: Option<DateTime>,
+    /// Whether the address has a login: then accepting takes its password and no new one.
+    has_login: bool,
+}
+
+/// What a link shows, or why it is dead.
+#[derive(SimpleObject, Debug)]
+pub struct InvitationByTokenPayload {
+    /// The invitation.
+    invitation: Option<InvitationPreview>,
+    /// Why it cannot be answered.
+    user_errors: Vec<UserError>,
+}
+
+/// Looks at a link without answering it.
+pub async fn by_token(ctx: &Context<'_>, token: &str) -> Result<InvitationByTokenPayload> {
+    Ok(match split(invitation::by_token(&ctx.state().db, token).await)? {
+        Ok(preview) => InvitationByTokenPayload {
+            invitation: Some(InvitationPreview {
+                account_name: preview.account_name,
+                email: EmailAddress(preview.email),
+                first_name: preview.first_name,
+                last_name: preview.last_name,
+                message: preview.message,
+                inviter_name: preview.inviter_name,
+                expires_at: preview.expires_at.map(Into::into),
+                has_login: preview.has_login,
+            }),
+            user_errors: Vec::new(),
+        },
+        Err(user_errors) => InvitationByTokenPayload { invitation: None, user_errors },
+    })
+}
+
+fn invites(items: Vec<MemberInviteItem>, bulk: usize) -> Result<Vec<Invite>, Error> {
+    let code = if items.is_empty() { Some(Code::Required) } else { (items.len() > bulk).then_some(Code::TooMany) };
+    if let Some(code) = code {
+        return Err(Refused::new(code).at("invitations").into());
+    }
+    let invite = |(index, item): (usize, MemberInviteItem)| {
+        use domain::error::AtField as _;
+        let role_ids: Vec<RoleId> = parse_ids(&item.role_ids, "roleIds", 20).at(index).at("invitations")?;
+        Ok(Invite {
+            email: item.email.0,
+            first_name: item.first_name,
+            last_name: item.last_name,
+            message: item.message,
+            subscription_type: item.subscription_type.map(Into::into),
+            role_ids,
+        })
+    };
+    items.into_iter().enumerate().map(invite).collect()
+}
+
+/// Mutations of invitations.
+#[derive(Debug, Default)]
+pub struct InvitationMutation;
+
+#[Object]
+impl InvitationMutation {
+    /// Invites people: each becomes an invited member with a reserved seat. Needs `members.invite`, and every permission that
+    /// the roles grant.
+    async fn member_invite(&self, ctx: &Context<'_>, input: MemberInviteInput) -> Option<Result<InvitationsPayload>> {
+        let outcome = async {
+            let invites = invites(input.invitations, ctx.state().config.limits.bulk)?;
+            let (send, policy) = (input.send, invitation::ErrorPolicy::from(input.error_policy));
+            let done = mutate(ctx, input.idempotency_key.as_deref(), Kind::Asked, move |change, actor| {
+                let invites = invites.clone();
+                Box::pin(async move { invitation::invite(change, actor, &invites, send, policy).await })
+            });
+            let invited = done.await?.outcome;
+            Ok(Handled { invitations: invited.invitations, refused: invited.refused })
+        };
+        let outcome = outcome.await;
+        Some(many(ctx, outcome).await)
+    }
+
+    /// Sends invitations that were made without a mail. Needs `members.invite`.
+    async fn invitation_send(
+        &self,
+        ctx: &Context<'_>,
+        input: InvitationSendInput,
+    ) -> Option<Result<InvitationsPayload>> {
+        let outcome = async {
+            let ids = parse_ids(&input.invitation_ids, "invitationIds", ctx.state().config.limits.bulk)?;
+            let done = mutate(ctx, input.idempotency_key.as_deref(), Kind::Asked, move |change, actor| {
+                let ids: Vec<InvitationId> = ids.clone();
+                Box::pin(async move { invitation::send(change, actor, &ids).await })
+            });
+            Ok(done.await?.outcome)
+        };
+        let outcome = outcome.await;
+        Some(many(ctx, outcome).await)
+    }
+
+    /// Sends invitations again with a new link; the old one is dead at once, and a lapsed one needs a seat. At most once a
+    /// minute and five times in 24 hours each. Needs `members.invite`.
+    async fn invitation_resend(
+        &self,
+        ctx: &Context<'_>,
+        input: InvitationResendInput,
+    ) -> Option<Result<InvitationsPayload>> {
+        let outcome = async {
+            let ids = parse_ids(&input.invitation_ids, "invitationIds", ctx.state().config.limits.bulk)?;
+            let done = mutate(ctx, input.idempotency_key.as_deref(), Kind::Asked, move |change, actor| {
+                let ids: Vec<InvitationId> = ids.clone();
+                Box::pin(async move { invitation::resend(change, actor, &ids).await })
+            });
+            Ok(done.await?.outcome)
+        };
+        let outcome = outcome.await;
+        Some(many(ctx, outcome).await)
+    }
+
+    /// Corrects an open invitation. Needs `members.invite`, and every permission that its roles grant.
+    async fn invitation_update(
+        &self,
+        ctx: &Context<'_>,
+        input: InvitationUpdateInput,
+    ) -> Option<Result<InvitationPayload>> {
+        let outcome = async {
+            let id: InvitationId = parse_id(&input.invitation_id, "invitationId")?;
+            let update = invitation::Update {
+                email: input.email.map(|email| email.0),
+                first_name: input.first_name,
+                last_name: input.last_name,
+                message: input.message,
+                subscription_type: input.subscription_type.map(Into::into),
+                role_ids: input.role_ids.map(|ids| parse_ids(&ids, "roleIds", 20)).transpose()?,
+            };
+            let done = mutate(ctx, input.idempotency_key.as_deref(), Kind::Asked, move |change, actor| {
+                let update = update.clone();
+                Box::pin(async move { invitation::update(change, actor, id, &update).await.map(|()| id) })
+            });
+            Ok(done.await?.outcome)
+        };
+        let outcome = outcome.await;
+        Some(one(ctx, outcome).await)
+    }
+
+    /// Withdraws an open invitation: the link is dead and the seat is free. Needs `members.invite`.
+    async fn invitation_revoke(
+        &self,
+        ctx: &Context<'_>,
+        input: InvitationRevokeInput,
+    ) -> Option<Result<InvitationPayload>> {
+        let outcome = async {
+            let id: InvitationId = parse_id(&input.invitation_id, "invitationId")?;
+            let done = mutate(ctx, input.idempotency_key.as_deref(), Kind::Asked, move |change, actor| {
+                Box::pin(async move { invitation::revoke(change, actor, id).await.map(|()| id) })
+            });
+            Ok(done.await?.outcome)
+        };
+        let outcome = outcome.await;
+        Some(one(ctx, outcome).await)
+    }
+
+    /// Joins an account by the link of a mail. Somebody new sets name and password; somebody with a login proves it. It signs
+    /// nobody in.
+    async fn invitation_accept(
+        &self,
+        ctx: &Context<'_>,
+        input: InvitationAcceptInput,
+    ) -> Option<Result<InvitationAcceptPayload>> {
+        let acceptance = Acceptance {
+            first_name: input.first_name,
+            last_name: input.last_name,
+            password: input.password.map(SecretString::from),
+        };
+        let state = ctx.state();
+        let origin = ctx.caller().origin.clone();
+        let outcome =
+            invitation::accept(&state.db, &state.passwords, origin, ctx.viewer(), &input.token, &acceptance).await;
+        Some(split(outcome).map(|outcome| match outcome {
+            Ok(accepted) => InvitationAcceptPayload {
+                account_id: Some(accepted.account_id.to_string().into()),
+                member_id: Some(accepted.member_id.to_string().into()),
+                user_errors: Vec::new(),
+            },
+            Err(user_errors) => InvitationAcceptPayload { account_id: None, member_id: None, user_errors },
+        }))
+    }
+
+    /// Declines an invitation by the link of a mail.
+    async fn invitation_decline(
+        &self,
+        ctx: &Context<'_>,
+        input: InvitationDeclineInput,
+    ) -> Option<Result<InvitationDeclinePayload>> {
+        let outcome = invitation::decline(&ctx.state().db, ctx.caller().origin.clone(), &input.token).await;
+        Some(split(outcome).map(|outcome| match outcome {
+            Ok(()) => InvitationDeclinePayload { declined: true, user_errors: Vec::new() },
+            Err(user_errors) => InvitationDeclinePayload { declined: false, user_errors },
+        }))
+    }
+}

@@ -1,0 +1,96 @@
+//! GraphQL: the protocol, its guards, the schema.
+
+use async_graphql::{Context, EmptySubscription, ID, MergedObject, Object, Result, SDLExportOptions, Schema};
+
+use self::account::{Account, AccountMutation};
+use self::invitation::{InvitationByTokenPayload, InvitationMutation};
+use self::member::MemberMutation;
+use self::node::Node;
+use self::password::PasswordMutation;
+use self::session::{SessionMutation, Viewer};
+use self::sign_up::SignUpMutation;
+
+pub mod account;
+pub mod connection;
+pub mod context;
+pub mod document;
+pub mod error;
+pub mod graphiql;
+pub mod guard;
+pub mod http;
+pub mod invitation;
+pub mod license;
+pub mod loader;
+pub mod member;
+pub mod node;
+pub mod password;
+pub mod role;
+pub mod scalar;
+pub mod session;
+pub mod sign_up;
+pub mod user_error;
+
+/// What can be asked.
+#[derive(Debug, Default)]
+pub struct Query;
+
+#[Object]
+impl Query {
+    /// Whoever is signed in; null for nobody.
+    async fn viewer(&self, ctx: &Context<'_>) -> Option<Viewer> {
+        session::viewer(ctx)
+    }
+
+    /// The account the session belongs to.
+    async fn account(&self, ctx: &Context<'_>) -> Option<Result<Account>> {
+        Some(account::read(ctx).await)
+    }
+
+    /// Anything by its id; null for what does not exist in this account.
+    async fn node(&self, ctx: &Context<'_>, #[graphql(desc = "Its id.")] id: ID) -> Option<Result<Node>> {
+        node::load(ctx, &[id]).await.map(|mut nodes| nodes.pop().flatten()).transpose()
+    }
+
+    /// Many things by their ids, at most 100, in the order asked for; null in place of what does not exist.
+    async fn nodes(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Their ids.")] ids: Vec<ID>,
+    ) -> Option<Result<Vec<Option<Node>>>> {
+        Some(node::load(ctx, &ids).await)
+    }
+
+    /// What the link of an invitation shows. Looking never answers it.
+    async fn invitation_by_token(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The link's token.")] token: String,
+    ) -> Option<Result<InvitationByTokenPayload>> {
+        Some(invitation::by_token(ctx, &token).await)
+    }
+}
+
+/// What can be changed. Failures that a person can mend are in `userErrors`; then nothing they concern was changed.
+#[derive(MergedObject, Debug, Default)]
+pub struct Mutation(
+    SignUpMutation,
+    SessionMutation,
+    PasswordMutation,
+    AccountMutation,
+    InvitationMutation,
+    MemberMutation,
+);
+
+/// The public schema.
+pub type MusterSchema = Schema<Query, Mutation, EmptySubscription>;
+
+/// Builds the schema, with its guards.
+pub fn schema() -> MusterSchema {
+    guard::guarded(Schema::build(Query, Mutation::default(), EmptySubscription)).finish()
+}
+
+/// The schema as text, in a stable order.
+pub fn sdl() -> String {
+    let options = SDLExportOptions::new().sorted_arguments().sorted_enum_items().sorted_fields();
+    schema().sdl_with_options(options)
+}

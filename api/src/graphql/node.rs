@@ -1,0 +1,64 @@
+//! Objects by id. Another account's id answers as an unknown one.
+
+use std::collections::HashMap;
+use std::str::FromStr;
+
+use async_graphql::{Context, ID, Interface, Result};
+use domain::id::{AccountId, InvitationId, MemberId, RoleId};
+
+use super::account::{self, Account};
+use super::context::ContextExt as _;
+use super::error::ErrorCode;
+use super::invitation::{self, Invitation};
+use super::member::{self, Member};
+use super::role::{self, Role};
+
+/// Ids that `nodes` takes at once.
+const MAX_IDS: usize = 100;
+
+/// Anything with an id.
+#[derive(Interface, Clone, Debug)]
+#[graphql(field(name = "id", ty = "&ID", desc = "Opaque id."))]
+pub enum Node {
+    /// An account.
+    Account(Box<Account>),
+    /// A member.
+    Member(Box<Member>),
+    /// An invitation.
+    Invitation(Box<Invitation>),
+    /// A role.
+    Role(Box<Role>),
+}
+
+/// Loads nodes: one statement per kind.
+pub async fn load(ctx: &Context<'_>, ids: &[ID]) -> Result<Vec<Option<Node>>> {
+    if ids.len() > MAX_IDS {
+        return Err(ErrorCode::BadUserInput.error(format!("At most {MAX_IDS} ids at once.")));
+    }
+    let actor = ctx.actor()?;
+    let mut found: HashMap<ID, Node> = HashMap::new();
+    let members: Vec<MemberId> = of_kind(ids);
+    if !members.is_empty() {
+        let members = member::read_many(ctx, actor, &members).await?;
+        found.extend(members.into_iter().map(|member| (member.id.clone(), Node::Member(Box::new(member)))));
+    }
+    let invitations: Vec<InvitationId> = of_kind(ids);
+    if !invitations.is_empty() {
+        let invitations = invitation::read_many(ctx, &invitations).await?;
+        found.extend(invitations.into_iter().map(|i| (i.id.clone(), Node::Invitation(Box::new(i)))));
+    }
+    let roles: Vec<RoleId> = of_kind(ids);
+    if !roles.is_empty() {
+        let roles = role::read(ctx, Some(&roles)).await?;
+        found.extend(roles.into_iter().map(|role| (role.id.clone(), Node::Role(Box::new(role)))));
+    }
+    if of_kind::<AccountId>(ids).contains(&actor.account_id) {
+        let account = account::read(ctx).await?;
+        found.insert(account.id.clone(), Node::Account(Box::new(account)));
+    }
+    Ok(ids.iter().map(|id| found.get(id).cloned()).collect())
+}
+
+fn of_kind<T: FromStr>(ids: &[ID]) -> Vec<T> {
+    ids.iter().filter_map(|id| id.parse().ok()).collect()
+}

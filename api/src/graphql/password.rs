@@ -1,0 +1,91 @@
+//! Passwords: forgotten and changed.
+
+use async_graphql::{Context, InputObject, Object, Result, SimpleObject};
+use domain::error::Error;
+use domain::password_reset;
+use secrecy::SecretString;
+
+use super::context::{ContextExt as _, once};
+use super::scalar::EmailAddress;
+use super::user_error::{UserError, split};
+
+/// A forgotten password.
+#[derive(InputObject, Debug)]
+pub struct PasswordResetRequestInput {
+    /// Address of the login.
+    email: EmailAddress,
+}
+
+/// A new password by the link of a mail.
+#[derive(InputObject)]
+pub struct PasswordResetInput {
+    /// The link's token.
+    token: String,
+    /// The new password: 10 to 256 characters.
+    password: String,
+}
+
+/// Another password.
+#[derive(InputObject)]
+pub struct PasswordChangeInput {
+    /// The password until now.
+    current_password: String,
+    /// The new one: 10 to 256 characters.
+    new_password: String,
+    /// Makes a repetition harmless.
+    idempotency_key: Option<String>,
+}
+
+/// What became of a request about a password.
+#[derive(SimpleObject, Debug)]
+pub struct PasswordPayload {
+    /// Whether it was done; for a reset request, whether a mail is on its way if the address has a login.
+    accepted: bool,
+    /// Why it was not.
+    user_errors: Vec<UserError>,
+}
+
+fn answer(outcome: Result<(), Error>) -> Option<Result<PasswordPayload>> {
+    Some(split(outcome).map(|outcome| match outcome {
+        Ok(()) => PasswordPayload { accepted: true, user_errors: Vec::new() },
+        Err(user_errors) => PasswordPayload { accepted: false, user_errors },
+    }))
+}
+
+/// Mutations of passwords.
+#[derive(Debug, Default)]
+pub struct PasswordMutation;
+
+#[Object]
+impl PasswordMutation {
+    /// Sends a link to choose a new password. The answer is the same whether or not the address has a login.
+    async fn password_reset_request(
+        &self,
+        ctx: &Context<'_>,
+        input: PasswordResetRequestInput,
+    ) -> Option<Result<PasswordPayload>> {
+        let origin = ctx.caller().origin.clone();
+        answer(password_reset::request(&ctx.state().db, origin, &input.email.0).await)
+    }
+
+    /// Sets a new password by the link of a mail. Ends all sessions of the person.
+    async fn password_reset(&self, ctx: &Context<'_>, input: PasswordResetInput) -> Option<Result<PasswordPayload>> {
+        let state = ctx.state();
+        let password = SecretString::from(input.password);
+        let origin = ctx.caller().origin.clone();
+        answer(password_reset::complete(&state.db, &state.passwords, origin, &input.token, &password).await)
+    }
+
+    /// Changes the viewer's password. Ends all their other sessions, in all accounts.
+    async fn password_change(&self, ctx: &Context<'_>, input: PasswordChangeInput) -> Option<Result<PasswordPayload>> {
+        let outcome = async {
+            let actor = ctx.viewer().ok_or(Error::Unauthenticated)?;
+            let once = once(ctx, input.idempotency_key.as_deref())?;
+            let state = ctx.state();
+            let current = SecretString::from(input.current_password);
+            let new = SecretString::from(input.new_password);
+            password_reset::change_known(&state.db, &state.passwords, actor, once.as_ref(), &current, &new).await
+        };
+        answer(outcome.await)
+    }
+}

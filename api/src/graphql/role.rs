@@ -1,0 +1,73 @@
+//! Roles.
+
+use async_graphql::{Context, ID, Result, SimpleObject};
+use domain::id::RoleId;
+use domain::member;
+use domain::permission::SystemRole;
+use domain::role;
+
+use super::context::ContextExt as _;
+use super::member::failed;
+
+/// A named set of permissions.
+#[derive(SimpleObject, Clone, Debug)]
+pub struct Role {
+    /// Opaque id. System roles have the same in every account.
+    pub id: ID,
+    /// As people see it.
+    name: String,
+    /// Key of a system role, like `ADMINISTRATOR`; null for a custom one.
+    system_key: Option<String>,
+    /// Keys of the permissions it holds.
+    permissions: Vec<String>,
+}
+
+impl From<role::Role> for Role {
+    fn from(role: role::Role) -> Self {
+        Self {
+            id: role.role_id.to_string().into(),
+            name: role.name,
+            system_key: role.system_key,
+            permissions: role.permissions.iter().map(|permission| permission.key().to_owned()).collect(),
+        }
+    }
+}
+
+/// A role that a member has.
+#[derive(SimpleObject, Clone, Debug)]
+pub struct MemberRole {
+    /// Opaque id of the role.
+    id: ID,
+    /// As people see it.
+    name: String,
+    /// Key of a system role; null for a custom one.
+    system_key: Option<String>,
+    #[graphql(skip)]
+    role_id: RoleId,
+}
+
+impl MemberRole {
+    /// Whether it is this system role.
+    pub fn is(&self, role: SystemRole) -> bool {
+        self.role_id == role.id()
+    }
+}
+
+impl From<member::MemberRole> for MemberRole {
+    fn from(role: member::MemberRole) -> Self {
+        Self {
+            id: role.role_id.to_string().into(),
+            name: role.name,
+            system_key: role.system_key,
+            role_id: role.role_id,
+        }
+    }
+}
+
+/// Reads roles of the viewer's account: all, or some by id.
+pub async fn read(ctx: &Context<'_>, ids: Option<&[RoleId]>) -> Result<Vec<Role>> {
+    let actor = ctx.actor()?;
+    let mut conn = ctx.state().db.pool.acquire().await.map_err(failed)?;
+    let roles = role::read(&mut conn, actor.account_id, ids).await.map_err(failed)?;
+    Ok(roles.into_iter().map(Role::from).collect())
+}

@@ -1,0 +1,67 @@
+//! Scalars, each with the document that specifies it.
+
+use async_graphql::{InputValueError, InputValueResult, Scalar, ScalarType, Value};
+use domain::infra::clock::Timestamp;
+
+/// An instant in UTC as RFC 3339 writes it, like `2026-11-21T09:30:00Z`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DateTime(pub Timestamp);
+
+#[Scalar(name = "DateTime", specified_by_url = "https://datatracker.ietf.org/doc/html/rfc3339")]
+impl ScalarType for DateTime {
+    fn parse(value: Value) -> InputValueResult<Self> {
+        match &value {
+            Value::String(text) => match text.parse() {
+                Ok(instant) => Ok(Self(Timestamp(instant))),
+                Err(_) => Err(InputValueError::custom("wanted: an instant like 2026-11-21T09:30:00Z")),
+            },
+            _ => Err(InputValueError::expected_type(value)),
+        }
+    }
+
+    fn to_value(&self) -> Value {
+        Value::String(self.0.0.to_string())
+    }
+}
+
+impl From<Timestamp> for DateTime {
+    fn from(at: Timestamp) -> Self {
+        Self(at)
+    }
+}
+
+macro_rules! text_scalars {
+    ($($(#[$doc:meta])* $name:ident, $graphql:literal, $url:literal;)*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub struct $name(pub String);
+
+        #[doc = "See the type."]
+        #[Scalar(name = $graphql, specified_by_url = $url)]
+        impl ScalarType for $name {
+            fn parse(value: Value) -> InputValueResult<Self> {
+                match value {
+                    Value::String(text) => Ok(Self(text)),
+                    other => Err(InputValueError::expected_type(other)),
+                }
+            }
+
+            fn to_value(&self) -> Value {
+                Value::String(self.0.clone())
+            }
+        }
+    )*};
+}
+
+text_scalars! {
+    /// An e-mail address. Inputs are checked by the fields that take them, whose errors say what to do.
+    EmailAddress, "EmailAddress", "https://datatracker.ietf.org/doc/html/rfc5321#section-4.1.2";
+    /// A phone number in E.164 form, like `+12125550100`.
+    PhoneNumber, "PhoneNumber", "https://www.itu.int/rec/T-REC-E.164";
+    /// A time zone of the IANA database, like `Europe/Berlin`.
+    TimeZone, "TimeZone", "https://www.iana.org/time-zones";
+    /// A country code of two letters, like `US`.
+    CountryCode, "CountryCode", "https://www.iso.org/iso-3166-country-codes.html";
+    /// An absolute URL.
+    Url, "URL", "https://url.spec.whatwg.org/";
+}

@@ -1,0 +1,298 @@
+//! Signing in and out, and the viewer.
+
+use async_graphql::{ComplexObject, Context, ID, InputObject, Object, Result, SimpleObject};
+use domain::across;
+use domain::actor::Actor;
+use domain::change::Kind;
+use domain::error::Error;
+use domain::id::{AccountId, SessionId};
+use domain::session::{self, Client, Opened, SignIn};
+use secrecy::SecretString;
+
+use super::account::{self, Account};
+use super::context::{ContextExt as _, mutate, parse_id};
+use super::error::top_level;
+use super::member::{Member, MemberStatus, failed, reference};
+use super::scalar::{DateTime, EmailAddress};
+use super::user_error::{UserError, split};
+use crate::auth::{Credentials, session_cookie};
+
+/// Whoever is signed in.
+#[derive(SimpleObject, Debug)]
+#[graphql(complex)]
+pub struct Viewer {
+    #[graphql(skip)]
+    actor: Actor,
+    /// Keys of the permissions they hold in this account.
+    permissions: Vec<String>,
+}
+
+#[ComplexObject]
+impl Viewer {
+    /// Their identity, the same in all their accounts.
+    async fn user(&self, ctx: &Context<'_>) -> Option<Result<User>> {
+        let read = async {
+            let mut conn = ctx.state().db.pool.acquire().await.map_err(failed)?;
+            let email = domain::password_reset::notice_address(&mut conn, self.actor.user_id).await.map_err(failed)?;
+            Ok(email.map(|email| User { id: self.actor.user_id.to_string().into(), email: EmailAddress(email) }))
+        };
+        read.await.transpose()
+    }
+
+    /// Their place in this account.
+    async fn member(&self, ctx: &Context<'_>) -> Option<Result<Member>> {
+        reference(ctx, Some(self.actor.member_id)).await
+    }
+
+    /// The account they act in.
+    async fn account(&self, ctx: &Context<'_>) -> Option<Result<Account>> {
+        Some(account::read(ctx).await)
+    }
+
+    /// The session this request came by.
+    async fn session(&self, ctx: &Context<'_>) -> Option<Result<Session>> {
+        let all = match session::of_member(&ctx.state().db, &self.actor).await {
+            Ok(all) => all,
+            Err(error) => return Some(Err(top_level(error))),
+        };
+        let mut own = all.into_iter().filter(|session| session.session_id == self.actor.session_id);
+        own.next().map(|session| Ok(Session::new(session, &self.actor)))
+    }
+
+    /// Their live sessions in this account, newest first.
+    async fn sessions(&self, ctx: &Context<'_>) -> Option<Result<Vec<Session>>> {
+        let all = session::of_member(&ctx.state().db, &self.actor).await.map_err(top_level);
+        Some(all.map(|all| all.into_iter().map(|session| Session::new(session, &self.actor)).collect()))
+    }
+
+    /// All accounts they belong to; `sessionSwitchAccount` enters another.
+    async fn accounts(&self, ctx: &Context<'_>) -> Option<Result<Vec<Membership>>> {
+        let read = async {
+            let mut conn = ctx.state().db.pool.acquire().await.map_err(failed)?;
+            let places = across::memberships(&mut conn, self.actor.user_id).await.map_err(failed)?;
+            let membership = |place: across::Membership| {
+                Some(Membership {
+                    account_id: place.account_id.to_string().into(),
+                    account_name: place.account_name,
+                    status: place.status.parse().ok()?,
+                    is_current: place.account_id == self.actor.account_id,
+                })
+            };
+            Ok(places.into_iter().filter_map(membership).collect())
+        };
+        Some(read.await)
+    }
+}
+
+/// The viewer, if anybody is signed in.
+pub fn viewer(ctx: &Context<'_>) -> Option<Viewer> {
+    let Credentials::Session(session) = &ctx.caller().credentials else { return None };
+    let permissions = session.actor.rights.permissions.iter().map(|permission| permission.key().to_owned()).collect();
+    Some(Viewer { actor: session.actor.clone(), permissions })
+}
+
+/// A person's global identity.
+#[derive(SimpleObject, Debug)]
+pub struct User {
+    /// Opaque id.
+    id: ID,
+    /// The address they sign in with.
+    email: EmailAddress,
+}
+
+/// A place in one of the viewer's accounts.
+#[derive(SimpleObject, Debug)]
+pub struct Membership {
+    /// Id of the account.
+    account_id: ID,
+    /// Its name.
+    account_name: String,
+    /// The viewer's status there.
+    status: MemberStatus,
+    /// Whether it is the account this session belongs to.
+    is_current: bool,
+}
+
+/// A session of the viewer.
+#[derive(SimpleObject, Debug)]
+pub struct Session {
+    /// Opaque id.
+    id: ID,
+    /// The account's name when the session was opened.
+    account_name: String,
+    /// What the client called itself.
+    user_agent: Option<String>,
+    /// Where it was opened from.
+    network_address: Option<String>,
+    /// When it was opened.
+    created_at: DateTime,
+    /// When it was last used, to within half a minute.
+    last_used_at: Option<DateTime>,
+    /// When it ends at the latest.
+    expires_at: DateTime,
+    /// Whether this request came by it.
+    is_current: bool,
+}
+
+impl Session {
+    fn new(session: session::Session, actor: &Actor) -> Self {
+        Self {
+            is_current: session.session_id == actor.session_id,
+            id: session.session_id.to_string().into(),
+            account_name: session.account_name,
+            user_agent: session.user_agent,
+            network_address: session.network_address,
+            created_at: session.created_at.into(),
+            last_used_at: session.last_used_at.map(Into::into),
+            expires_at: session.absolute_expires_at.into(),
+        }
+    }
+}
+
+/// Signing in.
+#[derive(InputObject)]
+pub struct SessionCreateInput {
+    /// Address.
+    email: EmailAddress,
+    /// Password.
+    password: String,
+    /// The account to enter; the one entered last unless given.
+    account_id: Option<ID>,
+    /// Keeps the session in an HttpOnly cookie instead of handing its token out. Requests then need the header
+    /// `X-Muster-CSRF: 1`.
+    #[graphql(default)]
+    cookie: bool,
+}
+
+/// A new session.
+#[derive(SimpleObject, Debug)]
+pub struct SessionCreatePayload {
+    /// The session's secret, for `Authorization: Bearer`. Shown once; null when it is in a cookie.
+    token: Option<String>,
+    /// The account that was entered.
+    account_id: Option<ID>,
+    /// When the session ends at the latest.
+    expires_at: Option<DateTime>,
+    /// Why there is none.
+    user_errors: Vec<UserError>,
+}
+
+/// Ending a session.
+#[derive(InputObject, Debug)]
+pub struct SessionRevokeInput {
+    /// One of the viewer's own sessions; the current one unless given.
+    session_id: Option<ID>,
+    /// Makes a repetition harmless.
+    idempotency_key: Option<String>,
+}
+
+/// A session ended.
+#[derive(SimpleObject, Debug)]
+pub struct SessionRevokePayload {
+    /// Id of the session that ended.
+    session_id: Option<ID>,
+    /// Why none did.
+    user_errors: Vec<UserError>,
+}
+
+/// Entering another account.
+#[derive(InputObject, Debug)]
+pub struct SessionSwitchAccountInput {
+    /// One of the viewer's accounts.
+    account_id: ID,
+}
+
+fn opened(ctx: &Context<'_>, cookie: bool, outcome: Result<Opened, Error>) -> Result<SessionCreatePayload> {
+    Ok(match split(outcome)? {
+        Ok(opened) => {
+            let token = opened.token.expose();
+            if cookie {
+                let seconds = opened.absolute_expires_at.0.duration_since(opened.created_at.0).as_secs();
+                ctx.insert_http_header("set-cookie", session_cookie(&ctx.state().config.http, &token, seconds));
+            }
+            SessionCreatePayload {
+                token: (!cookie).then_some(token),
+                account_id: Some(opened.account_id.to_string().into()),
+                expires_at: Some(opened.absolute_expires_at.into()),
+                user_errors: Vec::new(),
+            }
+        }
+        Err(user_errors) => SessionCreatePayload { token: None, account_id: None, expires_at: None, user_errors },
+    })
+}
+
+/// Mutations of sessions.
+#[derive(Debug, Default)]
+pub struct SessionMutation;
+
+#[Object]
+impl SessionMutation {
+    /// Signs in. The answer to a wrong password and to an unknown address is the same, and takes as long. Takes no
+    /// idempotency key: a repetition opens another session.
+    async fn session_create(
+        &self,
+        ctx: &Context<'_>,
+        input: SessionCreateInput,
+    ) -> Option<Result<SessionCreatePayload>> {
+        let cookie = input.cookie;
+        let outcome = async {
+            let account_id = input.account_id.map(|id| parse_id::<AccountId>(&id, "accountId")).transpose()?;
+            let password = SecretString::from(input.password);
+            let sign_in = SignIn {
+                email: &input.email.0,
+                password: &password,
+                account_id,
+                client: Client { cookie, user_agent: ctx.caller().user_agent.clone() },
+            };
+            let state = ctx.state();
+            session::create(&state.db, &state.passwords, ctx.caller().origin.clone(), sign_in).await
+        };
+        let outcome = outcome.await;
+        Some(opened(ctx, cookie, outcome))
+    }
+
+    /// Ends one of the viewer's own sessions, at once and on every process.
+    async fn session_revoke(
+        &self,
+        ctx: &Context<'_>,
+        input: SessionRevokeInput,
+    ) -> Option<Result<SessionRevokePayload>> {
+        let outcome = async {
+            let given = input.session_id.as_ref().map(|id| parse_id::<SessionId>(id, "sessionId")).transpose()?;
+            let done = mutate(ctx, input.idempotency_key.as_deref(), Kind::System, move |change, actor| {
+                let id = given.unwrap_or(actor.session_id);
+                Box::pin(async move { session::revoke(change, actor, id).await.map(|()| id) })
+            });
+            let ended = done.await?.outcome;
+            if ctx.viewer().is_some_and(|actor| actor.session_id == ended) {
+                ctx.insert_http_header("set-cookie", session_cookie(&ctx.state().config.http, "", 0));
+            }
+            Ok(ended)
+        };
+        let outcome = outcome.await;
+        Some(split(outcome).map(|outcome| match outcome {
+            Ok(id) => SessionRevokePayload { session_id: Some(id.to_string().into()), user_errors: Vec::new() },
+            Err(user_errors) => SessionRevokePayload { session_id: None, user_errors },
+        }))
+    }
+
+    /// Enters another of the viewer's accounts: opens a session there and ends the current one. Takes no idempotency key: the
+    /// session that could repeat it has ended.
+    async fn session_switch_account(
+        &self,
+        ctx: &Context<'_>,
+        input: SessionSwitchAccountInput,
+    ) -> Option<Result<SessionCreatePayload>> {
+        let Credentials::Session(current) = &ctx.caller().credentials else {
+            return Some(Err(top_level(Error::Unauthenticated)));
+        };
+        let cookie = current.cookie;
+        let outcome = async {
+            let account = parse_id::<AccountId>(&input.account_id, "accountId")?;
+            let client = Client { cookie, user_agent: ctx.caller().user_agent.clone() };
+            session::switch_account(&ctx.state().db, &current.actor, account, &client).await
+        };
+        let outcome = outcome.await;
+        Some(opened(ctx, cookie, outcome))
+    }
+}

@@ -1,0 +1,28 @@
+//! What every request needs, made once per process.
+
+use std::sync::Arc;
+
+use domain::infra::config::Config;
+use domain::infra::db::Db;
+use domain::password::Passwords;
+use domain::session::Activity;
+
+/// Shared by all requests; clones share everything.
+#[derive(Clone, Debug)]
+pub struct State {
+    /// The database, its clock and wake-ups.
+    pub db: Db,
+    /// Password hashes.
+    pub passwords: Passwords,
+    /// Settings.
+    pub config: Arc<Config>,
+    /// Uses of sessions that are not written yet.
+    pub activity: Arc<Activity>,
+}
+
+impl State {
+    /// The state of a process.
+    pub fn new(db: Db, config: Arc<Config>) -> Self {
+        Self { db, passwords: Passwords::new(config.password), config, activity: Arc::default() }
+    }
+}

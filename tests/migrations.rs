@@ -1,0 +1,127 @@
+//! `muster migrate`, run as an operator runs it.
+
+use std::process::Output;
+
+use anyhow::{Context as _, ensure};
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
+use tokio::process::Command;
+
+/// An empty database of its own.
+struct EmptyDatabase {
+    server: String,
+    name: String,
+}
+
+impl EmptyDatabase {
+    async fn create() -> anyhow::Result<Self> {
+        let server = std::env::var("DATABASE_URL").context("DATABASE_URL is set by ./dev test")?;
+        let name = format!("muster_test_{}", uuid::Uuid::new_v4().simple());
+        PgConnection::connect(&server).await?.execute(AssertSqlSafe(format!("CREATE DATABASE {name}"))).await?;
+        Ok(Self { server, name })
+    }
+
+    fn url(&self) -> String {
+        let (base, query) = self.server.split_once('?').map_or((self.server.as_str(), None), |(b, q)| (b, Some(q)));
+        let (base, _) = base.rsplit_once('/').expect("a URL with a database");
+        format!("{base}/{}{}", self.name, query.map(|query| format!("?{query}")).unwrap_or_default())
+    }
+
+    async fn connect(&self) -> anyhow::Result<PgConnection> {
+        Ok(PgConnection::connect(&self.url()).await?)
+    }
+
+    async fn muster(&self, arguments: &[&str]) -> anyhow::Result<Output> {
+        let program = std::env::var("MUSTER_BIN").context("MUSTER_BIN is set by ./dev test")?;
+        let run = Command::new(program).args(arguments).env_clear().env("DATABASE_URL", self.url()).output();
+        Ok(run.await?)
+    }
+
+    async fn drop(self) -> anyhow::Result<()> {
+        let drop = AssertSqlSafe(format!("DROP DATABASE {} WITH (FORCE)", self.name));
+        PgConnection::connect(&self.server).await?.execute(drop).await?;
+        Ok(())
+    }
+}
+
+fn lines(output: &Output) -> Vec<String> {
+    String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
+}
+
+fn complaint(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn files() -> anyhow::Result<usize> {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../migrations");
+    Ok(std::fs::read_dir(folder)?.count())
+}
+
+#[tokio::test]
+async fn replicas_at_once_migrate_once() -> anyhow::Result<()> {
+    let database = EmptyDatabase::create().await?;
+    let outputs = futures::future::try_join_all((0..6).map(|_| database.muster(&["migrate"]))).await?;
+    let applied = |output: &Output| lines(output).iter().filter(|line| line.starts_with("applied ")).count();
+    for output in &outputs {
+        ensure!(output.status.success(), "{}", complaint(output));
+    }
+    let mut counts: Vec<usize> = outputs.iter().map(applied).collect();
+    counts.sort_unstable();
+    assert_eq!(counts, [0, 0, 0, 0, 0, files()?], "one replica applies everything, the others nothing");
+    database.drop().await
+}
+
+#[tokio::test]
+async fn check_lists_what_is_pending_and_changes_nothing() -> anyhow::Result<()> {
+    let database = EmptyDatabase::create().await?;
+    let before = database.muster(&["migrate", "--check"]).await?;
+    assert_eq!(before.status.code(), Some(1), "{}", complaint(&before));
+    assert_eq!(lines(&before).iter().filter(|line| line.starts_with("pending ")).count(), files()?);
+    let tables: i64 = sqlx::query_scalar("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'")
+        .fetch_one(&mut database.connect().await?)
+        .await?;
+    assert_eq!(tables, 0);
+
+    assert!(database.muster(&["migrate"]).await?.status.success());
+    let after = database.muster(&["migrate", "--check"]).await?;
+    assert!(after.status.success(), "{}", complaint(&after));
+    assert_eq!(lines(&after), ["the database is current"]);
+    database.drop().await
+}
+
+#[tokio::test]
+async fn a_newer_database_is_refused_naming_both_versions() -> anyhow::Result<()> {
+    let database = EmptyDatabase::create().await?;
+    assert!(database.muster(&["migrate"]).await?.status.success());
+    let mut connection = database.connect().await?;
+    let known: i64 = sqlx::query_scalar("SELECT max(version) FROM _sqlx_migrations").fetch_one(&mut connection).await?;
+    connection
+        .execute("INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) VALUES (29990101000000, 'later', true, '', 0)")
+        .await?;
+    for arguments in [&["migrate"][..], &["migrate", "--check"], &["serve"]] {
+        let output = database.muster(arguments).await?;
+        let complaint = complaint(&output);
+        assert_eq!(output.status.code(), Some(1), "{complaint}");
+        assert!(complaint.contains("29990101000000") && complaint.contains(&known.to_string()), "{complaint}");
+        assert_eq!(complaint.lines().count(), 1, "{complaint}");
+    }
+    drop(connection);
+    database.drop().await
+}
+
+#[tokio::test]
+async fn a_refused_migration_leaves_the_ones_before_it_and_names_itself() -> anyhow::Result<()> {
+    let database = EmptyDatabase::create().await?;
+    let mut connection = database.connect().await?;
+    connection.execute("CREATE TABLE outbox (in_the_way boolean)").await?;
+    let failed = database.muster(&["migrate"]).await?;
+    assert_eq!(failed.status.code(), Some(1));
+    assert!(complaint(&failed).contains("relation \"outbox\" already exists"), "{}", complaint(&failed));
+
+    connection.execute("DROP TABLE outbox").await?;
+    let mended = database.muster(&["migrate"]).await?;
+    assert!(mended.status.success(), "{}", complaint(&mended));
+    let applied = lines(&mended).len();
+    assert!(applied > 0 && applied < files()?, "only the rest is applied");
+    drop(connection);
+    database.drop().await
+}
