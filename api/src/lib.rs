@@ -6,3 +6,4 @@ pub mod health;
 pub mod pages;
 pub mod server;
 pub mod state;
+pub mod upload;

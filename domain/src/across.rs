@@ -3,7 +3,7 @@
 
 use sqlx::{PgConnection, PgPool};
 
-use crate::id::{AccountId, MemberId, SessionId, UserId};
+use crate::id::{AccountId, ImportId, MemberId, SessionId, UploadId, UserId};
 use crate::infra::clock::Timestamp;
 use crate::invitation;
 
@@ -17,6 +17,62 @@ pub async fn accounts_with_unsealed_events(pool: &PgPool) -> sqlx::Result<Vec<Ac
     )
     .fetch_all(pool)
     .await
+}
+
+/// An upload whose time is over.
+#[derive(Clone, Debug)]
+pub struct ExpiredUpload {
+    /// Its account.
+    pub account_id: AccountId,
+    /// Its id.
+    pub upload_id: UploadId,
+    /// Its file, if one was put.
+    pub object_key: Option<String>,
+}
+
+/// Some of the uploads that are over at `now`, but for those of imports that still run.
+pub async fn expired_uploads(pool: &PgPool, now: Timestamp) -> sqlx::Result<Vec<ExpiredUpload>> {
+    sqlx::query_as!(
+        ExpiredUpload,
+        r#"SELECT u.account_id AS "account_id: AccountId", u.upload_id AS "upload_id: UploadId", u.object_key
+           FROM upload u
+           WHERE u.expires_at <= $1 AND NOT EXISTS (
+               SELECT FROM member_import i
+               WHERE i.account_id = u.account_id AND i.upload_id = u.upload_id AND i.finished_at IS NULL)
+           ORDER BY u.expires_at LIMIT 200"#,
+        now,
+    )
+    .fetch_all(pool)
+    .await
+}
+
+/// The names of the files of some uploads.
+pub async fn upload_files(pool: &PgPool, uploads: &[(AccountId, UploadId)]) -> sqlx::Result<Vec<String>> {
+    let (accounts, ids): (Vec<_>, Vec<_>) = uploads.iter().map(|(account, upload)| (account.0, upload.0)).unzip();
+    sqlx::query_scalar!(
+        r#"SELECT u.object_key AS "object_key!"
+           FROM upload u JOIN unnest($1::uuid[], $2::uuid[]) k(account_id, upload_id) USING (account_id, upload_id)
+           WHERE u.object_key IS NOT NULL"#,
+        &accounts,
+        &ids,
+    )
+    .fetch_all(pool)
+    .await
+}
+
+/// Some of the imports that have not ended and whose jobs will not run again.
+pub async fn stranded_imports(pool: &PgPool) -> sqlx::Result<Vec<(AccountId, ImportId)>> {
+    let rows = sqlx::query!(
+        r#"SELECT i.account_id AS "account_id: AccountId", i.import_id AS "import_id: ImportId" FROM member_import i
+           WHERE i.finished_at IS NULL AND NOT EXISTS (
+               SELECT FROM outbox o
+               WHERE o.account_id = i.account_id AND o.kind = 'import.members' AND o.wake_at IS NOT NULL
+                 AND o.dedupe_key = 'imp_' || replace(i.import_id::text, '-', ''))
+           ORDER BY i.created_at LIMIT 200"#,
+    )
+    .fetch_all(pool)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.account_id, row.import_id)).collect())
 }
 
 /// A person's place in one of their accounts.

@@ -21,6 +21,7 @@ use crate::outbox;
 mod run;
 
 pub use run::{Done, Once, persist, replay, run};
+pub(crate) use run::{is_transient, pause_after};
 
 /// Whose request a change is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,6 +101,12 @@ impl Change {
     /// The connection, for the SQL of the rules. Never commit through it.
     pub fn conn(&mut self) -> &mut PgConnection {
         &mut self.tx
+    }
+
+    /// Lets a statement of this transaction take a minute: for the writes of an import, which are many at once.
+    pub(crate) async fn take_long(&mut self) -> Result<()> {
+        sqlx::raw_sql("SET LOCAL statement_timeout = '60s'").execute(self.conn()).await?;
+        Ok(())
     }
 
     /// Business time of this transaction.

@@ -24,3 +24,4 @@ pub mod session;
 pub mod sign_up;
 pub mod spent;
 pub mod sweep;
+pub mod upload;

@@ -6,11 +6,11 @@
 //! [`hint`], [`claim`], [`renew`] and [`lease_relay`] are transactions by themselves: within another they would make it commit
 //! asynchronously.
 
+mod burial;
 mod operate;
 
-pub use operate::{
-    DeadJob, FINISHED_KEPT, Replay, bury_by_operator, count_live, entomb, list_dead, next_wake, purge_finished, replay,
-};
+pub use burial::{bury_by_operator, bury_claimed};
+pub use operate::{DeadJob, FINISHED_KEPT, Replay, count_live, entomb, list_dead, next_wake, purge_finished, replay};
 
 use jiff::SignedDuration;
 use sqlx::PgConnection;
@@ -159,6 +159,19 @@ pub async fn lease_left(conn: &mut PgConnection, job: (Uuid, Uuid)) -> Result<Op
     Ok(seconds.map(SignedDuration::from_secs_f64))
 }
 
+/// Prolongs the lease of a job in its handler's own transaction, so that until the transaction's end nobody else takes, ends or
+/// buries the job. False: somebody else has it; roll back.
+pub async fn hold(conn: &mut PgConnection, job: (Uuid, Uuid)) -> Result<bool> {
+    let written = sqlx::query!(
+        "UPDATE outbox SET wake_at = now() + interval '20 s' WHERE job_id = $1 AND claim = $2",
+        job.0,
+        job.1,
+    )
+    .execute(conn)
+    .await?;
+    Ok(written.rows_affected() == 1)
+}
+
 /// Finishes jobs, each under its claim; answers those that still had it. In a handler's own transaction an answer without the job
 /// means that somebody else has it: roll back.
 pub async fn finish(conn: &mut PgConnection, jobs: &[(Uuid, Uuid)]) -> Result<Vec<Uuid>> {
@@ -195,7 +208,7 @@ pub async fn retry(conn: &mut PgConnection, job: (Uuid, Uuid), after: SignedDura
     Ok(written.rows_affected() == 1)
 }
 
-/// Ends a job for good. False: the claim is somebody else's by now.
+/// Ends a job for good, its row alone. False: the claim is somebody else's by now.
 pub async fn bury(conn: &mut PgConnection, job: (Uuid, Uuid), code: &str) -> Result<bool> {
     let written = sqlx::query!(
         r#"UPDATE outbox SET claim = NULL, hinted = false, wake_at = NULL, dead_at = now(), last_error_code = $3

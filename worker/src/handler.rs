@@ -16,6 +16,12 @@ pub trait Handler: Send + Sync + 'static {
     /// Loads the subject, decides whether the work is still wanted, acts, records. It is dropped at an await when the kind's
     /// time-out passes, and its outcome is discarded when its claim is no longer the row's.
     fn run(&self, job: Claimed) -> BoxFuture<'static, Verdict>;
+
+    /// Ends a job for good where more hangs on it than its row, in one transaction with that. Answers false when the claim is
+    /// somebody else's by now. `None`: burying the row is all there is to do.
+    fn bury(&self, _job: Claimed, _code: &'static str) -> Option<BoxFuture<'static, domain::error::Result<bool>>> {
+        None
+    }
 }
 
 impl<F, Fut> Handler for F

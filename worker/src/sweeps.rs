@@ -25,7 +25,7 @@ pub fn all(db: &Db) -> Vec<Sweep> {
     sweeps
 }
 
-fn sweep<F, Fut>(name: &'static str, every: SignedDuration, db: &Db, run: F) -> Sweep
+pub(crate) fn sweep<F, Fut>(name: &'static str, every: SignedDuration, db: &Db, run: F) -> Sweep
 where
     F: Fn(Db, Timestamp) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<usize>> + Send + 'static,
@@ -45,7 +45,8 @@ where
     })
 }
 
-fn code(error: &Error) -> &'static str {
+/// Why something failed, in capitals.
+pub(crate) fn code(error: &Error) -> &'static str {
     match error {
         Error::Refused(list) => list.first().map_or("REFUSED", |refused| refused.code.as_str()),
         Error::Unauthenticated => "UNAUTHENTICATED",

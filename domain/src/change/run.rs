@@ -69,13 +69,18 @@ where
         if is_lock_timeout(&error) {
             lock_timeouts += 1;
         }
-        let pause = Duration::from_millis(u64::from(number) * u64::from(2 + jitter()));
+        let pause = pause_after(number);
         if lock_timeouts > 1 || Instant::now() + pause > deadline {
             break;
         }
         sleep(pause).await;
     }
     Err(Error::Busy)
+}
+
+/// Grows with the attempts, and differs between writers that collided.
+pub(crate) fn pause_after(attempt: u32) -> Duration {
+    Duration::from_millis(u64::from(attempt) * u64::from(2 + jitter()))
 }
 
 async fn attempt_once<T, F>(db: &Db, actor: &Actor, kind: Kind, once: Option<&Once>, rule: &F) -> Result<Done<T>>
@@ -165,7 +170,7 @@ async fn stored(conn: &mut PgConnection, actor: &Actor, once: &Once) -> Result<O
 }
 
 /// Whether the same transaction may succeed when it is tried again.
-fn is_transient(error: &Error) -> bool {
+pub(crate) fn is_transient(error: &Error) -> bool {
     const DEADLOCK: &str = "40P01";
     const SERIALIZATION: &str = "40001";
     match error {

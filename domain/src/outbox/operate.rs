@@ -79,18 +79,6 @@ pub async fn replay(conn: &mut PgConnection, job_id: Uuid) -> Result<Replay> {
     }
 }
 
-/// Ends an unfinished job for good; if it runs now, its outcome is discarded. False: there is no such unfinished job.
-pub async fn bury_by_operator(conn: &mut PgConnection, job_id: Uuid) -> Result<bool> {
-    let written = sqlx::query!(
-        r#"UPDATE outbox SET claim = NULL, hinted = false, wake_at = NULL, dead_at = now(), last_error_code = 'BURIED'
-           WHERE job_id = $1 AND wake_at IS NOT NULL"#,
-        job_id,
-    )
-    .execute(conn)
-    .await?;
-    Ok(written.rows_affected() == 1)
-}
-
 /// Writes a dead job for something in the queue that belongs to no row, so that operators see it. The same `job_id` is written once.
 pub async fn entomb(conn: &mut PgConnection, job_id: Uuid, lane: Lane, code: &str) -> Result<bool> {
     let written = sqlx::query!(

@@ -60,7 +60,7 @@ impl Attempt {
     async fn run(&self, job: Claimed) {
         let key = (job.job_id, job.claim);
         let attempts = job.attempts;
-        let outcome = self.handle(job).await;
+        let outcome = self.handle(job.clone()).await;
         let written = match outcome {
             Outcome::Done => {
                 let finished = Finished { key, span: tracing::Span::current() };
@@ -68,8 +68,8 @@ impl Attempt {
                 return;
             }
             Outcome::Settled => Ok(true),
-            Outcome::Retry(code, after) => self.retry(key, after, code).await,
-            Outcome::Dead(code) => self.bury(key, code).await,
+            Outcome::Retry(code, after) => self.retry(key, after, code).await.map_err(Into::into),
+            Outcome::Dead(code) => self.bury(job, code).await,
         };
         match (outcome, written) {
             (_, Err(error)) => {
@@ -111,8 +111,13 @@ impl Attempt {
         outbox::retry(&mut *self.pool.acquire().await?, key, after, code).await
     }
 
-    async fn bury(&self, key: (Uuid, Uuid), code: &str) -> sqlx::Result<bool> {
-        outbox::bury(&mut *self.pool.acquire().await?, key, code).await
+    async fn bury(&self, job: Claimed, code: &'static str) -> domain::error::Result<bool> {
+        let key = (job.job_id, job.claim);
+        let handler = self.registry.find(&job.kind);
+        if let Some(buried) = handler.and_then(|(_, handler)| handler.bury(job, code)) {
+            return buried.await;
+        }
+        Ok(outbox::bury(&mut *self.pool.acquire().await?, key, code).await?)
     }
 }
 
