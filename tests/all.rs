@@ -1,3 +1,6 @@
 //! Tests of the whole: the program and its crates against real PostgreSQL and Redis.
 
+mod support;
+
+mod invitation;
 mod migrations;

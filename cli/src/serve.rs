@@ -1,12 +1,22 @@
 //! `muster serve`, `muster api`, `muster worker`: the processes that stay.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
-use anyhow::{bail, ensure};
+use anyhow::{Context as _, ensure};
+use api::server::Server;
+use api::state::State;
 use domain::infra::config::Config;
+use domain::infra::db::Db;
+use domain::infra::files;
 use domain::infra::keys::InstallationKey;
+use domain::infra::secret::TokenKey;
+use domain::infra::wake::Waker;
+use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use worker::Worker;
 
 use crate::database;
 
@@ -35,6 +45,7 @@ pub(crate) async fn run(role: Role, config: Config) -> anyhow::Result<ExitCode> 
         None => Waker::local(),
     };
     let config = Arc::new(config);
+    let files = files::open(&config)?;
     let mut parts: JoinSet<anyhow::Result<()>> = JoinSet::new();
     if role != Role::Worker {
         let db = Db::open(&config, waker.clone(), Arc::clone(&key)).await?;
@@ -42,14 +53,14 @@ pub(crate) async fn run(role: Role, config: Config) -> anyhow::Result<ExitCode> 
             .await
             .with_context(|| format!("cannot listen on {}: choose another http.listen", config.http.listen))?;
         tracing::info!(http.listen = %listener.local_addr()?, "serving");
-        let server = Server::new(State::new(db, Arc::clone(&config)));
+        let server = Server::new(State::new(db, Arc::clone(&config), files.clone()));
         let stop = stop.clone();
         parts.spawn(async move { Ok(server.serve(listener, stop).await?) });
     }
     if role != Role::Api {
         let db = Db::open(&config, waker.clone(), key).await?;
-        let registry = worker::job::registry(&db, &config)?;
-        let sweeps = worker::sweeps::all(&db);
+        let registry = worker::job::registry(&db, &config, &files, &stop)?;
+        let sweeps = worker::sweeps::all(&db, &files);
         let own = worker::Parts { pool: db.pool.clone(), clock: db.clock.clone(), registry, sweeps, waker };
         let worker = Worker::start(own, &config, &stop)?;
         parts.spawn(async move { Ok(worker.stopped().await?) });

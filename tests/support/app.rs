@@ -10,6 +10,7 @@ use api::server::Server;
 use api::state::State;
 use domain::infra::config::{Config, MailTransport};
 use domain::infra::db::Db;
+use domain::infra::files::{self, Files};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -29,6 +30,7 @@ pub(crate) struct App {
     pub(crate) db: Db,
     pub(crate) url: String,
     pub(crate) config: Arc<Config>,
+    pub(crate) files: Files,
     pub(crate) mailbox: Mailbox,
     pub(crate) http: reqwest::Client,
     stop: CancellationToken,
@@ -125,13 +127,14 @@ impl App {
         (options.configure)(&mut config);
         database.db.rate_limits = config.limits.rate_limits;
         let (db, config) = (database.db.clone(), Arc::new(config));
+        let files = files::open(&config)?;
         let stop = CancellationToken::new();
         let mut tasks = Vec::new();
-        let server = Server::new(State::new(db.clone(), Arc::clone(&config)));
+        let server = Server::new(State::new(db.clone(), Arc::clone(&config), files.clone()));
         let stopping = stop.clone();
         tasks.push(tokio::spawn(async move { server.serve(listener, stopping).await.unwrap() }));
         if options.worker {
-            let registry = worker::job::registry(&db, &config)?;
+            let registry = worker::job::registry(&db, &config, &files, &stop)?;
             let own = Parts {
                 pool: db.pool.clone(),
                 clock: db.clock.clone(),
@@ -145,7 +148,7 @@ impl App {
         }
         let mailbox = Mailbox::new(config.data_dir.join("mail"));
         let http = reqwest::Client::new();
-        Ok(Self { db, url, config, mailbox, http, stop, tasks, _database: database, _folder: folder })
+        Ok(Self { db, url, config, files, mailbox, http, stop, tasks, _database: database, _folder: folder })
     }
 
     /// Sends a document with variables, signed in by `token` if there is one.
@@ -161,7 +164,13 @@ impl App {
     }
 
     /// Runs a mutation with its input and asks for `fields` of its payload, besides `userErrors`.
-    pub(crate) async fn mutate(&self, token: Option<&str>, mutation: &str, input: Value, fields: &str) -> Result<Answer> {
+    pub(crate) async fn mutate(
+        &self,
+        token: Option<&str>,
+        mutation: &str,
+        input: Value,
+        fields: &str,
+    ) -> Result<Answer> {
         let kind = format!("{}{}Input", mutation[..1].to_uppercase(), &mutation[1..]);
         let document = format!(
             "mutation ($input: {kind}!) {{ {mutation}(input: $input) {{ {fields} userErrors {{ code field message
@@ -268,7 +277,7 @@ impl App {
 
     /// Runs a sweep now.
     pub(crate) async fn sweep(&self, name: &str) -> Result<i32> {
-        let sweeps = worker::sweeps::all(&self.db);
+        let sweeps = worker::sweeps::all(&self.db, &self.files);
         Ok(worker::schedule::run_now(&self.db.pool, &self.db.clock, &sweeps, name, None).await?)
     }
 

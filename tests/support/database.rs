@@ -53,6 +53,13 @@ impl Database {
     }
 }
 
+impl Database {
+    /// Its URL, for a process of its own.
+    pub(crate) fn url(&self) -> SecretString {
+        url_of(&self.name)
+    }
+}
+
 /// The name of a migrated database that nobody is connected to.
 async fn template(conn: &mut PgConnection) -> String {
     let migrations = sqlx::migrate!("../migrations");

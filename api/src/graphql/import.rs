@@ -131,8 +131,7 @@ impl MemberImport {
             let request = Request::new(&arguments(first, after, last, before), import::ROWS).map_err(top_level)?;
             let mut conn = ctx.state().db.pool.acquire().await.map_err(failed)?;
             let outcome = outcome.map(Into::into);
-            let page =
-                import::rows(&mut conn, actor, self.import_id, outcome, &request).await.map_err(failed)?;
+            let page = import::rows(&mut conn, actor, self.import_id, outcome, &request).await.map_err(failed)?;
             Ok(connection(page, ImportRow::from))
         };
         Some(read.await)
@@ -187,7 +186,7 @@ pub struct ImportRowError {
 impl From<import::RowOutcome> for ImportRow {
     fn from(row: import::RowOutcome) -> Self {
         let error = |fault: import::row::RowFault| ImportRowError {
-            column: fault.column,
+            column: fault.column.map(|column| column.name().to_owned()),
             value: fault.value,
             code: fault.code.as_str().to_owned(),
             message: fault.sentence,
