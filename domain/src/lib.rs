@@ -25,3 +25,4 @@ pub mod sign_up;
 pub mod spent;
 pub mod sweep;
 pub mod upload;
+pub mod user;
