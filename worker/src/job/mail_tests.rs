@@ -188,7 +188,7 @@ async fn a_temporary_refusal_keeps_the_reply_and_comes_again() {
 #[tokio::test]
 async fn a_resent_invitation_makes_the_older_job_do_nothing() {
     let stage = Stage::new().await;
-    let (owner, id) = stage.inviting("ann@firm.example").await;
+    let (_, id) = stage.inviting("ann@firm.example").await;
     let older = stage.claim(JobKind::MailInvitation).await;
     stage.db().clock.advance(HOUR);
     let owner = firm::signed_in(stage.db(), "jane@firm.example").await;
