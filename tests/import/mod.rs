@@ -1,0 +1,7 @@
+//! Imports of members, from the upload to the last seat.
+
+mod interrupted;
+mod rows;
+mod seats;
+mod uploads;
+mod world;
