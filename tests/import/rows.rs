@@ -166,6 +166,33 @@ async fn an_importer_who_loses_the_right_in_the_middle_stops_the_import() {
     world.end().await;
 }
 
+#[tokio::test]
+async fn an_account_that_becomes_read_only_stops_the_import() {
+    let world = World::new(2_000).await;
+    let import = world.start(&world.owner, &people(1_000), false).await;
+    let job = world.claim().await;
+    let mut run = world.run_of(&job, import);
+    for _ in 0..2 {
+        assert_eq!(run.step().await.unwrap(), Step::Going);
+    }
+    sqlx::query("UPDATE account_feed SET writable = false").execute(&world.db.pool).await.unwrap();
+    assert_eq!(run.step().await.unwrap(), Step::Ended);
+    let read = world.read(import).await;
+    assert_eq!((read.error_code.as_deref(), read.rows_invited), (Some("ACCOUNT_READ_ONLY"), 200));
+    assert_eq!(world.seats().await, (201, 201));
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_file_that_is_gone_ends_the_import() {
+    let world = World::new(200).await;
+    let import = world.start(&world.owner, MEMBERS, false).await;
+    world.files.delete(&world.stored().await[0]).await.unwrap();
+    assert_eq!(world.work().await, Verdict::Settled);
+    assert_eq!(world.read(import).await.error_code.as_deref(), Some("FILE_LOST"));
+    world.end().await;
+}
+
 /// A file of so many people.
 pub(super) fn people(count: usize) -> Vec<u8> {
     let rows: Vec<String> = (0..count).map(|i| format!("p{i:05}@firm.example,A,B,Attorney,,\n")).collect();

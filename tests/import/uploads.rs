@@ -125,3 +125,27 @@ async fn files_and_rejected_values_go_after_seven_days() {
     assert_eq!(world.count("SELECT count(*) FROM upload").await, 0);
     world.end().await;
 }
+
+/// What a process that dies in the middle of a file leaves.
+#[tokio::test]
+async fn files_that_nobody_names_go_after_a_day() {
+    let world = World::new(200).await;
+    let id = world.create_upload(&world.owner).await;
+    world.put(id, MEMBERS).await.unwrap();
+    let kept = world.config.data_dir.join("files").join(&world.stored().await[0]);
+    let folder = kept.parent().unwrap();
+    let left = ["0123456789abcdef", "fedcba9876543210#1", "0123456789fedcba"].map(|name| folder.join(name));
+    let two_days_ago = std::time::SystemTime::now() - std::time::Duration::from_hours(48);
+    for path in left.iter().chain([&kept]) {
+        let file = std::fs::OpenOptions::new().create(true).append(true).open(path).unwrap();
+        if *path != left[2] {
+            file.set_modified(two_days_ago).unwrap();
+        }
+    }
+    let now = world.db.now().await.unwrap();
+    assert_eq!(upload::purge_expired(&world.db, &world.files, now).await.unwrap(), 2);
+    assert!(!left[0].exists() && !left[1].exists());
+    assert!(left[2].exists(), "it may be on its way in");
+    assert!(kept.exists());
+    world.end().await;
+}
