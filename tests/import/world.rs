@@ -26,6 +26,7 @@ use domain::{outbox, upload};
 use futures::FutureExt as _;
 use secrecy::SecretString;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use worker::Registry;
 
@@ -173,7 +174,7 @@ impl World {
 
     pub(super) fn registry(&self) -> Registry {
         let (db, files) = (self.db.clone(), self.files.clone());
-        worker::job::import::register(Registry::default(), db, files, &self.config.limits, Default::default())
+        worker::job::import::register(Registry::default(), db, files, &self.config.limits, CancellationToken::new())
     }
 
     /// Claims the job and runs its handler to the end.
