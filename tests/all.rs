@@ -2,5 +2,6 @@
 
 mod support;
 
+mod import;
 mod invitation;
 mod migrations;

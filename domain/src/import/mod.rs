@@ -126,7 +126,7 @@ pub struct Payload {
 /// `send_welcome_email`, otherwise without.
 ///
 /// # Errors
-/// NOT_PERMITTED; NOT_FOUND, UPLOAD_NOT_READY, UPLOAD_USED, UPLOAD_EXPIRED at `uploadId`.
+/// `NOT_PERMITTED`; `NOT_FOUND`, `UPLOAD_NOT_READY`, `UPLOAD_USED`, `UPLOAD_EXPIRED` at `uploadId`.
 pub async fn create(
     change: &mut Change,
     actor: &Actor,
