@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::{bail, ensure};
 use domain::infra::config::Config;
-use domain::infra::keys::InstallationKey;
+use domain::infra::keys;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -27,7 +27,7 @@ pub(crate) async fn run(role: Role, config: &Config) -> anyhow::Result<ExitCode>
         "API and worker are processes of their own only with Redis: set REDIS_URL, or run `muster serve`"
     );
     drop(database::connect_current(config).await?);
-    let _key = InstallationKey::load(config)?;
+    let _key = keys::load(config)?;
     let _stop = stop_on_signal()?;
     bail!("{role:?} is not part of this build")
 }
