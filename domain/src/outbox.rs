@@ -6,7 +6,8 @@
 mod operate;
 
 pub use operate::{
-    DeadJob, FINISHED_KEPT, Replay, bury_by_operator, count_live, entomb, list_dead, next_wake, purge_finished, replay,
+    FINISHED_KEPT, Replay, Standing, Unfinished, Wanted, bury_by_operator, count_live, entomb, list, next_wake,
+    purge_finished, replay,
 };
 
 use jiff::SignedDuration;

@@ -5,29 +5,71 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::Result;
+use crate::actor::Origin;
+use crate::change::{Change, Kind};
+use crate::error;
+use crate::id::AccountId;
 use crate::infra::clock::Timestamp;
+use crate::infra::db::Db;
 use crate::job::Lane;
 
 /// How long finished jobs are kept.
 pub const FINISHED_KEPT: SignedDuration = SignedDuration::from_hours(7 * 24);
 
-/// A job that will not run again by itself.
+/// Where a job that is not finished stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, sqlx::Type)]
+#[sqlx(type_name = "text", rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Standing {
+    /// Waits for a worker.
+    Due,
+    /// A worker has it.
+    Running,
+    /// Waits for the time of its next attempt.
+    Waiting,
+    /// Will not run again by itself.
+    Dead,
+}
+
+impl Standing {
+    /// As operators see it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Due => "DUE",
+            Self::Running => "RUNNING",
+            Self::Waiting => "WAITING",
+            Self::Dead => "DEAD",
+        }
+    }
+}
+
+/// A job that is not finished.
 #[derive(Clone, Debug)]
-pub struct DeadJob {
+pub struct Unfinished {
     /// The row.
     pub job_id: Uuid,
     /// The account it belongs to; nil for none.
     pub account_id: Uuid,
     /// As stored: it may be a kind that this version does not know.
     pub kind: String,
+    /// Where it stands.
+    pub standing: Standing,
     /// Attempts made.
     pub attempts: i32,
     /// When it was written.
     pub created_at: Timestamp,
-    /// When it died.
-    pub dead_at: Timestamp,
-    /// Why it died, in capitals.
+    /// When it died, is tried next, or is taken from a worker that has gone silent.
+    pub at: Timestamp,
+    /// How the last attempt failed, in capitals.
     pub code: Option<String>,
+}
+
+/// Which jobs are wanted.
+#[derive(Clone, Debug, Default)]
+pub struct Wanted {
+    /// Only dead ones.
+    pub dead: bool,
+    /// Only of this kind.
+    pub kind: Option<String>,
 }
 
 /// What became of a replay.
@@ -41,12 +83,25 @@ pub enum Replay {
     Superseded,
 }
 
-/// The newest dead jobs first.
-pub async fn list_dead(conn: &mut PgConnection, limit: i64) -> Result<Vec<DeadJob>> {
+/// Jobs that are not finished, the oldest first.
+pub async fn list(conn: &mut PgConnection, wanted: &Wanted, limit: i64) -> Result<Vec<Unfinished>> {
+    // Two indexes, one per branch: finished jobs are many, and are not looked at.
     sqlx::query_as!(
-        DeadJob,
-        r#"SELECT job_id, account_id, kind, attempts, created_at, dead_at AS "dead_at!", last_error_code AS code
-           FROM outbox WHERE dead_at IS NOT NULL ORDER BY dead_at DESC, job_id LIMIT $1"#,
+        Unfinished,
+        r#"WITH unfinished AS (
+               SELECT job_id, account_id, kind, attempts, created_at, wake_at AS at, last_error_code,
+                      CASE WHEN wake_at <= now() OR hinted THEN 'DUE' WHEN claim IS NOT NULL THEN 'RUNNING' ELSE 'WAITING' END
+                          AS standing
+               FROM outbox WHERE wake_at IS NOT NULL AND NOT $1
+               UNION ALL
+               SELECT job_id, account_id, kind, attempts, created_at, dead_at, last_error_code, 'DEAD'
+               FROM outbox WHERE dead_at IS NOT NULL)
+           SELECT job_id AS "job_id!", account_id AS "account_id!", kind AS "kind!", standing AS "standing!: Standing",
+                  attempts AS "attempts!", created_at AS "created_at!", at AS "at!", last_error_code AS code
+           FROM unfinished WHERE $2::text IS NULL OR kind = $2
+           ORDER BY created_at, job_id LIMIT $3"#,
+        wanted.dead,
+        wanted.kind,
         limit,
     )
     .fetch_all(conn)
@@ -79,16 +134,32 @@ pub async fn replay(conn: &mut PgConnection, job_id: Uuid) -> Result<Replay> {
     }
 }
 
-/// Ends an unfinished job for good; if it runs now, its outcome is discarded. False: there is no such unfinished job.
-pub async fn bury_by_operator(conn: &mut PgConnection, job_id: Uuid) -> Result<bool> {
-    let written = sqlx::query!(
+/// Ends an unfinished job for good, on behalf of an operator; if it runs now, its outcome is discarded. What it held for its
+/// account is given back in the same transaction. False: there is no such unfinished job.
+pub async fn bury_by_operator(db: &Db, job_id: Uuid) -> error::Result<bool> {
+    let found = sqlx::query!("SELECT account_id FROM outbox WHERE job_id = $1 AND wake_at IS NOT NULL", job_id)
+        .fetch_optional(&db.pool)
+        .await?;
+    let Some(job) = found else { return Ok(false) };
+    let origin = Origin::operator();
+    let mut change = if job.account_id.is_nil() {
+        Change::begin_identity(db, origin, None).await?
+    } else {
+        Change::begin(db, AccountId(job.account_id), Kind::System, origin, None).await?
+    };
+    // Whatever is given back is locked before the job's row, as handlers do.
+    let buried = sqlx::query!(
         r#"UPDATE outbox SET claim = NULL, hinted = false, wake_at = NULL, dead_at = now(), last_error_code = 'BURIED'
            WHERE job_id = $1 AND wake_at IS NOT NULL"#,
         job_id,
     )
-    .execute(conn)
+    .execute(change.conn())
     .await?;
-    Ok(written.rows_affected() == 1)
+    if buried.rows_affected() == 0 {
+        return Ok(false);
+    }
+    change.commit().await?;
+    Ok(true)
 }
 
 /// Writes a dead job for something in the queue that belongs to no row, so that operators see it. The same `job_id` is written once.
