@@ -52,9 +52,10 @@ async fn confirm(
         Err(failure) => return failure.page(),
     };
     let (shared, secret, origin) = (state.clone(), token.clone(), visit.origin.clone());
-    let confirmed = to_its_end(async move {
-        sign_up::confirm(&shared.db, origin, &secret, shared.config.sign_up.base_seats).await
-    });
+    let confirmed =
+        to_its_end(
+            async move { sign_up::confirm(&shared.db, origin, &secret, shared.config.sign_up.base_seats).await },
+        );
     match confirmed.await.map_err(|error| Failure::of(error, &visit, closed)) {
         Ok(_) => {
             let sign_in_url = state.config.links.sign_in.clone();

@@ -34,7 +34,11 @@ impl FromRequestParts<State> for Visit {
     async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, Response> {
         let Ok(ConnectInfo(peer)) = ConnectInfo::<SocketAddr>::from_request_parts(parts, state).await else {
             tracing::error!("the server does not tell who is connected");
-            return Err(message(StatusCode::INTERNAL_SERVER_ERROR, "Something went wrong on our side", "Try again later."));
+            return Err(message(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "Something went wrong on our side",
+                "Try again later.",
+            ));
         };
         let network_address = auth::network_address(&state.config.http, peer, &parts.headers);
         Ok(Self { origin: auth::origin(&auth::request_id(&parts.headers), network_address) })
@@ -185,5 +189,8 @@ fn with_retry(mut response: Response, list: &[Refused]) -> Response {
 
 /// The refusal of a password that was typed differently the second time.
 pub(super) fn passwords_differ() -> FieldError {
-    FieldError { field: "passwordAgain".to_owned(), message: "The passwords differ. Type the same one twice.".to_owned() }
+    FieldError {
+        field: "passwordAgain".to_owned(),
+        message: "The passwords differ. Type the same one twice.".to_owned(),
+    }
 }
