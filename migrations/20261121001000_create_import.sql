@@ -6,11 +6,13 @@ CREATE TABLE upload (
     file_name         text NOT NULL,
     token_hash        bytea NOT NULL,
     token_key_version integer NOT NULL,
+    -- USED: an import was made of it, and nothing is stored under it any more.
     state             text NOT NULL CHECK (state IN ('OPEN', 'STORED', 'USED')),
     -- A name of its own for each PUT, so that a repeated one never mixes with a reader of the first.
     object_key        text,
     size_bytes        bigint CHECK (size_bytes >= 0),
     created_at        timestamptz NOT NULL,
+    put_until         timestamptz NOT NULL,
     expires_at        timestamptz NOT NULL,
     PRIMARY KEY (account_id, upload_id),
     UNIQUE (account_id, token_hash),
@@ -27,6 +29,7 @@ COMMENT ON COLUMN upload.object_key IS 'not personal';
 CREATE TABLE member_import (
     account_id         uuid NOT NULL REFERENCES account,
     import_id          uuid NOT NULL,
+    -- No foreign key: the upload and its file are deleted after 7 days, the import stays.
     upload_id          uuid NOT NULL,
     created_by         uuid NOT NULL,
     send_welcome_email boolean NOT NULL,
@@ -41,19 +44,23 @@ CREATE TABLE member_import (
     rows_rejected      integer NOT NULL DEFAULT 0,
     seats_held         integer NOT NULL DEFAULT 0 CHECK (seats_held >= 0),
     error_code         text,
+    error_message      text,
     created_at         timestamptz NOT NULL,
     started_at         timestamptz,
     finished_at        timestamptz,
     PRIMARY KEY (account_id, import_id),
     UNIQUE (account_id, upload_id),
-    FOREIGN KEY (account_id, upload_id) REFERENCES upload,
     FOREIGN KEY (account_id, created_by) REFERENCES member (account_id, member_id),
     CHECK ((state IN ('FINISHED', 'FAILED')) = (finished_at IS NOT NULL)),
-    CHECK (finished_at IS NULL OR seats_held = 0)
+    CHECK (finished_at IS NULL OR seats_held = 0),
+    CHECK ((state = 'FAILED') = (error_code IS NOT NULL)),
+    CHECK (rows_done = rows_invited + rows_rejected)
 );
 CREATE INDEX member_import_by_created ON member_import (account_id, created_at DESC, import_id);
+CREATE INDEX member_import_unfinished ON member_import (created_at) WHERE finished_at IS NULL;
 COMMENT ON COLUMN member_import.state IS 'not personal';
 COMMENT ON COLUMN member_import.error_code IS 'not personal';
+COMMENT ON COLUMN member_import.error_message IS 'not personal';
 
 -- What became of each row of the file. row_no counts lines of data as a spreadsheet shows them: the header is row 1.
 CREATE TABLE member_import_row (
@@ -68,4 +75,4 @@ CREATE TABLE member_import_row (
     CHECK ((outcome = 'INVITED') = (member_id IS NOT NULL))
 );
 COMMENT ON COLUMN member_import_row.outcome IS 'not personal';
-COMMENT ON COLUMN member_import_row.faults IS 'personal: rejected values; deleted with the upload after 7 days';
+COMMENT ON COLUMN member_import_row.faults IS 'personal: rejected values; set to null when the upload is deleted after 7 days';

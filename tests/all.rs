@@ -1,3 +1,8 @@
 //! Tests of the whole: the program and its crates against real PostgreSQL and Redis.
 
+mod support;
+
+mod import;
+mod invitation;
 mod migrations;
+mod operator;

@@ -2,5 +2,8 @@
 
 pub mod auth;
 pub mod graphql;
+pub mod health;
 pub mod pages;
+pub mod server;
 pub mod state;
+pub mod upload;

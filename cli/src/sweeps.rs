@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use anyhow::bail;
+use anyhow::{bail, ensure};
 use clap::Subcommand;
 use domain::infra::clock::{Clock, Timestamp};
 use domain::infra::config::Config;
 use domain::infra::db::Db;
+use domain::infra::files;
 use domain::infra::keys;
 use domain::sweep::{self, LastRun, Sweep};
 use jiff::SignedDuration;
@@ -36,24 +37,25 @@ pub(crate) enum Command {
     },
 }
 
-/// The sweeps that workers run.
-fn sweeps(db: &Db) -> Vec<Sweep> {
-    schedule::housekeeping(&db.pool)
-}
-
 pub(crate) async fn run(args: &Args, config: &Config) -> anyhow::Result<ExitCode> {
     let db = database::open(config, keys::existing(config)?, Clock::default()).await?;
+    ensure!(
+        config.data_dir.is_dir(),
+        "there is no folder {}; name the data_dir that the service uses, or start it first",
+        config.data_dir.display()
+    );
+    let sweeps = worker::sweeps::all(&db, &files::open(config)?);
     match &args.command {
-        Command::List => list(&db).await?,
-        Command::Run { name, at } => run_one(&db, name, at.map(Timestamp)).await?,
+        Command::List => list(&db, &sweeps).await?,
+        Command::Run { name, at } => run_one(&db, &sweeps, name, at.map(Timestamp)).await?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
-async fn list(db: &Db) -> anyhow::Result<()> {
+async fn list(db: &Db, sweeps: &[Sweep]) -> anyhow::Result<()> {
     let runs = sweep::last_runs(&mut *db.pool.acquire().await?).await?;
     let runs: BTreeMap<&str, &LastRun> = runs.iter().map(|run| (run.sweep.as_str(), run)).collect();
-    let rows: Vec<[String; 6]> = sweeps(db).iter().map(|sweep| row(sweep, runs.get(sweep.name).copied())).collect();
+    let rows: Vec<[String; 6]> = sweeps.iter().map(|sweep| row(sweep, runs.get(sweep.name).copied())).collect();
     table::print(["NAME", "EVERY", "LAST TICK", "OUTCOME", "ACTED ON", "ERROR"], &rows)?;
     Ok(())
 }
@@ -92,9 +94,8 @@ fn interval(every: SignedDuration) -> String {
     }
 }
 
-async fn run_one(db: &Db, name: &str, at: Option<Timestamp>) -> anyhow::Result<()> {
-    let sweeps = sweeps(db);
-    let ran = schedule::run_now(&db.pool, &db.clock, &sweeps, name, at).await;
+async fn run_one(db: &Db, sweeps: &[Sweep], name: &str, at: Option<Timestamp>) -> anyhow::Result<()> {
+    let ran = schedule::run_now(&db.pool, &db.clock, sweeps, name, at).await;
     db.waker.flush().await;
     match ran {
         Ok(acted_on) => writeln!(std::io::stdout().lock(), "{name} acted on {acted_on}")?,

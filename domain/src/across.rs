@@ -3,7 +3,9 @@
 
 use sqlx::{PgConnection, PgPool};
 
-use crate::id::{AccountId, MemberId, SessionId, UserId};
+use crate::id::{AccountId, ImportId, MemberId, SessionId, UploadId, UserId};
+use crate::infra::clock::Timestamp;
+use crate::invitation;
 
 /// Accounts that have events after their last seal.
 pub async fn accounts_with_unsealed_events(pool: &PgPool) -> sqlx::Result<Vec<AccountId>> {
@@ -32,6 +34,62 @@ pub async fn oldest_account_of(conn: &mut PgConnection, owner: &str) -> sqlx::Re
     )
     .fetch_optional(conn)
     .await
+}
+
+/// An upload whose time is over.
+#[derive(Clone, Debug)]
+pub struct ExpiredUpload {
+    /// Its account.
+    pub account_id: AccountId,
+    /// Its id.
+    pub upload_id: UploadId,
+    /// Its file, if one was put.
+    pub object_key: Option<String>,
+}
+
+/// Some of the uploads that are over at `now`, but for those of imports that still run.
+pub async fn expired_uploads(pool: &PgPool, now: Timestamp) -> sqlx::Result<Vec<ExpiredUpload>> {
+    sqlx::query_as!(
+        ExpiredUpload,
+        r#"SELECT u.account_id AS "account_id: AccountId", u.upload_id AS "upload_id: UploadId", u.object_key
+           FROM upload u
+           WHERE u.expires_at <= $1 AND NOT EXISTS (
+               SELECT FROM member_import i
+               WHERE i.account_id = u.account_id AND i.upload_id = u.upload_id AND i.finished_at IS NULL)
+           ORDER BY u.expires_at LIMIT 200"#,
+        now,
+    )
+    .fetch_all(pool)
+    .await
+}
+
+/// The names of the files of some uploads.
+pub async fn upload_files(pool: &PgPool, uploads: &[(AccountId, UploadId)]) -> sqlx::Result<Vec<String>> {
+    let (accounts, ids): (Vec<_>, Vec<_>) = uploads.iter().map(|(account, upload)| (account.0, upload.0)).unzip();
+    sqlx::query_scalar!(
+        r#"SELECT u.object_key AS "object_key!"
+           FROM upload u JOIN unnest($1::uuid[], $2::uuid[]) k(account_id, upload_id) USING (account_id, upload_id)
+           WHERE u.object_key IS NOT NULL"#,
+        &accounts,
+        &ids,
+    )
+    .fetch_all(pool)
+    .await
+}
+
+/// Some of the imports that have not ended and whose jobs will not run again.
+pub async fn stranded_imports(pool: &PgPool) -> sqlx::Result<Vec<(AccountId, ImportId)>> {
+    let rows = sqlx::query!(
+        r#"SELECT i.account_id AS "account_id: AccountId", i.import_id AS "import_id: ImportId" FROM member_import i
+           WHERE i.finished_at IS NULL AND NOT EXISTS (
+               SELECT FROM outbox o
+               WHERE o.account_id = i.account_id AND o.kind = 'import.members' AND o.wake_at IS NOT NULL
+                 AND o.dedupe_key = 'imp_' || replace(i.import_id::text, '-', ''))
+           ORDER BY i.created_at LIMIT 200"#,
+    )
+    .fetch_all(pool)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.account_id, row.import_id)).collect())
 }
 
 /// A person's place in one of their accounts.
@@ -75,4 +133,27 @@ pub async fn end_sessions(
     accounts.sort_unstable();
     accounts.dedup();
     Ok(accounts)
+}
+
+/// Accounts that have invitations to lapse, in the order of ids, from one on.
+pub async fn accounts_with_overdue_invitations(
+    pool: &PgPool,
+    now: Timestamp,
+    after: Option<AccountId>,
+    limit: i64,
+) -> sqlx::Result<Vec<AccountId>> {
+    let after = after.map_or(uuid::Uuid::nil(), |account| account.0);
+    sqlx::query_scalar!(
+        r#"SELECT account_id AS "account_id!: AccountId" FROM (
+               SELECT account_id FROM invitation WHERE state = 'PENDING' AND expires_at <= $1
+               UNION
+               SELECT account_id FROM invitation WHERE state = 'PENDING' AND sent_at IS NULL AND queued_at <= $2) due
+           WHERE account_id > $3 ORDER BY account_id LIMIT $4"#,
+        now,
+        now - invitation::UNDELIVERABLE_AFTER,
+        after,
+        limit,
+    )
+    .fetch_all(pool)
+    .await
 }

@@ -223,7 +223,8 @@ macro_rules! with_codes {
             InvitationSuspended = "INVITATION_SUSPENDED", "The invited person is suspended. Ask an administrator of the account.";
             InvitationExpired = "INVITATION_EXPIRED", "The invitation has lapsed. Ask for a new one.";
             InvitationRevoked = "INVITATION_REVOKED", "The invitation was withdrawn. Ask the person who invited you.";
-            InvitationUsed = "INVITATION_USED", "The invitation was already answered. If you accepted it, sign in.";
+            InvitationUsed = "INVITATION_USED", "The invitation was accepted before. Sign in.";
+            InvitationDeclined = "INVITATION_DECLINED", "The invitation was declined. Ask the person who invited you for another one.";
             InviterLostRights = "INVITER_LOST_RIGHTS", "Whoever invited you may no longer grant these roles. Ask an administrator to invite you again.";
             TokenInvalid = "TOKEN_INVALID", "This link is not valid. Open the link of the newest mail, or ask for a new one.";
             TokenExpired = "TOKEN_EXPIRED", "This link has expired. Ask for a new one.";

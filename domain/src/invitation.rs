@@ -24,6 +24,8 @@ mod manage;
 pub use answer::{Acceptance, Accepted, Preview, accept, by_token, decline};
 pub use delivery::{InvitationMail, Outcome, mail, record_delivery};
 pub use invite::{ErrorPolicy, Invite, Invited, invite};
+pub(crate) use invite::{Lapsed, address_states, replace};
+pub(crate) use lapse::UNDELIVERABLE_AFTER;
 pub use lapse::{lapse_account, lapse_overdue};
 pub use list::{Filter, Invitation, Order, count, list, read_many};
 pub use manage::{Handled, Update, resend, revoke, send, update};

@@ -23,4 +23,7 @@ pub mod rate;
 pub mod role;
 pub mod session;
 pub mod sign_up;
+pub mod spent;
 pub mod sweep;
+pub mod upload;
+pub mod user;

@@ -12,7 +12,7 @@ mod list;
 mod status;
 
 pub use list::{Filter, Order, count, list};
-pub(crate) use status::distinct as distinct_roles;
+pub(crate) use status::{MAX_ROLES, distinct as distinct_roles};
 pub use status::{activate, assign_roles, deactivate, reactivate, suspend};
 
 /// Where a member stands.

@@ -2,12 +2,16 @@
 //!
 //! Hints and claims may be lost in a crash of the database (they commit asynchronously): a random claim fences, so the worst is
 //! that a job runs again. Outcomes commit like everything else. Rows are locked in one order or not waited for.
+//!
+//! [`hint`], [`claim`], [`renew`] and [`lease_relay`] are transactions by themselves: within another they would make it commit
+//! asynchronously.
 
+mod burial;
 mod operate;
 
+pub use burial::{bury_by_operator, bury_claimed};
 pub use operate::{
-    FINISHED_KEPT, Replay, Standing, Unfinished, Wanted, bury_by_operator, count_live, entomb, list, next_wake,
-    purge_finished, replay,
+    FINISHED_KEPT, Replay, Standing, Unfinished, Wanted, count_live, entomb, list, next_wake, purge_finished, replay,
 };
 
 use jiff::SignedDuration;
@@ -144,6 +148,32 @@ pub async fn renew(conn: &mut PgConnection, jobs: &[(Uuid, Uuid)]) -> Result<u64
     Ok(renewed.rows_affected())
 }
 
+/// How long a claim still holds unless it is renewed; `None` when somebody else has the job by now.
+pub async fn lease_left(conn: &mut PgConnection, job: (Uuid, Uuid)) -> Result<Option<SignedDuration>> {
+    let seconds = sqlx::query_scalar!(
+        r#"SELECT extract(epoch FROM wake_at - clock_timestamp())::float8 AS "seconds!"
+           FROM outbox WHERE job_id = $1 AND claim = $2 AND wake_at IS NOT NULL"#,
+        job.0,
+        job.1,
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(seconds.map(SignedDuration::from_secs_f64))
+}
+
+/// Prolongs the lease of a job in its handler's own transaction, so that until the transaction's end nobody else takes, ends or
+/// buries the job. False: somebody else has it; roll back.
+pub async fn hold(conn: &mut PgConnection, job: (Uuid, Uuid)) -> Result<bool> {
+    let written = sqlx::query!(
+        "UPDATE outbox SET wake_at = now() + interval '20 s' WHERE job_id = $1 AND claim = $2",
+        job.0,
+        job.1,
+    )
+    .execute(conn)
+    .await?;
+    Ok(written.rows_affected() == 1)
+}
+
 /// Finishes jobs, each under its claim; answers those that still had it. In a handler's own transaction an answer without the job
 /// means that somebody else has it: roll back.
 pub async fn finish(conn: &mut PgConnection, jobs: &[(Uuid, Uuid)]) -> Result<Vec<Uuid>> {
@@ -180,7 +210,7 @@ pub async fn retry(conn: &mut PgConnection, job: (Uuid, Uuid), after: SignedDura
     Ok(written.rows_affected() == 1)
 }
 
-/// Ends a job for good. False: the claim is somebody else's by now.
+/// Ends a job for good, its row alone. False: the claim is somebody else's by now.
 pub async fn bury(conn: &mut PgConnection, job: (Uuid, Uuid), code: &str) -> Result<bool> {
     let written = sqlx::query!(
         r#"UPDATE outbox SET claim = NULL, hinted = false, wake_at = NULL, dead_at = now(), last_error_code = $3
@@ -230,11 +260,20 @@ pub async fn unhint(conn: &mut PgConnection, ids: &[Uuid]) -> Result<u64> {
 
 /// Takes or keeps the lease of a lane's relay for 5 s. False: another process has it.
 pub async fn lease_relay(conn: &mut PgConnection, lane: Lane, holder: Uuid) -> Result<bool> {
+    lease(conn, lane.as_str(), holder).await
+}
+
+/// Takes or keeps the lease of whoever seals events, for 5 s. False: another process has it.
+pub async fn lease_seal(conn: &mut PgConnection, holder: Uuid) -> Result<bool> {
+    lease(conn, "SEAL", holder).await
+}
+
+async fn lease(conn: &mut PgConnection, name: &str, holder: Uuid) -> Result<bool> {
     let written = sqlx::query!(
         r#"UPDATE relay SET holder = $2, until = now() + interval '5 s'
            WHERE lane = $1 AND (holder = $2 OR until < now())
              AND (SELECT set_config('synchronous_commit', 'off', true)) = 'off'"#,
-        lane.as_str(),
+        name,
         holder,
     )
     .execute(conn)

@@ -23,8 +23,6 @@ use crate::auth::{Credentials, session_cookie};
 pub struct Viewer {
     #[graphql(skip)]
     actor: Actor,
-    #[graphql(skip)]
-    account_name: String,
     /// Keys of the permissions they hold in this account.
     permissions: Vec<String>,
 }
@@ -35,7 +33,7 @@ impl Viewer {
     async fn user(&self, ctx: &Context<'_>) -> Option<Result<User>> {
         let read = async {
             let mut conn = ctx.state().db.pool.acquire().await.map_err(failed)?;
-            let email = domain::password_reset::notice_address(&mut conn, self.actor.user_id).await.map_err(failed)?;
+            let email = domain::user::email(&mut conn, self.actor.user_id).await.map_err(failed)?;
             Ok(email.map(|email| User { id: self.actor.user_id.to_string().into(), email: EmailAddress(email) }))
         };
         read.await.transpose()
@@ -90,7 +88,7 @@ impl Viewer {
 pub fn viewer(ctx: &Context<'_>) -> Option<Viewer> {
     let Credentials::Session(session) = &ctx.caller().credentials else { return None };
     let permissions = session.actor.rights.permissions.iter().map(|permission| permission.key().to_owned()).collect();
-    Some(Viewer { actor: session.actor.clone(), account_name: session.account_name.clone(), permissions })
+    Some(Viewer { actor: session.actor.clone(), permissions })
 }
 
 /// A person's global identity.

@@ -23,7 +23,7 @@ use crate::password::Passwords;
 use crate::permission::SystemRole;
 use crate::profile::{Profile, SubscriptionType};
 use crate::session::{self, Client, SignIn};
-use crate::sign_up;
+use crate::user;
 
 /// Hours in a day.
 const DAY: i64 = 24;
@@ -181,7 +181,7 @@ impl Past {
         let password_hash = self.passwords.hash(&SecretString::from(PASSWORD)).await?;
         let mut change = Change::begin_identity(&self.db, Origin::system(), None).await?;
         let now = change.now();
-        let user = sign_up::create_user(change.conn(), new.email.as_str(), &password_hash, now).await?;
+        let user = user::create(change.conn(), new.email.as_str(), &password_hash, now).await?;
         let text = |field: &'_ Option<String>| field.clone().unwrap_or_default();
         let founding = Founding {
             name,

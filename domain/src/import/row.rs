@@ -83,6 +83,11 @@ pub fn parse_row(record: &Record, policy: &DomainPolicy) -> Result<ImportRow, Ve
 /// As [`parse_row`], and the same address in an earlier record is a fault as well.
 pub fn check_row(record: &Record, policy: &DomainPolicy, seen: &mut SeenAddresses) -> Result<ImportRow, Vec<RowFault>> {
     let repeated = seen.note(record);
+    judge(record, policy, repeated)
+}
+
+/// As [`check_row`], where it is known whether an earlier record has the address.
+pub(super) fn judge(record: &Record, policy: &DomainPolicy, repeated: bool) -> Result<ImportRow, Vec<RowFault>> {
     let parsed = parse_row(record, policy);
     if !repeated {
         return parsed;

@@ -21,6 +21,8 @@ pub enum SortValue {
     Text(String),
     /// An instant.
     Instant(Timestamp),
+    /// A number.
+    Number(i32),
 }
 
 /// Where a row stands in its list: opaque to clients.
@@ -105,6 +107,7 @@ impl Request {
             match &from.value {
                 SortValue::Text(text) => statement.push_bind(text.clone()),
                 SortValue::Instant(instant) => statement.push_bind(*instant),
+                SortValue::Number(number) => statement.push_bind(*number),
             };
             statement.push(", ").push_bind(from.id).push(")");
         }

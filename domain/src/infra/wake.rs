@@ -75,6 +75,7 @@ impl Waker {
     }
 
     /// Wakes every process that uses the same Redis and prefix, until `shutdown`. Redis being away is no error.
+    /// Called within the runtime, whose tasks do the sending.
     pub fn connect(url: &SecretString, prefix: &str, shutdown: &CancellationToken) -> redis::RedisResult<Self> {
         let local = broadcast::Sender::new(BUFFERED);
         let remote = redis_bus::start(url, prefix, local.clone(), shutdown)?;
@@ -162,4 +163,15 @@ mod tests {
         assert_eq!(subscriber.next().await, Wake::Missed);
         assert_eq!(subscriber.next().await, Wake::WorkDue(Lane::Bulk));
     }
+}
+
+/// Whether Redis answers in this time.
+pub async fn answers(url: &SecretString, patience: std::time::Duration) -> bool {
+    use secrecy::ExposeSecret as _;
+    let ask = async {
+        let client = redis::Client::open(url.expose_secret())?;
+        let mut connection = client.get_multiplexed_async_connection().await?;
+        redis::cmd("PING").query_async::<()>(&mut connection).await
+    };
+    tokio::time::timeout(patience, ask).await.is_ok_and(|pong| pong.is_ok())
 }

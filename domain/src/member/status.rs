@@ -14,7 +14,7 @@ use crate::permission::{PermissionSet, SystemRole};
 use crate::session;
 
 /// Roles a member may have.
-const MAX_ROLES: usize = 20;
+pub(crate) const MAX_ROLES: usize = 20;
 
 /// A member under lock.
 struct Locked {

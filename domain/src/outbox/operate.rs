@@ -5,12 +5,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::Result;
-use crate::actor::Origin;
-use crate::change::{Change, Kind};
-use crate::error;
-use crate::id::AccountId;
 use crate::infra::clock::Timestamp;
-use crate::infra::db::Db;
 use crate::job::Lane;
 
 /// How long finished jobs are kept.
@@ -132,34 +127,6 @@ pub async fn replay(conn: &mut PgConnection, job_id: Uuid) -> Result<Replay> {
         Err(sqlx::Error::Database(error)) if error.is_unique_violation() => Ok(Replay::Superseded),
         Err(error) => Err(error),
     }
-}
-
-/// Ends an unfinished job for good, on behalf of an operator; if it runs now, its outcome is discarded. What it held for its
-/// account is given back in the same transaction. False: there is no such unfinished job.
-pub async fn bury_by_operator(db: &Db, job_id: Uuid) -> error::Result<bool> {
-    let found = sqlx::query!("SELECT account_id FROM outbox WHERE job_id = $1 AND wake_at IS NOT NULL", job_id)
-        .fetch_optional(&db.pool)
-        .await?;
-    let Some(job) = found else { return Ok(false) };
-    let origin = Origin::operator();
-    let mut change = if job.account_id.is_nil() {
-        Change::begin_identity(db, origin, None).await?
-    } else {
-        Change::begin(db, AccountId(job.account_id), Kind::System, origin, None).await?
-    };
-    // Whatever is given back is locked before the job's row, as handlers do.
-    let buried = sqlx::query!(
-        r#"UPDATE outbox SET claim = NULL, hinted = false, wake_at = NULL, dead_at = now(), last_error_code = 'BURIED'
-           WHERE job_id = $1 AND wake_at IS NOT NULL"#,
-        job_id,
-    )
-    .execute(change.conn())
-    .await?;
-    if buried.rows_affected() == 0 {
-        return Ok(false);
-    }
-    change.commit().await?;
-    Ok(true)
 }
 
 /// Writes a dead job for something in the queue that belongs to no row, so that operators see it. The same `job_id` is written once.

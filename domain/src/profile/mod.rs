@@ -12,6 +12,8 @@ pub(crate) use text::line;
 
 /// Characters of a first or last name.
 pub const NAME_CHARS: usize = 100;
+/// Most characters of a file's name.
+pub const FILE_NAME_CHARS: usize = 255;
 /// Characters of initials.
 pub const INITIALS_CHARS: usize = 8;
 /// Characters of a street address.
@@ -93,6 +95,11 @@ impl SubscriptionType {
 /// A field that may be left empty: nothing but white space is no value.
 pub fn optional<T>(text: &str, parse: impl FnOnce(&str) -> Result<T, FieldFault>) -> Result<Option<T>, FieldFault> {
     if text.trim().is_empty() { Ok(None) } else { parse(text).map(Some) }
+}
+
+/// The name of a file: 1 to 255 characters on one line.
+pub fn file_name(text: &str) -> Result<String, FieldFault> {
+    text::line(text, FILE_NAME_CHARS)
 }
 
 /// A first or last name: 1 to [`NAME_CHARS`] characters on one line. A formula is a name like any other; whoever writes

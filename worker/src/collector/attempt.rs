@@ -26,17 +26,22 @@ pub(super) struct Attempt {
 
 /// What is written of an attempt by the one who made it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Outcome {
+pub(crate) enum Outcome {
+    /// Nothing: it is written already.
     Settled,
+    /// It is finished.
     Done,
+    /// Why it failed, and the pause until the next.
     Retry(&'static str, SignedDuration),
+    /// Why there is no next.
     Dead(&'static str),
 }
 
 impl Attempt {
     /// Runs the job, writes how it ended, and tells the collector.
     pub(super) async fn make(self: Arc<Self>, job: Claimed) {
-        let span = tracing::info_span!(
+        // At the level of errors, so that no filter takes the ids from a line that it lets through.
+        let span = tracing::error_span!(
             "job",
             job.id = %job.job_id,
             job.kind = job.kind,
@@ -55,7 +60,7 @@ impl Attempt {
     async fn run(&self, job: Claimed) {
         let key = (job.job_id, job.claim);
         let attempts = job.attempts;
-        let outcome = self.handle(job).await;
+        let outcome = self.handle(job.clone()).await;
         let written = match outcome {
             Outcome::Done => {
                 let finished = Finished { key, span: tracing::Span::current() };
@@ -63,8 +68,8 @@ impl Attempt {
                 return;
             }
             Outcome::Settled => Ok(true),
-            Outcome::Retry(code, after) => self.retry(key, after, code).await,
-            Outcome::Dead(code) => self.bury(key, code).await,
+            Outcome::Retry(code, after) => self.retry(key, after, code).await.map_err(Into::into),
+            Outcome::Dead(code) => self.bury(job, code).await,
         };
         match (outcome, written) {
             (_, Err(error)) => {
@@ -106,13 +111,18 @@ impl Attempt {
         outbox::retry(&mut *self.pool.acquire().await?, key, after, code).await
     }
 
-    async fn bury(&self, key: (Uuid, Uuid), code: &str) -> sqlx::Result<bool> {
-        outbox::bury(&mut *self.pool.acquire().await?, key, code).await
+    async fn bury(&self, job: Claimed, code: &'static str) -> domain::error::Result<bool> {
+        let key = (job.job_id, job.claim);
+        let handler = self.registry.find(&job.kind);
+        if let Some(buried) = handler.and_then(|(_, handler)| handler.bury(job, code)) {
+            return buried.await;
+        }
+        Ok(outbox::bury(&mut *self.pool.acquire().await?, key, code).await?)
     }
 }
 
-/// The last attempt's retry is a death.
-fn judge(verdict: &Verdict, kind: JobKind, attempts: i32) -> Outcome {
+/// The last attempt's retry is a death; any other comes after the kind's back-off unless the verdict says when.
+pub(crate) fn judge(verdict: &Verdict, kind: JobKind, attempts: i32) -> Outcome {
     match *verdict {
         Verdict::Settled => Outcome::Settled,
         Verdict::Done => Outcome::Done,

@@ -1,0 +1,170 @@
+//! The HTTP server: routes, and how it starts and stops.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_graphql::Data;
+use async_graphql::dataloader::DataLoader;
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{ConnectInfo, Request, State as Shared};
+use axum::http::header;
+use axum::response::Response;
+use axum::routing::{any, get, put};
+use domain::infra::config::{MailTransport, is_loopback_url};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
+
+use crate::auth::{Credentials, credentials, network_address, origin, request_id};
+use crate::graphql::context::Caller;
+use crate::graphql::error::{ErrorCode, of_failure};
+use crate::graphql::graphiql::{self, Sdl};
+use crate::graphql::http::{Endpoint, Prepared};
+use crate::graphql::loader::Loader;
+use crate::graphql::{MusterSchema, schema, sdl};
+use crate::health;
+use crate::pages;
+use crate::state::State;
+use crate::upload::{self, Uploads};
+
+/// How often uses of sessions are written.
+const FLUSH: Duration = Duration::from_secs(30);
+
+/// The API of one process.
+#[derive(Clone)]
+pub struct Server {
+    state: State,
+    endpoint: Endpoint<MusterSchema>,
+    sdl: Arc<Sdl>,
+}
+
+impl Server {
+    /// Builds the schema once.
+    pub fn new(state: State) -> Self {
+        let text = sdl();
+        let endpoint = Endpoint::new(schema(), &text, &state.config.limits, &state.config.http);
+        Self { state, endpoint, sdl: Sdl::new(text) }
+    }
+
+    /// All routes.
+    pub fn router(&self) -> Router {
+        let sdl = Arc::clone(&self.sdl);
+        let config = &self.state.config;
+        let mut router = Router::new()
+            .route("/graphql", any(graphql))
+            .with_state(self.clone())
+            .route("/graphql/schema.graphql", get(move || async move { sdl.response() }))
+            .route("/graphiql", get(|| async { graphiql::page("/graphql") }))
+            .route("/livez", get(health::live))
+            .route("/readyz", get(health::ready).with_state(self.state.clone()))
+            .route("/uploads/{token}", put(upload::put).with_state(self.uploads()))
+            .merge(pages::assets());
+        if config.mail.transport == MailTransport::Outbox && is_loopback_url(&config.http.public_url) {
+            router = router.merge(pages::dev_mail::router(config.data_dir.join("mail")));
+        }
+        router
+    }
+
+    fn uploads(&self) -> Uploads {
+        let limit = self.state.config.limits.upload_bytes;
+        Uploads { db: self.state.db.clone(), files: self.state.files.clone(), limit }
+    }
+
+    /// Serves until `shutdown`, then finishes the requests it has, as long as the configuration allows.
+    pub async fn serve(self, listener: TcpListener, shutdown: CancellationToken) -> std::io::Result<()> {
+        let flusher = tokio::spawn(flush(self.state.clone(), shutdown.clone()));
+        let app = self.router().into_make_service_with_connect_info::<SocketAddr>();
+        let stopping = shutdown.clone();
+        let server = axum::serve(listener, app).with_graceful_shutdown(async move { stopping.cancelled().await });
+        let patience = Duration::from_secs(self.state.config.http.shutdown_seconds);
+        let late = async {
+            shutdown.cancelled().await;
+            tokio::time::sleep(patience).await;
+        };
+        let served = tokio::select! {
+            served = server => served,
+            () = late => {
+                tracing::warn!("requests were cut off: they took longer than http.shutdown_seconds");
+                Ok(())
+            }
+        };
+        let _ = tokio::time::timeout(patience, self.endpoint.drain()).await;
+        let _ = flusher.await;
+        served
+    }
+}
+
+/// Writes uses of sessions now and then, and a last time before the process ends.
+async fn flush(state: State, shutdown: CancellationToken) {
+    loop {
+        let last = tokio::select! {
+            () = tokio::time::sleep(FLUSH) => false,
+            () = shutdown.cancelled() => true,
+        };
+        if let Err(error) = state.activity.flush(&state.db).await {
+            tracing::warn!(%error, "the use of sessions could not be written");
+        }
+        if last {
+            return;
+        }
+    }
+}
+
+async fn graphql(
+    Shared(server): Shared<Server>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    request: Request<Body>,
+) -> Response {
+    let id = request_id(request.headers());
+    let span = tracing::info_span!("request", request.id = %id);
+    answer(server, peer, request, id).instrument(span).await
+}
+
+async fn answer(server: Server, peer: SocketAddr, request: Request<Body>, id: String) -> Response {
+    let started = std::time::Instant::now();
+    let (head, prepared) = match server.endpoint.receive(request, &id).await {
+        Ok(received) => received,
+        Err(response) => return *response,
+    };
+    let operation = prepared.operation_name().unwrap_or("anonymous").chars().take(80).collect::<String>();
+    let mutation = prepared.is_mutation();
+    let origin = origin(&id, network_address(&server.state.config.http, peer, &head.headers));
+    let response = match credentials(&server.state, &head.headers, origin.clone()).await {
+        Ok(credentials) => {
+            let agent = head.headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok()).map(str::to_owned);
+            execute(&server, prepared, Caller { credentials, origin, user_agent: agent }).await
+        }
+        Err(error) => {
+            let (code, message) = of_failure(error);
+            server.endpoint.refuse(&prepared, code, message)
+        }
+    };
+    let status = response.status().as_u16();
+    let millis = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    tracing::info!(graphql.operation = %operation, graphql.mutation = mutation, http.status = status, elapsed.ms = millis, "request");
+    response
+}
+
+async fn execute(server: &Server, prepared: Prepared, caller: Caller) -> Response {
+    let mut data = Data::default();
+    match &caller.credentials {
+        Credentials::Invalid => {
+            let message = "The session is not valid (any more). Sign in again.";
+            return server.endpoint.refuse(&prepared, ErrorCode::Unauthenticated, message);
+        }
+        Credentials::NoCsrfHeader => {
+            let message = "A request that carries the session cookie needs the header X-Muster-CSRF: 1.";
+            return server.endpoint.refuse(&prepared, ErrorCode::Forbidden, message);
+        }
+        Credentials::Anonymous => {}
+        Credentials::Session(session) => {
+            let loader = Loader { db: server.state.db.clone(), actor: session.actor.clone() };
+            data.insert(DataLoader::new(loader, tokio::spawn));
+        }
+    }
+    data.insert(server.state.clone());
+    data.insert(caller);
+    server.endpoint.execute(prepared, data).await
+}

@@ -1,0 +1,102 @@
+//! The end of an import: what it held and did not need goes back, whatever ended it.
+
+use serde_json::json;
+
+use super::{Failure, State};
+use crate::across;
+use crate::actor::Origin;
+use crate::change::{Change, Kind};
+use crate::error::Result;
+use crate::event::{EventKind, NewEvent};
+use crate::id::{ImportId, UploadId};
+use crate::infra::db::Db;
+use crate::license;
+
+/// Rows changed by one statement.
+const FORGOTTEN_AT_ONCE: i32 = 10_000;
+
+/// Ends an import and gives its seats back. False: there is none, or it has ended. Locks the pool.
+pub(super) async fn close(change: &mut Change, id: ImportId, failure: Option<&Failure>) -> Result<bool> {
+    let (account, now) = (change.account(), change.now());
+    license::lock(change).await?;
+    let row = sqlx::query!(
+        "SELECT seats_held, rows_total, rows_invited, rows_rejected FROM member_import
+         WHERE account_id = $1 AND import_id = $2 AND finished_at IS NULL FOR NO KEY UPDATE",
+        account.0,
+        id.0,
+    )
+    .fetch_optional(change.conn())
+    .await?;
+    let Some(row) = row else { return Ok(false) };
+    license::give_back(change, row.seats_held).await?;
+    let state = if failure.is_some() { State::Failed } else { State::Finished };
+    sqlx::query!(
+        "UPDATE member_import SET state = $3, error_code = $4, error_message = $5, finished_at = $6, seats_held = 0
+         WHERE account_id = $1 AND import_id = $2",
+        account.0,
+        id.0,
+        state.as_str(),
+        failure.map(Failure::code),
+        failure.map(ToString::to_string),
+        now,
+    )
+    .execute(change.conn())
+    .await?;
+    change.record(NewEvent::new(EventKind::ImportFinished).subject(id.0).detail(json!({
+        "import": id,
+        "state": state,
+        "errorCode": failure.map(Failure::code),
+        "rowsTotal": row.rows_total,
+        "rowsInvited": row.rows_invited,
+        "rowsRejected": row.rows_rejected,
+    })));
+    Ok(true)
+}
+
+/// Ends an import whose job will not run again: whatever ends such a job for good calls this in the same transaction. False:
+/// there is none, or it has ended. Locks the pool.
+pub async fn abandon(change: &mut Change, id: ImportId) -> Result<bool> {
+    close(change, id, Some(&Failure::Abandoned)).await
+}
+
+/// Ends imports whose jobs are dead or gone all the same, as when a worker met a job of a version it does not know. Returns
+/// how many.
+pub async fn abandon_stranded(db: &Db) -> Result<usize> {
+    let mut abandoned = 0;
+    for (account, import) in across::stranded_imports(&db.pool).await? {
+        let mut change = Change::begin(db, account, Kind::System, Origin::system(), None).await?;
+        abandoned += usize::from(abandon(&mut change, import).await?);
+        change.commit().await?;
+    }
+    Ok(abandoned)
+}
+
+/// Removes the rejected values from the report of an upload's import; what was wrong with them stays.
+pub async fn forget_values(change: &mut Change, upload: UploadId) -> Result<()> {
+    let account = change.account();
+    let report = sqlx::query!(
+        r#"SELECT i.import_id, (SELECT max(r.row_no) FROM member_import_row r
+                                WHERE r.account_id = i.account_id AND r.import_id = i.import_id) AS last_row
+           FROM member_import i WHERE i.account_id = $1 AND i.upload_id = $2"#,
+        account.0,
+        upload.0,
+    )
+    .fetch_optional(change.conn())
+    .await?;
+    let Some((import, last)) = report.and_then(|row| Some((row.import_id, row.last_row?))) else { return Ok(()) };
+    for from in (0..=last).step_by(usize::try_from(FORGOTTEN_AT_ONCE).expect("positive")) {
+        sqlx::query!(
+            r#"UPDATE member_import_row
+               SET faults = (SELECT coalesce(jsonb_agg(f.fault || '{"value": null}' ORDER BY f.place), '[]')
+                             FROM jsonb_array_elements(faults) WITH ORDINALITY f(fault, place))
+               WHERE account_id = $1 AND import_id = $2 AND row_no >= $3 AND row_no < $3 + $4 AND outcome = 'REJECTED'"#,
+            account.0,
+            import,
+            from,
+            FORGOTTEN_AT_ONCE,
+        )
+        .execute(change.conn())
+        .await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,73 @@
+//! Ending a job for good together with what hangs on it.
+
+use uuid::Uuid;
+
+use crate::actor::Origin;
+use crate::change::{Change, Kind};
+use crate::error::Result;
+use crate::id::AccountId;
+use crate::import;
+use crate::infra::db::Db;
+use crate::job::{Claimed, JobKind};
+
+/// Ends an unfinished job for good; if it runs now, its outcome is discarded. False: there is no such unfinished job.
+pub async fn bury_by_operator(db: &Db, job_id: Uuid) -> Result<bool> {
+    let row =
+        sqlx::query!("SELECT account_id, kind, payload FROM outbox WHERE job_id = $1 AND wake_at IS NOT NULL", job_id)
+            .fetch_optional(&db.pool)
+            .await?;
+    let Some(row) = row else { return Ok(false) };
+    let body = Body { job_id, claim: None, account_id: row.account_id, kind: row.kind, payload: row.payload };
+    body.bury(db, Origin::operator(), "BURIED").await
+}
+
+/// Ends a claimed job for good. False: the claim is somebody else's by now.
+pub async fn bury_claimed(db: &Db, job: Claimed, code: &str) -> Result<bool> {
+    let origin = Origin { request_id: job.request_id, ..Origin::system() };
+    let body = Body {
+        job_id: job.job_id,
+        claim: Some(job.claim),
+        account_id: job.account_id,
+        kind: job.kind,
+        payload: job.payload,
+    };
+    body.bury(db, origin, code).await
+}
+
+/// A job that ends.
+struct Body {
+    job_id: Uuid,
+    claim: Option<Uuid>,
+    account_id: Uuid,
+    kind: String,
+    payload: serde_json::Value,
+}
+
+impl Body {
+    async fn bury(self, db: &Db, origin: Origin, code: &str) -> Result<bool> {
+        let mut change = if self.account_id.is_nil() {
+            Change::begin_identity(db, origin, None).await?
+        } else {
+            Change::begin(db, AccountId(self.account_id), Kind::System, origin, None).await?
+        };
+        let buried = sqlx::query!(
+            r#"UPDATE outbox SET claim = NULL, hinted = false, wake_at = NULL, dead_at = now(), last_error_code = $3
+               WHERE job_id = $1 AND wake_at IS NOT NULL AND ($2::uuid IS NULL OR claim = $2)"#,
+            self.job_id,
+            self.claim,
+            code,
+        )
+        .execute(change.conn())
+        .await?;
+        if buried.rows_affected() == 0 {
+            return Ok(false);
+        }
+        if self.kind == JobKind::ImportMembers.as_str()
+            && let Ok(payload) = serde_json::from_value::<import::Payload>(self.payload)
+        {
+            import::abandon(&mut change, payload.import_id).await?;
+        }
+        change.commit().await?;
+        Ok(true)
+    }
+}

@@ -1,0 +1,71 @@
+//! Deletes what has served: tokens, ended sessions, idempotency keys, counters. Nobody is told, and nothing refers to it.
+
+use jiff::SignedDuration;
+
+use crate::infra::clock::Timestamp;
+use crate::infra::db::Db;
+
+/// How long a spent link still answers that it was used or has expired, rather than that it is unknown.
+const LINKS_KEPT: SignedDuration = SignedDuration::from_hours(7 * 24);
+
+/// How long an idempotency key is remembered.
+const KEYS_KEPT: SignedDuration = SignedDuration::from_hours(72);
+
+/// Rows one statement deletes at most, so that none of them runs long.
+const BATCH: i64 = 5_000;
+
+/// Deletes everything that is over at `now`; returns how many rows.
+pub async fn delete(db: &Db, now: Timestamp) -> sqlx::Result<usize> {
+    let mut all = 0;
+    loop {
+        let deleted = batch(db, now).await?;
+        all += deleted;
+        if deleted == 0 {
+            return Ok(usize::try_from(all).unwrap_or(usize::MAX));
+        }
+    }
+}
+
+/// A batch of each.
+async fn batch(db: &Db, now: Timestamp) -> sqlx::Result<u64> {
+    let links_before = now - LINKS_KEPT;
+    let keys_before = now - KEYS_KEPT;
+    let sign_ups = sqlx::query!(
+        "DELETE FROM sign_up WHERE sign_up_id IN (SELECT sign_up_id FROM sign_up WHERE expires_at < $1 LIMIT $2)",
+        links_before,
+        BATCH
+    );
+    let resets = sqlx::query!(
+        "DELETE FROM password_reset WHERE password_reset_id IN
+            (SELECT password_reset_id FROM password_reset WHERE expires_at < $1 LIMIT $2)",
+        links_before,
+        BATCH
+    );
+    let counters = sqlx::query!(
+        "DELETE FROM rate_counter WHERE rate_key IN (SELECT rate_key FROM rate_counter WHERE window_end < $1 LIMIT $2)",
+        now,
+        BATCH
+    );
+    let keys = sqlx::query!(
+        "DELETE FROM idempotency_key WHERE (account_id, member_id, idempotency_key) IN
+            (SELECT account_id, member_id, idempotency_key FROM idempotency_key WHERE created_at < $1 LIMIT $2)",
+        keys_before,
+        BATCH
+    );
+    // A session that ended by itself changes nobody's rights: it was refused from that moment on.
+    let sessions = sqlx::query!(
+        "DELETE FROM session WHERE (account_id, session_id) IN (
+             SELECT s.account_id, s.session_id FROM session s LEFT JOIN session_activity a USING (account_id, session_id)
+             WHERE s.absolute_expires_at < $1 OR coalesce(a.last_used_at, s.created_at) + s.idle_seconds * interval '1 second' < $1
+             LIMIT $2)",
+        now,
+        BATCH
+    );
+    let mut conn = db.pool.acquire().await?;
+    let mut all = sign_ups.execute(&mut *conn).await?.rows_affected();
+    all += resets.execute(&mut *conn).await?.rows_affected();
+    all += counters.execute(&mut *conn).await?.rows_affected();
+    all += keys.execute(&mut *conn).await?.rows_affected();
+    all += sessions.execute(&mut *conn).await?.rows_affected();
+    Ok(all)
+}

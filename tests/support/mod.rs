@@ -1,0 +1,6 @@
+//! What tests stand on.
+
+pub(crate) mod app;
+pub(crate) mod database;
+pub(crate) mod firm;
+pub(crate) mod mailbox;

@@ -1,0 +1,93 @@
+//! The sweeps of the product: what is due in any account, account by account.
+
+use domain::across;
+use domain::actor::Origin;
+use domain::change::{Change, Kind};
+use domain::error::{Error, Result};
+use domain::id::AccountId;
+use domain::infra::clock::Timestamp;
+use domain::infra::db::Db;
+use domain::infra::files::Files;
+use domain::invitation;
+use domain::spent;
+use domain::sweep::Sweep;
+use jiff::SignedDuration;
+
+use crate::{job, schedule};
+
+/// Accounts that a sweep lists at once.
+const ACCOUNTS: i64 = 500;
+
+/// Every sweep of a process.
+pub fn all(db: &Db, files: &Files) -> Vec<Sweep> {
+    let mut sweeps = schedule::housekeeping(&db.pool);
+    sweeps.push(sweep("invitations.lapse", SignedDuration::from_mins(1), db, lapse_invitations));
+    sweeps.push(sweep("spent.delete", SignedDuration::from_hours(1), db, delete_spent));
+    sweeps.extend(job::import::sweeps(db, files));
+    sweeps
+}
+
+pub(crate) fn sweep<F, Fut>(name: &'static str, every: SignedDuration, db: &Db, run: F) -> Sweep
+where
+    F: Fn(Db, Timestamp) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<usize>> + Send + 'static,
+{
+    let db = db.clone();
+    Sweep::new(name, every, move |now| {
+        let work = run(db.clone(), now);
+        async move {
+            match work.await {
+                Ok(count) => Ok(i32::try_from(count).unwrap_or(i32::MAX)),
+                Err(error) => {
+                    tracing::error!(%error, sweep.name = name, "sweep failed");
+                    Err(code(&error))
+                }
+            }
+        }
+    })
+}
+
+/// Why something failed, in capitals.
+pub(crate) fn code(error: &Error) -> &'static str {
+    match error {
+        Error::Refused(list) => list.first().map_or("REFUSED", |refused| refused.code.as_str()),
+        Error::Unauthenticated => "UNAUTHENTICATED",
+        Error::Busy | Error::Stale => "BUSY",
+        Error::Database(_) => "DATABASE",
+        Error::ObjectStore(_) => "OBJECT_STORE",
+    }
+}
+
+/// Lapses invitations that were not answered in time, and those that could not be delivered for 72 hours.
+async fn lapse_invitations(db: Db, now: Timestamp) -> Result<usize> {
+    let mut lapsed = 0;
+    let mut after = None;
+    loop {
+        let accounts = across::accounts_with_overdue_invitations(&db.pool, now, after, ACCOUNTS).await?;
+        for account in &accounts {
+            lapsed += lapse_in(&db, *account, now).await?;
+        }
+        match accounts.last() {
+            Some(last) => after = Some(*last),
+            None => return Ok(lapsed),
+        }
+    }
+}
+
+async fn lapse_in(db: &Db, account: AccountId, now: Timestamp) -> Result<usize> {
+    let mut all = 0;
+    loop {
+        let mut change = Change::begin(db, account, Kind::System, Origin::system(), Some(now)).await?;
+        let lapsed = invitation::lapse_account(&mut change).await?;
+        change.commit().await?;
+        all += lapsed;
+        if lapsed == 0 {
+            return Ok(all);
+        }
+    }
+}
+
+/// Deletes tokens, sessions, idempotency keys and counters that are over.
+async fn delete_spent(db: Db, now: Timestamp) -> Result<usize> {
+    Ok(spent::delete(&db, now).await?)
+}
