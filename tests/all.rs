@@ -5,4 +5,5 @@ mod support;
 mod import;
 mod invitation;
 mod migrations;
+mod operator;
 mod spine;
