@@ -4,3 +4,6 @@ mod support;
 
 mod invitation;
 mod migrations;
+mod password;
+mod session;
+mod sign_up;
