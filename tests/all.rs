@@ -1,4 +1,12 @@
 //! Tests of the whole: the program and its crates against real PostgreSQL and Redis.
 
+mod support;
+
 mod import;
+mod invitation;
 mod migrations;
+mod operator;
+mod password;
+mod session;
+mod sign_up;
+mod spine;

@@ -11,7 +11,7 @@ use axum::body::Body;
 use axum::extract::{ConnectInfo, Request, State as Shared};
 use axum::http::header;
 use axum::response::Response;
-use axum::routing::{any, get};
+use axum::routing::{any, get, put};
 use domain::infra::config::{MailTransport, is_loopback_url};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -27,6 +27,7 @@ use crate::graphql::{MusterSchema, schema, sdl};
 use crate::health;
 use crate::pages;
 use crate::state::State;
+use crate::upload::{self, Uploads};
 
 /// How often uses of sessions are written.
 const FLUSH: Duration = Duration::from_secs(30);
@@ -58,11 +59,18 @@ impl Server {
             .route("/graphiql", get(|| async { graphiql::page("/graphql") }))
             .route("/livez", get(health::live))
             .route("/readyz", get(health::ready).with_state(self.state.clone()))
+            .route("/uploads/{token}", put(upload::put).with_state(self.uploads()))
+            .merge(pages::router().with_state(self.state.clone()))
             .merge(pages::assets());
         if config.mail.transport == MailTransport::Outbox && is_loopback_url(&config.http.public_url) {
             router = router.merge(pages::dev_mail::router(config.data_dir.join("mail")));
         }
         router
+    }
+
+    fn uploads(&self) -> Uploads {
+        let limit = self.state.config.limits.upload_bytes;
+        Uploads { db: self.state.db.clone(), files: self.state.files.clone(), limit }
     }
 
     /// Serves until `shutdown`, then finishes the requests it has, as long as the configuration allows.

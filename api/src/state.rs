@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use domain::infra::config::Config;
 use domain::infra::db::Db;
+use domain::infra::files::Files;
 use domain::password::Passwords;
 use domain::session::Activity;
 
@@ -16,13 +17,15 @@ pub struct State {
     pub passwords: Passwords,
     /// Settings.
     pub config: Arc<Config>,
+    /// Uploaded files.
+    pub files: Files,
     /// Uses of sessions that are not written yet.
     pub activity: Arc<Activity>,
 }
 
 impl State {
     /// The state of a process.
-    pub fn new(db: Db, config: Arc<Config>) -> Self {
-        Self { db, passwords: Passwords::new(config.password), config, activity: Arc::default() }
+    pub fn new(db: Db, config: Arc<Config>, files: Files) -> Self {
+        Self { db, passwords: Passwords::new(config.password), config, files, activity: Arc::default() }
     }
 }

@@ -11,6 +11,7 @@ mod seed;
 mod serve;
 mod sources;
 mod sweeps;
+mod table;
 
 use std::io::{ErrorKind, Write as _};
 use std::process::ExitCode;
@@ -84,9 +85,9 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let config = sources.load()?.config;
     domain::infra::telemetry::init(&config.log)?;
     match command {
-        Command::Serve => serve::run(serve::Role::Both, &config).await,
-        Command::Api => serve::run(serve::Role::Api, &config).await,
-        Command::Worker => serve::run(serve::Role::Worker, &config).await,
+        Command::Serve => serve::run(serve::Role::Both, config).await,
+        Command::Api => serve::run(serve::Role::Api, config).await,
+        Command::Worker => serve::run(serve::Role::Worker, config).await,
         Command::Migrate(args) => migrate::run(&args, &config).await,
         Command::Seed(args) => seed::run(&args, &config).await,
         Command::Jobs(args) => jobs::run(&args, &config).await,

@@ -1,12 +1,21 @@
 //! `muster serve`, `muster api`, `muster worker`: the processes that stay.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
-use anyhow::{bail, ensure};
+use anyhow::{Context as _, ensure};
+use api::server::Server;
+use api::state::State;
 use domain::infra::config::Config;
-use domain::infra::keys::InstallationKey;
+use domain::infra::db::Db;
+use domain::infra::files;
+use domain::infra::keys;
+use domain::infra::wake::Waker;
+use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use worker::Worker;
 
 use crate::database;
 
@@ -21,15 +30,48 @@ pub(crate) enum Role {
     Worker,
 }
 
-pub(crate) async fn run(role: Role, config: &Config) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(role: Role, config: Config) -> anyhow::Result<ExitCode> {
     ensure!(
         role == Role::Both || config.redis_url.is_some(),
         "API and worker are processes of their own only with Redis: set REDIS_URL, or run `muster serve`"
     );
-    drop(database::connect_current(config).await?);
-    let _key = InstallationKey::load(config)?;
-    let _stop = stop_on_signal()?;
-    bail!("{role:?} is not part of this build")
+    drop(database::connect_current(&config).await?);
+    let key = Arc::new(keys::load(&config)?);
+    let stop = stop_on_signal()?;
+    let waker = match &config.redis_url {
+        Some(url) => Waker::connect(url, &config.redis_prefix, &stop)?,
+        None => Waker::local(),
+    };
+    let config = Arc::new(config);
+    let files = files::open(&config)?;
+    let mut parts: JoinSet<anyhow::Result<()>> = JoinSet::new();
+    if role != Role::Worker {
+        let db = Db::open(&config, waker.clone(), Arc::clone(&key)).await?;
+        let listener = TcpListener::bind(config.http.listen)
+            .await
+            .with_context(|| format!("cannot listen on {}: choose another http.listen", config.http.listen))?;
+        tracing::info!(http.listen = %listener.local_addr()?, "serving");
+        let server = Server::new(State::new(db, Arc::clone(&config), files.clone()));
+        let stop = stop.clone();
+        parts.spawn(async move { Ok(server.serve(listener, stop).await?) });
+    }
+    if role != Role::Api {
+        let db = Db::open(&config, waker.clone(), key).await?;
+        let registry = worker::job::registry(&db, &config, &files, &stop)?;
+        let sweeps = worker::sweeps::all(&db, &files);
+        let own = worker::Parts { pool: db.pool.clone(), clock: db.clock.clone(), registry, sweeps, waker };
+        let worker = Worker::start(own, &config, &stop)?;
+        parts.spawn(async move { Ok(worker.stopped().await?) });
+    }
+    let mut outcome = Ok(ExitCode::SUCCESS);
+    while let Some(ended) = parts.join_next().await {
+        // One part that ends ends the others: a process does all of its work or stops.
+        stop.cancel();
+        if let Err(error) = ended? {
+            outcome = Err(error);
+        }
+    }
+    outcome
 }
 
 /// A token that is cancelled by the first SIGTERM or SIGINT; the second one ends the process at once.

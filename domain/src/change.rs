@@ -15,12 +15,12 @@ use crate::event::{NewEvent, personal_digest};
 use crate::id::AccountId;
 use crate::infra::clock::Timestamp;
 use crate::infra::db::Db;
-use crate::job::NewJob;
+use crate::job::{Lane, NewJob};
 use crate::outbox;
 
 mod run;
 
-pub use run::{Done, Once, replay, run};
+pub use run::{Done, Once, persist, replay, run};
 pub(crate) use run::{is_transient, pause_after};
 
 /// Whose request a change is.
@@ -153,11 +153,20 @@ impl Change {
         Ok(Standing { member_id: actor.member_id, rights })
     }
 
-    /// The rights of somebody who acts through a job: the worker checks them as the request did.
+    /// The rights of somebody who acts through a job, or is answerable for an invitation; `None` unless they are active. Either
+    /// way the commit fails if anybody's rights in the account change first.
     pub async fn standing_of(&mut self, member: crate::id::MemberId) -> Result<Option<Standing>> {
         let account = self.account();
         let rights: Option<Rights> = read_rights(self.conn(), account, member).await?;
-        self.seen = rights.as_ref().map(|rights| rights.version);
+        let seen = match &rights {
+            Some(rights) => rights.version,
+            None => {
+                sqlx::query_scalar!("SELECT access_version FROM account_feed WHERE account_id = $1", account.0)
+                    .fetch_one(self.conn())
+                    .await?
+            }
+        };
+        self.seen = Some(seen);
         Ok(rights.map(|rights| Standing { member_id: member, rights: Arc::new(rights) }))
     }
 
@@ -203,8 +212,8 @@ impl Change {
             self.write_feed(*account, feed).await?;
         }
         self.tx.commit().await?;
-        for job in &jobs {
-            self.db.waker.work_due(job.kind.lane());
+        for lane in Lane::ALL.into_iter().filter(|lane| jobs.iter().any(|job| job.kind.lane() == *lane)) {
+            self.db.waker.work_due(lane);
         }
         for account in feeds.keys() {
             self.db.waker.account_moved(account.0);

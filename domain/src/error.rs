@@ -133,6 +133,7 @@ impl Refused {
             }
             Detail::Seats { required, available } => format!("{sentence} Needed: {required}, free: {available}."),
             Detail::RetryAt(at) => format!("{sentence} Try again at {}.", at.0),
+            Detail::Accounts(accounts) if accounts.is_empty() => sentence.to_owned(),
             Detail::Accounts(accounts) => {
                 let each: Vec<_> =
                     accounts.iter().map(|a| format!("{} ({})", a.account_name, a.status.to_lowercase())).collect();
@@ -223,7 +224,8 @@ macro_rules! with_codes {
             InvitationSuspended = "INVITATION_SUSPENDED", "The invited person is suspended. Ask an administrator of the account.";
             InvitationExpired = "INVITATION_EXPIRED", "The invitation has lapsed. Ask for a new one.";
             InvitationRevoked = "INVITATION_REVOKED", "The invitation was withdrawn. Ask the person who invited you.";
-            InvitationUsed = "INVITATION_USED", "The invitation was already answered. If you accepted it, sign in.";
+            InvitationUsed = "INVITATION_USED", "The invitation was accepted before. Sign in.";
+            InvitationDeclined = "INVITATION_DECLINED", "The invitation was declined. Ask the person who invited you for another one.";
             InviterLostRights = "INVITER_LOST_RIGHTS", "Whoever invited you may no longer grant these roles. Ask an administrator to invite you again.";
             TokenInvalid = "TOKEN_INVALID", "This link is not valid. Open the link of the newest mail, or ask for a new one.";
             TokenExpired = "TOKEN_EXPIRED", "This link has expired. Ask for a new one.";

@@ -57,10 +57,8 @@ impl FromStr for Lane {
 pub enum JobKind {
     /// The link to accept an invitation.
     MailInvitation,
-    /// The link to confirm a sign-up.
+    /// The link to confirm a sign-up, or the notice that the address has a login already.
     MailSignUp,
-    /// Somebody signed up with an address that has an identity already.
-    MailSignUpExisting,
     /// The link to choose a new password.
     MailPasswordReset,
     /// Notice that the password was changed.
@@ -71,10 +69,9 @@ pub enum JobKind {
 
 impl JobKind {
     /// All kinds.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 5] = [
         Self::MailInvitation,
         Self::MailSignUp,
-        Self::MailSignUpExisting,
         Self::MailPasswordReset,
         Self::MailPasswordChanged,
         Self::ImportMembers,
@@ -85,7 +82,6 @@ impl JobKind {
         match self {
             Self::MailInvitation => "mail.invitation",
             Self::MailSignUp => "mail.sign_up",
-            Self::MailSignUpExisting => "mail.sign_up_existing",
             Self::MailPasswordReset => "mail.password_reset",
             Self::MailPasswordChanged => "mail.password_changed",
             Self::ImportMembers => "import.members",
@@ -95,11 +91,9 @@ impl JobKind {
     /// The lane its jobs travel in.
     pub const fn lane(self) -> Lane {
         match self {
-            Self::MailInvitation
-            | Self::MailSignUp
-            | Self::MailSignUpExisting
-            | Self::MailPasswordReset
-            | Self::MailPasswordChanged => Lane::Interactive,
+            Self::MailInvitation | Self::MailSignUp | Self::MailPasswordReset | Self::MailPasswordChanged => {
+                Lane::Interactive
+            }
             Self::ImportMembers => Lane::Bulk,
         }
     }

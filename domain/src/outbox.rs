@@ -2,12 +2,17 @@
 //!
 //! Hints and claims may be lost in a crash of the database (they commit asynchronously): a random claim fences, so the worst is
 //! that a job runs again. Outcomes commit like everything else. Rows are locked in one order or not waited for.
+//!
+//! [`hint`], [`claim`], [`renew`] and [`lease_relay`] are transactions by themselves: within another they would make it commit
+//! asynchronously.
 
 mod burial;
 mod operate;
 
 pub use burial::{bury_by_operator, bury_claimed};
-pub use operate::{DeadJob, FINISHED_KEPT, Replay, count_live, entomb, list_dead, next_wake, purge_finished, replay};
+pub use operate::{
+    FINISHED_KEPT, Replay, Standing, Unfinished, Wanted, count_live, entomb, list, next_wake, purge_finished, replay,
+};
 
 use jiff::SignedDuration;
 use sqlx::PgConnection;
@@ -141,6 +146,19 @@ pub async fn renew(conn: &mut PgConnection, jobs: &[(Uuid, Uuid)]) -> Result<u64
     .execute(conn)
     .await?;
     Ok(renewed.rows_affected())
+}
+
+/// How long a claim still holds unless it is renewed; `None` when somebody else has the job by now.
+pub async fn lease_left(conn: &mut PgConnection, job: (Uuid, Uuid)) -> Result<Option<SignedDuration>> {
+    let seconds = sqlx::query_scalar!(
+        r#"SELECT extract(epoch FROM wake_at - clock_timestamp())::float8 AS "seconds!"
+           FROM outbox WHERE job_id = $1 AND claim = $2 AND wake_at IS NOT NULL"#,
+        job.0,
+        job.1,
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(seconds.map(SignedDuration::from_secs_f64))
 }
 
 /// Prolongs the lease of a job in its handler's own transaction, so that until the transaction's end nobody else takes, ends or

@@ -12,6 +12,7 @@ use crate::change::{self, Change, Kind, Once};
 use crate::error::{AtField as _, Code, Refused, Result};
 use crate::event::{EventKind, NewEvent};
 use crate::id::{PasswordResetId, SessionId, UserId};
+use crate::infra::clock::Timestamp;
 use crate::infra::db::Db;
 use crate::infra::email_address::EmailAddress;
 use crate::infra::secret::{Purpose, Token};
@@ -35,7 +36,7 @@ pub async fn request(db: &Db, origin: Origin, email: &str) -> Result<()> {
         }
     }
     let id = PasswordResetId::new();
-    let token = db.key.derive(Purpose::PasswordReset, None, id.0, 1);
+    let token = token(db, id);
     // For an unknown address the row has no user, and its job finds nothing to send.
     sqlx::query!(
         "INSERT INTO password_reset (password_reset_id, user_id, token_hash, token_key_version, created_at, expires_at)
@@ -69,17 +70,16 @@ pub async fn complete(
     token: &str,
     password: &SecretString,
 ) -> Result<()> {
-    let token =
-        Token::parse(Purpose::PasswordReset, token).ok_or_else(|| Refused::new(Code::TokenInvalid).at("token"))?;
-    password::check_new(password, "").at("password")?;
+    let token = parse(token)?;
     let network = rate::network(origin.network_address);
     let now = db.now().await?;
     let mut conn = db.pool.acquire().await?;
     if let Err(reached) = rate::hit(db, &mut conn, rate::LINK_NETWORK, &network, now).await? {
         return Err(Refused::new(Code::RateLimited).retry_at(reached.retry_at).into());
     }
-    check_link(&mut conn, &token, now).await?;
+    let email = check_link(&mut conn, &token, now).await?;
     drop(conn);
+    password::check_new(password, &email).at("password")?;
     let hash = passwords.hash(password).await?;
 
     let mut change = Change::begin_identity(db, origin, None).await?;
@@ -98,17 +98,37 @@ pub async fn complete(
     change.commit().await
 }
 
-async fn check_link(conn: &mut PgConnection, token: &Token, now: crate::infra::clock::Timestamp) -> Result<()> {
-    let row =
-        sqlx::query!("SELECT user_id, expires_at, used_at FROM password_reset WHERE token_hash = $1", token.hash())
-            .fetch_optional(conn)
-            .await?
-            .filter(|row| row.user_id.is_some())
-            .ok_or_else(|| Refused::new(Code::TokenInvalid).at("token"))?;
+/// Whose password the link is for: what may be shown to who holds it.
+///
+/// # Errors
+/// TOKEN_INVALID, TOKEN_EXPIRED, TOKEN_USED.
+pub async fn by_token(db: &Db, token: &str) -> Result<String> {
+    let token = parse(token)?;
+    let now = db.now().await?;
+    check_link(&mut *db.pool.acquire().await?, &token, now).await
+}
+
+fn parse(token: &str) -> Result<Token> {
+    Token::parse(Purpose::PasswordReset, token).ok_or_else(|| Refused::new(Code::TokenInvalid).at("token").into())
+}
+
+fn token(db: &Db, id: PasswordResetId) -> Token {
+    db.key.derive(Purpose::PasswordReset, None, id.0, 1)
+}
+
+/// The address of whose password it is, if the link can be used.
+async fn check_link(conn: &mut PgConnection, token: &Token, now: Timestamp) -> Result<String> {
+    let row = sqlx::query!(
+        "SELECT u.email, r.expires_at, r.used_at FROM password_reset r JOIN app_user u USING (user_id) WHERE r.token_hash = $1",
+        token.hash(),
+    )
+    .fetch_optional(conn)
+    .await?
+    .ok_or_else(|| Refused::new(Code::TokenInvalid).at("token"))?;
     let code = match row.used_at {
         Some(_) => Code::TokenUsed,
         None if row.expires_at <= now => Code::TokenExpired,
-        None => return Ok(()),
+        None => return Ok(row.email),
     };
     Err(Refused::new(code).at("token").into())
 }
@@ -188,27 +208,29 @@ async fn set(change: &mut Change, user: UserId, hash: &str, keep: Option<Session
 }
 
 /// What the mail of a reset needs.
-#[derive(Debug)]
 pub struct ResetMail {
     /// To whom.
     pub email: String,
-    /// Key version of the token.
-    pub token_key_version: i32,
+    /// Until when the link can be used.
+    pub expires_at: Timestamp,
+    /// The link's secret: the same each time the mail is sent.
+    pub token: Token,
 }
 
-/// Reads what the mail of a reset needs now; `None` when it was used, or when there is nobody to send it to.
-pub async fn mail(conn: &mut PgConnection, id: PasswordResetId) -> sqlx::Result<Option<ResetMail>> {
-    sqlx::query_as!(
-        ResetMail,
-        "SELECT u.email, r.token_key_version FROM password_reset r JOIN app_user u USING (user_id)
-         WHERE r.password_reset_id = $1 AND r.used_at IS NULL",
+/// Reads what the mail of a reset needs now; `None` when it was used, when it is too late, or when there is nobody to send it to.
+pub async fn mail(
+    db: &Db,
+    conn: &mut PgConnection,
+    id: PasswordResetId,
+    now: Timestamp,
+) -> sqlx::Result<Option<ResetMail>> {
+    let row = sqlx::query!(
+        "SELECT u.email, r.expires_at FROM password_reset r JOIN app_user u USING (user_id)
+         WHERE r.password_reset_id = $1 AND r.used_at IS NULL AND r.expires_at > $2",
         id.0,
+        now,
     )
     .fetch_optional(conn)
-    .await
-}
-
-/// The address a notice to a person goes to now; `None` when they are gone.
-pub async fn notice_address(conn: &mut PgConnection, user: UserId) -> sqlx::Result<Option<String>> {
-    sqlx::query_scalar!("SELECT email FROM app_user WHERE user_id = $1", user.0).fetch_optional(conn).await
+    .await?;
+    Ok(row.map(|row| ResetMail { email: row.email, expires_at: row.expires_at, token: token(db, id) }))
 }

@@ -9,8 +9,9 @@ use uuid::Uuid;
 use crate::account::{self, Founding};
 use crate::actor::Origin;
 use crate::change::Change;
-use crate::error::{AtField as _, Code, Error, Refused, Result, field};
-use crate::id::{AccountId, SignUpId, UserId};
+use crate::error::{AtField as _, Code, Refused, Result, field};
+use crate::id::{AccountId, SignUpId};
+use crate::infra::clock::Timestamp;
 use crate::infra::db::Db;
 use crate::infra::email_address::EmailAddress;
 use crate::infra::personal_domain;
@@ -19,6 +20,7 @@ use crate::job::{JobKind, NewJob};
 use crate::password::{self, Passwords};
 use crate::profile;
 use crate::rate;
+use crate::user;
 
 /// How long the link can be used.
 pub const LIFETIME: SignedDuration = SignedDuration::from_hours(24);
@@ -65,7 +67,7 @@ pub async fn request(db: &Db, passwords: &Passwords, origin: Origin, sign_up: Si
         }
     }
     let id = SignUpId::new();
-    let token = db.key.derive(Purpose::SignUp, None, id.0, 1);
+    let token = token(db, id);
     sqlx::query!(
         "INSERT INTO sign_up (sign_up_id, email, account_name, first_name, last_name, time_zone, password_hash, token_hash,
                               token_key_version, created_at, expires_at)
@@ -93,6 +95,41 @@ pub async fn request(db: &Db, passwords: &Passwords, origin: Origin, sign_up: Si
     change.commit().await
 }
 
+/// What somebody who holds the link may see before they confirm.
+#[derive(Clone, Debug)]
+pub struct Preview {
+    /// The account to be.
+    pub account_name: String,
+    /// The address to be confirmed.
+    pub email: String,
+}
+
+/// What the link shows.
+///
+/// # Errors
+/// TOKEN_INVALID, TOKEN_EXPIRED, TOKEN_USED.
+pub async fn by_token(db: &Db, token: &str) -> Result<Preview> {
+    let token = Token::parse(Purpose::SignUp, token).ok_or_else(|| Refused::new(Code::TokenInvalid).at("token"))?;
+    let now = db.now().await?;
+    let row = sqlx::query!(
+        "SELECT account_name, email, expires_at, confirmed_at FROM sign_up WHERE token_hash = $1",
+        token.hash(),
+    )
+    .fetch_optional(&db.pool)
+    .await?
+    .ok_or_else(|| Refused::new(Code::TokenInvalid).at("token"))?;
+    check_open(row.confirmed_at, row.expires_at, now)?;
+    Ok(Preview { account_name: row.account_name, email: row.email })
+}
+
+fn check_open(confirmed_at: Option<Timestamp>, expires_at: Timestamp, now: Timestamp) -> Result<()> {
+    match confirmed_at {
+        Some(_) => Err(Refused::new(Code::TokenUsed).at("token").into()),
+        None if expires_at <= now => Err(Refused::new(Code::TokenExpired).at("token").into()),
+        None => Ok(()),
+    }
+}
+
 /// Makes the identity and the account of a sign-up.
 ///
 /// # Errors
@@ -109,13 +146,8 @@ pub async fn confirm(db: &Db, origin: Origin, token: &str, base_seats: i32) -> R
     .fetch_optional(change.conn())
     .await?
     .ok_or_else(|| Refused::new(Code::TokenInvalid).at("token"))?;
-    if row.confirmed_at.is_some() {
-        return Err(Refused::new(Code::TokenUsed).at("token").into());
-    }
-    if row.expires_at <= now {
-        return Err(Refused::new(Code::TokenExpired).at("token").into());
-    }
-    let user = create_user(change.conn(), &row.email, &row.password_hash, now).await?;
+    check_open(row.confirmed_at, row.expires_at, now)?;
+    let user = user::create(change.conn(), &row.email, &row.password_hash, now).await?;
     sqlx::query!("UPDATE sign_up SET confirmed_at = $2 WHERE sign_up_id = $1", row.sign_up_id, now)
         .execute(change.conn())
         .await?;
@@ -133,41 +165,11 @@ pub async fn confirm(db: &Db, origin: Origin, token: &str, base_seats: i32) -> R
     Ok(account)
 }
 
-/// A new identity with its password.
-///
-/// # Errors
-/// ADDRESS_TAKEN when the address has one.
-pub(crate) async fn create_user(
-    conn: &mut PgConnection,
-    email: &str,
-    password_hash: &str,
-    now: crate::infra::clock::Timestamp,
-) -> Result<UserId> {
-    let user = UserId::new();
-    let created = sqlx::query!(
-        "INSERT INTO app_user (user_id, email, created_at) VALUES ($1, $2, $3) ON CONFLICT (email) DO NOTHING",
-        user.0,
-        email,
-        now
-    )
-    .execute(&mut *conn)
-    .await?;
-    if created.rows_affected() == 0 {
-        return Err(Error::from(Code::AddressTaken));
-    }
-    sqlx::query!(
-        "INSERT INTO user_credential (user_id, password_hash, password_changed_at) VALUES ($1, $2, $3)",
-        user.0,
-        password_hash,
-        now
-    )
-    .execute(conn)
-    .await?;
-    Ok(user)
+fn token(db: &Db, id: SignUpId) -> Token {
+    db.key.derive(Purpose::SignUp, None, id.0, 1)
 }
 
 /// What the mail of a sign-up needs.
-#[derive(Debug)]
 pub struct SignUpMail {
     /// To whom.
     pub email: String,
@@ -177,19 +179,29 @@ pub struct SignUpMail {
     pub account_name: String,
     /// Whether the address has a login: then there is nothing to confirm, and the mail says so.
     pub has_login: bool,
-    /// Key version of the token.
-    pub token_key_version: i32,
+    /// Until when the link can be used.
+    pub expires_at: Timestamp,
+    /// The link's secret: the same each time the mail is sent.
+    pub token: Token,
 }
 
-/// Reads what the mail of a sign-up needs now; `None` when it is confirmed or gone.
-pub async fn mail(conn: &mut PgConnection, id: SignUpId) -> sqlx::Result<Option<SignUpMail>> {
-    sqlx::query_as!(
-        SignUpMail,
-        r#"SELECT s.email, s.first_name, s.account_name, s.token_key_version,
+/// Reads what the mail of a sign-up needs now; `None` when it is confirmed, too late or gone.
+pub async fn mail(db: &Db, conn: &mut PgConnection, id: SignUpId, now: Timestamp) -> sqlx::Result<Option<SignUpMail>> {
+    let row = sqlx::query!(
+        r#"SELECT s.email, s.first_name, s.account_name, s.expires_at,
                   EXISTS (SELECT FROM app_user u WHERE u.email = s.email) AS "has_login!"
-           FROM sign_up s WHERE s.sign_up_id = $1 AND s.confirmed_at IS NULL"#,
+           FROM sign_up s WHERE s.sign_up_id = $1 AND s.confirmed_at IS NULL AND s.expires_at > $2"#,
         id.0,
+        now,
     )
     .fetch_optional(conn)
-    .await
+    .await?;
+    Ok(row.map(|row| SignUpMail {
+        email: row.email,
+        first_name: row.first_name,
+        account_name: row.account_name,
+        has_login: row.has_login,
+        expires_at: row.expires_at,
+        token: token(db, id),
+    }))
 }

@@ -17,6 +17,8 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+pub(crate) use self::attempt::{Outcome, judge};
+
 use self::attempt::Attempt;
 use self::fair::FairQueue;
 use crate::handler::Registry;
@@ -42,13 +44,19 @@ pub(crate) struct Parts {
     pub(crate) grace: Duration,
 }
 
+/// A job that runs.
+#[derive(Clone, Copy, Debug)]
+struct Running {
+    claim: Uuid,
+    account_id: Uuid,
+}
+
 /// Works the hints of a lane.
 pub(crate) struct Collector {
     parts: Parts,
     attempt: Arc<Attempt>,
     waiting: FairQueue,
-    /// Claims of running jobs.
-    running: HashMap<Uuid, Uuid>,
+    running: HashMap<Uuid, Running>,
     ended: mpsc::UnboundedReceiver<Uuid>,
 }
 
@@ -99,7 +107,9 @@ impl Collector {
                 }
             }
         };
-        let _ = tokio::time::timeout(GATHER, gathered).await;
+        // With all hands free, what has come already is batch enough.
+        let limit = if self.running.is_empty() { Duration::ZERO } else { GATHER };
+        let _ = tokio::time::timeout(limit, gathered).await;
         let (mut hints, mut lost, mut foreign) = (Vec::new(), Vec::new(), Vec::new());
         for arrival in batch {
             match arrival {
@@ -143,11 +153,12 @@ impl Collector {
     }
 
     fn start(&mut self) {
+        let share = share(self.parts.lane, self.parts.slots);
         while self.running.len() < self.parts.slots {
-            let Some(job) = self.waiting.pop() else {
-                return;
-            };
-            self.running.insert(job.job_id, job.claim);
+            let running = &self.running;
+            let has_hands = |account: Uuid| running.values().filter(|job| job.account_id == account).count() < share;
+            let Some(job) = self.waiting.pop(has_hands) else { return };
+            self.running.insert(job.job_id, Running { claim: job.claim, account_id: job.account_id });
             tokio::spawn(Arc::clone(&self.attempt).make(job));
         }
     }
@@ -160,7 +171,7 @@ impl Collector {
     }
 
     async fn renew(&self) {
-        let held: Vec<_> = self.running.iter().map(|(id, claim)| (*id, *claim)).chain(self.waiting.claims()).collect();
+        let held: Vec<_> = self.running.iter().map(|(id, job)| (*id, job.claim)).chain(self.waiting.claims()).collect();
         if held.is_empty() {
             return;
         }
@@ -199,5 +210,13 @@ impl Collector {
         if !self.running.is_empty() {
             tracing::warn!(lane = %self.parts.lane, jobs = self.running.len(), "jobs were cut off by the shutdown");
         }
+    }
+}
+
+/// Jobs of one account that may run at once. Short ones make room soon enough; long ones leave half of the hands to others.
+fn share(lane: Lane, slots: usize) -> usize {
+    match lane {
+        Lane::Interactive | Lane::Money => slots,
+        Lane::Bulk => slots.div_ceil(2),
     }
 }

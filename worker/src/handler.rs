@@ -5,7 +5,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use domain::job::{Claimed, JobKind, Verdict};
+use domain::outbox;
 use futures::future::BoxFuture;
+use sqlx::PgConnection;
+
+use crate::collector::{Outcome, judge};
 
 /// Does the work of one kind of job.
 pub trait Handler: Send + Sync + 'static {
@@ -27,6 +31,22 @@ where
 {
     fn run(&self, job: Claimed) -> BoxFuture<'static, Verdict> {
         Box::pin(self(job))
+    }
+}
+
+/// Writes a verdict in a handler's own transaction, which answers [`Verdict::Settled`] afterwards. False: the claim is somebody
+/// else's by now; roll back.
+pub(crate) async fn settle(
+    conn: &mut PgConnection,
+    job: &Claimed,
+    kind: JobKind,
+    verdict: &Verdict,
+) -> sqlx::Result<bool> {
+    let key = (job.job_id, job.claim);
+    match judge(verdict, kind, job.attempts) {
+        Outcome::Settled | Outcome::Done => Ok(!outbox::finish(conn, &[key]).await?.is_empty()),
+        Outcome::Retry(code, after) => outbox::retry(conn, key, after, code).await,
+        Outcome::Dead(code) => outbox::bury(conn, key, code).await,
     }
 }
 

@@ -50,7 +50,7 @@ pub struct Parts {
     pub clock: Clock,
     /// Who does the work of which kind.
     pub registry: Registry,
-    /// Scheduled work, besides that of the job tables themselves.
+    /// Scheduled work.
     pub sweeps: Vec<Sweep>,
     /// Tells this process and others of ids in the queue, and this process of jobs.
     pub waker: Waker,
@@ -103,9 +103,9 @@ impl Worker {
             let stop = shutdown.clone();
             tasks.spawn(async move { queue.consume(intake, stop).await });
         }
-        let mut sweeps = schedule::housekeeping(&parts.pool);
-        sweeps.extend(parts.sweeps);
-        let schedule = schedule::Schedule { pool: own, clock: parts.clock, sweeps };
+        let sealing = seal::run(parts.pool.clone(), shutdown.clone());
+        spawn(&mut tasks, sealing);
+        let schedule = schedule::Schedule { pool: own, clock: parts.clock, sweeps: parts.sweeps };
         spawn(&mut tasks, schedule.run(shutdown.clone(), grace));
         let (stop, wakes) = (shutdown.clone(), parts.waker.subscribe());
         spawn(&mut tasks, async move {

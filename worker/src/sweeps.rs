@@ -7,21 +7,23 @@ use domain::error::{Error, Result};
 use domain::id::AccountId;
 use domain::infra::clock::Timestamp;
 use domain::infra::db::Db;
+use domain::infra::files::Files;
 use domain::invitation;
 use domain::spent;
 use domain::sweep::Sweep;
 use jiff::SignedDuration;
 
-use crate::schedule;
+use crate::{job, schedule};
 
 /// Accounts that a sweep lists at once.
 const ACCOUNTS: i64 = 500;
 
 /// Every sweep of a process.
-pub fn all(db: &Db) -> Vec<Sweep> {
+pub fn all(db: &Db, files: &Files) -> Vec<Sweep> {
     let mut sweeps = schedule::housekeeping(&db.pool);
     sweeps.push(sweep("invitations.lapse", SignedDuration::from_mins(1), db, lapse_invitations));
     sweeps.push(sweep("spent.delete", SignedDuration::from_hours(1), db, delete_spent));
+    sweeps.extend(job::import::sweeps(db, files));
     sweeps
 }
 

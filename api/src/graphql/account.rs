@@ -8,8 +8,9 @@ use domain::change::Kind;
 use domain::error::Error;
 use domain::id::MemberId;
 
-use super::connection::arguments;
+use super::connection::{arguments, cost};
 use super::context::{ContextExt as _, mutate};
+use super::import::{self, MemberImport};
 use super::invitation::{self, Invitation, InvitationFilter, InvitationOrder, InvitationPage};
 use super::license::{self, LicensePool};
 use super::member::{self, Member, MemberFilter, MemberOrder, MemberPage, failed};
@@ -74,6 +75,7 @@ impl Account {
     }
 
     /// Its members. Without `members.read` only active ones, with names and job titles.
+    #[graphql(complexity = "cost(first, last, child_complexity)")]
     #[expect(clippy::too_many_arguments, reason = "the arguments of a connection")]
     async fn members(
         &self,
@@ -99,6 +101,7 @@ impl Account {
     }
 
     /// Its invitations, newest first unless sorted otherwise. Needs `members.read`.
+    #[graphql(complexity = "cost(first, last, child_complexity)")]
     #[expect(clippy::too_many_arguments, reason = "the arguments of a connection")]
     async fn invitations(
         &self,
@@ -126,6 +129,19 @@ impl Account {
     /// Its licences by product. Needs `licenses.read` or `licenses.allocate`.
     async fn license_pools(&self, ctx: &Context<'_>) -> Option<Result<Vec<LicensePool>>> {
         Some(license::pools(ctx).await)
+    }
+
+    /// Imports of members, the newest first. Needs `imports.run`.
+    #[graphql(complexity = "cost(first, last, child_complexity)")]
+    async fn member_imports(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Rows after `after`: 1 to 100, 20 unless given.")] first: Option<i32>,
+        #[graphql(desc = "A cursor of this list.")] after: Option<String>,
+        #[graphql(desc = "Rows before `before`: 1 to 100.")] last: Option<i32>,
+        #[graphql(desc = "A cursor of this list.")] before: Option<String>,
+    ) -> Option<Result<Connection<String, MemberImport>>> {
+        Some(import::page(ctx, &arguments(first, after, last, before)).await)
     }
 
     /// Its roles, by name.

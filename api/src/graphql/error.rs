@@ -138,6 +138,10 @@ pub fn of_database(error: &sqlx::Error) -> Error {
         tracing::warn!(%error, "the database is away");
         return ErrorCode::ServiceUnavailable.error("The database is away. Try again in a moment.");
     }
+    if let Some(LOCK_TIMEOUT | DEADLOCK) = sqlstate(error).as_deref() {
+        tracing::warn!(%error, "a transaction lost against others");
+        return ErrorCode::ServiceUnavailable.error("Too much is going on at once. Try again in a moment.");
+    }
     if sqlstate(error).as_deref() == Some(STATEMENT_CANCELLED) {
         tracing::warn!("a statement took too long");
         return ErrorCode::Timeout.error("The request took too long.");
@@ -173,6 +177,8 @@ fn refusal(list: &[domain::error::Refused]) -> Error {
 }
 
 const STATEMENT_CANCELLED: &str = "57014";
+const LOCK_TIMEOUT: &str = "55P03";
+const DEADLOCK: &str = "40P01";
 
 fn sqlstate(error: &sqlx::Error) -> Option<String> {
     error.as_database_error().and_then(|error| error.code()).map(std::borrow::Cow::into_owned)
@@ -216,11 +222,15 @@ pub fn complete(response: &mut Response, request_id: &str) {
     }
 }
 
+/// What the library says of a document over the limit on rows, see `connection::cost`.
+const TOO_COMPLEX: &str = "Query is too complex.";
+
 /// The code an error brought along, or that its text shows. `None`: the stage it failed in decides.
 fn code_of(error: &ServerError) -> Option<ErrorCode> {
     match error.extensions.as_ref().and_then(|values| values.get("code")) {
         Some(Value::String(code)) => Some(ErrorCode::parse(code).unwrap_or(ErrorCode::InternalServerError)),
         Some(_) => Some(ErrorCode::InternalServerError),
+        None if error.message == TOO_COMPLEX => Some(ErrorCode::CostLimitExceeded),
         None => is_input_fault(&error.message).then_some(ErrorCode::BadUserInput),
     }
 }

@@ -3,6 +3,7 @@
 use async_graphql::{Context, EmptySubscription, ID, MergedObject, Object, Result, SDLExportOptions, Schema};
 
 use self::account::{Account, AccountMutation};
+use self::import::{ImportMutation, Job, MemberImport};
 use self::invitation::{InvitationByTokenPayload, InvitationMutation};
 use self::member::MemberMutation;
 use self::node::Node;
@@ -18,6 +19,7 @@ pub mod error;
 pub mod graphiql;
 pub mod guard;
 pub mod http;
+pub mod import;
 pub mod invitation;
 pub mod license;
 pub mod loader;
@@ -29,6 +31,9 @@ pub mod scalar;
 pub mod session;
 pub mod sign_up;
 pub mod user_error;
+
+/// Rows times fields that a document may ask for, see [`connection::cost`].
+const MAX_COST: usize = 20_000;
 
 /// What can be asked.
 #[derive(Debug, Default)]
@@ -60,6 +65,20 @@ impl Query {
         Some(node::load(ctx, &ids).await)
     }
 
+    /// An import of members. Needs `imports.run`; null for what does not exist in this account.
+    async fn member_import(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Its id.")] id: ID,
+    ) -> Option<Result<MemberImport>> {
+        import::read(ctx, &id).await.transpose()
+    }
+
+    /// Long work by its id; null for what does not exist in this account.
+    async fn job(&self, ctx: &Context<'_>, #[graphql(desc = "Its id.")] id: ID) -> Option<Result<Job>> {
+        import::read(ctx, &id).await.map(|import| import.map(|import| Job::MemberImport(Box::new(import)))).transpose()
+    }
+
     /// What the link of an invitation shows. Looking never answers it.
     async fn invitation_by_token(
         &self,
@@ -79,6 +98,7 @@ pub struct Mutation(
     AccountMutation,
     InvitationMutation,
     MemberMutation,
+    ImportMutation,
 );
 
 /// The public schema.
@@ -86,7 +106,7 @@ pub type MusterSchema = Schema<Query, Mutation, EmptySubscription>;
 
 /// Builds the schema, with its guards.
 pub fn schema() -> MusterSchema {
-    guard::guarded(Schema::build(Query, Mutation::default(), EmptySubscription)).finish()
+    guard::guarded(Schema::build(Query, Mutation::default(), EmptySubscription)).limit_complexity(MAX_COST).finish()
 }
 
 /// The schema as text, in a stable order.

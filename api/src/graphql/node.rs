@@ -4,11 +4,12 @@ use std::collections::HashMap;
 use std::str::FromStr;
 
 use async_graphql::{Context, ID, Interface, Result};
-use domain::id::{AccountId, InvitationId, MemberId, RoleId};
+use domain::id::{AccountId, ImportId, InvitationId, MemberId, RoleId};
 
 use super::account::{self, Account};
 use super::context::ContextExt as _;
 use super::error::ErrorCode;
+use super::import::{self, MemberImport};
 use super::invitation::{self, Invitation};
 use super::member::{self, Member};
 use super::role::{self, Role};
@@ -26,6 +27,8 @@ pub enum Node {
     Member(Box<Member>),
     /// An invitation.
     Invitation(Box<Invitation>),
+    /// An import of members.
+    MemberImport(Box<MemberImport>),
     /// A role.
     Role(Box<Role>),
 }
@@ -51,6 +54,11 @@ pub async fn load(ctx: &Context<'_>, ids: &[ID]) -> Result<Vec<Option<Node>>> {
     if !roles.is_empty() {
         let roles = role::read(ctx, Some(&roles)).await?;
         found.extend(roles.into_iter().map(|role| (role.id.clone(), Node::Role(Box::new(role)))));
+    }
+    let imports: Vec<ImportId> = of_kind(ids);
+    if !imports.is_empty() {
+        let imports = import::read_many(ctx, &imports).await?;
+        found.extend(imports.into_iter().map(|import| (import.id.clone(), Node::MemberImport(Box::new(import)))));
     }
     if of_kind::<AccountId>(ids).contains(&actor.account_id) {
         let account = account::read(ctx).await?;

@@ -24,7 +24,7 @@ pub struct Once {
     pub key: String,
     /// The mutation's name.
     pub mutation: String,
-    /// Digest of the mutation's input without the key.
+    /// Keyed digest of the mutation's input without the idempotency key.
     pub fingerprint: Vec<u8>,
 }
 
@@ -46,17 +46,30 @@ where
     T: Serialize + DeserializeOwned + Send,
     F: for<'c> Fn(&'c mut Change, &'c Actor) -> BoxFuture<'c, Result<T>> + Sync,
 {
+    persist(|| attempt_once(db, actor, kind, once, &rule)).await
+}
+
+/// Makes a transaction again when it lost against others: its rights changed, it was part of a deadlock, it waited too long for a
+/// lock. `attempt` begins and commits it.
+///
+/// # Errors
+/// What the last attempt answered, unless that may pass; [`Error::Busy`] after five attempts, five seconds or two waits for a lock.
+pub async fn persist<T, F, Fut>(attempt: F) -> Result<T>
+where
+    F: Fn() -> Fut,
+    Fut: Future<Output = Result<T>>,
+{
     let deadline = Instant::now() + PATIENCE;
     let mut lock_timeouts = 0;
-    for attempt in 1..=ATTEMPTS {
-        let error = match attempt_once(db, actor, kind, once, &rule).await {
+    for number in 1..=ATTEMPTS {
+        let error = match attempt().await {
             Err(error) if is_transient(&error) => error,
             done_or_final => return done_or_final,
         };
         if is_lock_timeout(&error) {
             lock_timeouts += 1;
         }
-        let pause = pause_after(attempt);
+        let pause = pause_after(number);
         if lock_timeouts > 1 || Instant::now() + pause > deadline {
             break;
         }
@@ -79,9 +92,7 @@ where
     if let Some(once) = once
         && let Some(outcome) = earlier_outcome(&mut change, actor, once).await?
     {
-        let outcome =
-            serde_json::from_value(outcome).map_err(|error| Error::Database(sqlx::Error::Decode(error.into())))?;
-        return Ok(Done { outcome, replayed: true });
+        return Ok(Done { outcome: decode(outcome)?, replayed: true });
     }
     let outcome = rule(&mut change, actor).await?;
     if let Some(once) = once {

@@ -37,7 +37,7 @@ pub mod row;
 mod run;
 
 pub use end::{abandon, abandon_stranded, forget_values};
-pub use list::{IMPORTS, MemberImport, Outcome, Progress, ROWS, RowOutcome, list, read, rows};
+pub use list::{IMPORTS, MemberImport, Outcome, Progress, ROWS, RowOutcome, list, read_many, rows};
 pub use run::{Run, Step};
 
 /// How far an import is.

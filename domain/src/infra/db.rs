@@ -12,6 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::id::AccountId;
 use crate::infra::clock::{Clock, Timestamp};
+use crate::infra::config::Config;
 use crate::infra::secret::TokenKey;
 use crate::infra::wake::Waker;
 use crate::session::RightsCache;
@@ -41,6 +42,12 @@ impl Db {
     /// From connections that [`connect`] made.
     pub fn new(pool: PgPool, clock: Clock, waker: Waker, key: Arc<TokenKey>) -> Self {
         Self { pool, clock, waker, key, rate_limits: true, rights: Arc::default(), writers: Arc::default() }
+    }
+
+    /// Opens the connections that a process's API or worker uses.
+    pub async fn open(config: &Config, waker: Waker, key: Arc<TokenKey>) -> sqlx::Result<Self> {
+        let pool = connect(&config.database_url, config.database_connections).await?;
+        Ok(Self { rate_limits: config.limits.rate_limits, ..Self::new(pool, Clock::default(), waker, key) })
     }
 
     /// Waits for one of the account's places to write.

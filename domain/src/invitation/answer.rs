@@ -6,8 +6,8 @@ use serde_json::json;
 use sqlx::PgConnection;
 
 use super::{State, manage};
-use crate::actor::{Actor, Author, Origin, granted_by, read_rights};
-use crate::change::{Change, Kind};
+use crate::actor::{Actor, Author, Origin, granted_by};
+use crate::change::{Change, Kind, persist};
 use crate::error::{AtField as _, Code, Error, Refused, Result, field};
 use crate::event::{EventKind, NewEvent};
 use crate::id::{AccountId, InvitationId, MemberId, RoleId, UserId};
@@ -18,11 +18,10 @@ use crate::infra::secret::{Purpose, Token};
 use crate::license;
 use crate::member::Status;
 use crate::password::{self, Passwords};
-use crate::permission::PermissionSet;
 use crate::profile;
 use crate::rate;
 use crate::session;
-use crate::sign_up;
+use crate::user;
 
 /// What somebody who holds the link may see before they answer.
 #[derive(Clone, Debug)]
@@ -128,7 +127,7 @@ impl Found {
         let lapsed = self.expires_at.is_some_and(|expires_at| expires_at <= now);
         let code = match (self.state, self.member_status, self.member_id) {
             (State::Accepted, ..) => Code::InvitationUsed,
-            (State::Declined, ..) => Code::InvitationUsed,
+            (State::Declined, ..) => Code::InvitationDeclined,
             (State::Revoked, ..) => Code::InvitationRevoked,
             (State::Expired, ..) => Code::InvitationExpired,
             (State::Pending, Some(Status::Suspended), _) => Code::InvitationSuspended,
@@ -151,7 +150,7 @@ async fn limit(db: &Db, conn: &mut PgConnection, origin: &Origin, now: Timestamp
 /// What the link shows.
 ///
 /// # Errors
-/// TOKEN_INVALID, INVITATION_USED, INVITATION_REVOKED, INVITATION_EXPIRED, INVITATION_SUSPENDED.
+/// TOKEN_INVALID, INVITATION_USED, INVITATION_DECLINED, INVITATION_REVOKED, INVITATION_EXPIRED, INVITATION_SUSPENDED.
 pub async fn by_token(db: &Db, token: &str) -> Result<Preview> {
     let mut conn = db.pool.acquire().await?;
     let found = find(&mut conn, token).await?;
@@ -194,29 +193,36 @@ pub async fn accept(
     let found = find(&mut conn, token).await?;
     let member = found.answerable(now)?;
     drop(conn);
+    let (first_name, last_name) = names(acceptance, &found)?;
+    let person = prove(db, passwords, &origin, signed_in, &found, acceptance.password.as_ref()).await?;
+    let joining = Joining { token, member, email: &found.email, person, first_name, last_name };
+    let origin = Origin { author: Author::Member(member), ..origin };
+    persist(|| async {
+        let mut change = Change::begin(db, found.account_id, Kind::Asked, origin.clone(), Some(now)).await?;
+        join(&mut change, &joining).await?;
+        change.commit().await
+    })
+    .await?;
+    Ok(Accepted { account_id: found.account_id, member_id: member })
+}
+
+/// First and last name: both are required by now, whether typed or known from the inviter.
+fn names(acceptance: &Acceptance, found: &Found) -> Result<(String, String)> {
     let name = |field_name, given: &Option<String>, invited: &Option<String>| {
         let text = given.as_deref().or(invited.as_deref()).unwrap_or_default();
         field(field_name, profile::person_name(text))
     };
-    let first_name = name("firstName", &acceptance.first_name, &found.first_name)?;
-    let last_name = name("lastName", &acceptance.last_name, &found.last_name)?;
-    let person = prove(db, passwords, &origin, signed_in, &found, acceptance.password.as_ref()).await?;
-
-    let origin = Origin { author: Author::Member(member), ..origin };
-    let mut change = Change::begin(db, found.account_id, Kind::Asked, origin, Some(now)).await?;
-    let user = match person {
-        Person::Known(user) => user,
-        Person::New { password_hash } => {
-            match sign_up::create_user(change.conn(), found.email.as_str(), &password_hash, now).await {
-                // The address got a login while this was typed: its password is wanted now.
-                Err(Error::Refused(_)) => return Err(Refused::new(Code::PasswordRequired).at("password").into()),
-                created => created?,
-            }
+    match (
+        name("firstName", &acceptance.first_name, &found.first_name),
+        name("lastName", &acceptance.last_name, &found.last_name),
+    ) {
+        (Ok(first), Ok(last)) => Ok((first, last)),
+        (Err(Error::Refused(mut first)), Err(Error::Refused(last))) => {
+            first.extend(last);
+            Err(Error::Refused(first))
         }
-    };
-    join(&mut change, &found, member, user, &first_name, &last_name).await?;
-    change.commit().await?;
-    Ok(Accepted { account_id: found.account_id, member_id: member })
+        (Err(error), _) | (_, Err(error)) => Err(error),
+    }
 }
 
 async fn prove(
@@ -243,43 +249,43 @@ async fn prove(
     }
 }
 
-/// The state change: everything was looked at before without locks, and is looked at again under them.
-async fn join(
-    change: &mut Change,
-    found: &Found,
+/// Somebody who has proven what they must, on the way in.
+struct Joining<'a> {
+    token: &'a str,
     member: MemberId,
-    user: UserId,
-    first_name: &str,
-    last_name: &str,
-) -> Result<()> {
-    let (account, now) = (change.account(), change.now());
-    let roles = sqlx::query!(
-        r#"SELECT m.status AS "status: Status",
-                  ARRAY(SELECT role_id FROM member_role r WHERE r.account_id = m.account_id AND r.member_id = m.member_id) AS "roles!"
-           FROM member m WHERE m.account_id = $1 AND m.member_id = $2 FOR UPDATE"#,
+    email: &'a EmailAddress,
+    person: Person,
+    first_name: String,
+    last_name: String,
+}
+
+/// The state change: everything was looked at before without locks, and is looked at again under them.
+async fn join(change: &mut Change, joining: &Joining<'_>) -> Result<()> {
+    let (account, now, member) = (change.account(), change.now(), joining.member);
+    let user = identity(change, joining).await?;
+    let locked = sqlx::query!(
+        "SELECT 1 AS one FROM member WHERE account_id = $1 AND member_id = $2 FOR UPDATE",
         account.0,
-        member.0,
-    )
-    .fetch_optional(change.conn())
-    .await?
-    .ok_or_else(|| Refused::new(Code::InvitationRevoked).at("token"))?;
-    if roles.status == Status::Suspended {
-        return Err(Refused::new(Code::InvitationSuspended).at("token").into());
+        member.0
+    );
+    locked.fetch_optional(change.conn()).await?;
+    let found = find(change.conn(), joining.token).await?;
+    if found.answerable(now)? != member {
+        return Err(Error::Stale);
     }
-    let roles: Vec<RoleId> = roles.roles.into_iter().map(RoleId).collect();
-    check_inviter(change, found.invited_by, &roles).await?;
+    let roles = check_inviter(change, found.invited_by, member).await?;
     let taken = sqlx::query!(
         "UPDATE invitation SET state = 'ACCEPTED', finished_at = $3
-         WHERE account_id = $1 AND invitation_id = $2 AND state = 'PENDING' AND email = $4 AND (expires_at IS NULL OR expires_at > $3)",
+         WHERE account_id = $1 AND invitation_id = $2 AND state = 'PENDING' AND (expires_at IS NULL OR expires_at > $3)",
         account.0,
         found.invitation_id.0,
         now,
-        found.email.as_str(),
     )
     .execute(change.conn())
     .await?;
     if taken.rows_affected() == 0 {
-        return Err(Refused::new(Code::InvitationUsed).at("token").into());
+        // It lapsed between the two statements.
+        return Err(Error::Stale);
     }
     sqlx::query!(
         "UPDATE member SET status = 'ACTIVE', user_id = $3, first_name = $4, last_name = $5, joined_at = $6, version = version + 1
@@ -287,8 +293,8 @@ async fn join(
         account.0,
         member.0,
         user.0,
-        first_name,
-        last_name,
+        joining.first_name,
+        joining.last_name,
         now,
     )
     .execute(change.conn())
@@ -298,22 +304,51 @@ async fn join(
         NewEvent::new(EventKind::InvitationAccepted)
             .subject(member.0)
             .detail(json!({ "invitation": found.invitation_id, "roles": roles }))
-            .personal(json!({ "email": found.email, "firstName": first_name, "lastName": last_name })),
+            .personal(json!({ "email": found.email, "firstName": joining.first_name, "lastName": joining.last_name })),
     );
     Ok(())
 }
 
+/// The identity of whoever joins; a new one for somebody new.
+async fn identity(change: &mut Change, joining: &Joining<'_>) -> Result<UserId> {
+    let now = change.now();
+    let password_hash = match &joining.person {
+        Person::Known(user) => return Ok(*user),
+        Person::New { password_hash } => password_hash,
+    };
+    match user::create(change.conn(), joining.email.as_str(), password_hash, now).await {
+        Err(Error::Refused(_)) => {
+            // The address got a login while this was typed: by this very invitation, or its password is wanted now.
+            find(change.conn(), joining.token).await?.answerable(now)?;
+            Err(Refused::new(Code::PasswordRequired).at("password").into())
+        }
+        created => created,
+    }
+}
+
 /// What the invitation grants must still be the inviter's to grant. Roles without administrative permissions always are:
 /// an invitation outlives whoever sent it.
-async fn check_inviter(change: &mut Change, invited_by: Option<MemberId>, roles: &[RoleId]) -> Result<()> {
+async fn check_inviter(change: &mut Change, invited_by: Option<MemberId>, member: MemberId) -> Result<Vec<RoleId>> {
     let account = change.account();
-    let granted = granted_by(change.conn(), account, roles).await?;
-    let Some(inviter) = invited_by else { return Ok(()) };
-    let held = match read_rights(change.conn(), account, inviter).await? {
-        Some(rights) => rights.permissions,
-        None => PermissionSet::default(),
+    // First, so that a later change of anybody's rights or of a role is caught at the commit.
+    let standing = match invited_by {
+        Some(inviter) => change.standing_of(inviter).await?,
+        None => None,
     };
-    if held.covers(granted) { Ok(()) } else { Err(Refused::new(Code::InviterLostRights).at("token").into()) }
+    let roles = sqlx::query_scalar!(
+        r#"SELECT role_id AS "role_id: RoleId" FROM member_role WHERE account_id = $1 AND member_id = $2 ORDER BY role_id"#,
+        account.0,
+        member.0,
+    )
+    .fetch_all(change.conn())
+    .await?;
+    let granted = granted_by(change.conn(), account, &roles).await?;
+    let held = standing.map(|standing| standing.rights.permissions).unwrap_or_default();
+    if invited_by.is_none() || held.covers(granted) {
+        Ok(roles)
+    } else {
+        Err(Refused::new(Code::InviterLostRights).at("token").into())
+    }
 }
 
 /// Declines an invitation: the seat is free, the invitation stays listed.
@@ -328,26 +363,32 @@ pub async fn decline(db: &Db, origin: Origin, token: &str) -> Result<()> {
     let member = found.answerable(now)?;
     drop(conn);
     let origin = Origin { author: Author::Member(member), ..origin };
-    let mut change = Change::begin(db, found.account_id, Kind::Asked, origin, Some(now)).await?;
-    let account = change.account();
-    license::lock(&mut change).await?;
-    let status = sqlx::query_scalar!(
-        r#"SELECT status AS "status: Status" FROM member WHERE account_id = $1 AND member_id = $2 FOR UPDATE"#,
+    persist(|| async {
+        let mut change = Change::begin(db, found.account_id, Kind::Asked, origin.clone(), Some(now)).await?;
+        turn_down(&mut change, token, member).await?;
+        change.commit().await
+    })
+    .await
+}
+
+async fn turn_down(change: &mut Change, token: &str, member: MemberId) -> Result<()> {
+    let (account, now) = (change.account(), change.now());
+    license::lock(change).await?;
+    let locked = sqlx::query!(
+        "SELECT 1 AS one FROM member WHERE account_id = $1 AND member_id = $2 FOR UPDATE",
         account.0,
-        member.0,
-    )
-    .fetch_optional(change.conn())
-    .await?;
-    match status {
-        Some(Status::Invited) => {}
-        Some(Status::Suspended) => return Err(Refused::new(Code::InvitationSuspended).at("token").into()),
-        _ => return Err(Refused::new(Code::InvitationUsed).at("token").into()),
+        member.0
+    );
+    locked.fetch_optional(change.conn()).await?;
+    let found = find(change.conn(), token).await?;
+    if found.answerable(now)? != member {
+        return Err(Error::Stale);
     }
-    manage::end(&mut change, found.invitation_id, member, State::Declined).await?;
+    manage::end(change, found.invitation_id, member, State::Declined).await?;
     change.record(
         NewEvent::new(EventKind::InvitationDeclined)
             .subject(member.0)
             .detail(json!({ "invitation": found.invitation_id })),
     );
-    change.commit().await
+    Ok(())
 }

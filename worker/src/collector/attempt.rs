@@ -26,17 +26,22 @@ pub(super) struct Attempt {
 
 /// What is written of an attempt by the one who made it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Outcome {
+pub(crate) enum Outcome {
+    /// Nothing: it is written already.
     Settled,
+    /// It is finished.
     Done,
+    /// Why it failed, and the pause until the next.
     Retry(&'static str, SignedDuration),
+    /// Why there is no next.
     Dead(&'static str),
 }
 
 impl Attempt {
     /// Runs the job, writes how it ended, and tells the collector.
     pub(super) async fn make(self: Arc<Self>, job: Claimed) {
-        let span = tracing::info_span!(
+        // At the level of errors, so that no filter takes the ids from a line that it lets through.
+        let span = tracing::error_span!(
             "job",
             job.id = %job.job_id,
             job.kind = job.kind,
@@ -116,8 +121,8 @@ impl Attempt {
     }
 }
 
-/// The last attempt's retry is a death.
-fn judge(verdict: &Verdict, kind: JobKind, attempts: i32) -> Outcome {
+/// The last attempt's retry is a death; any other comes after the kind's back-off unless the verdict says when.
+pub(crate) fn judge(verdict: &Verdict, kind: JobKind, attempts: i32) -> Outcome {
     match *verdict {
         Verdict::Settled => Outcome::Settled,
         Verdict::Done => Outcome::Done,

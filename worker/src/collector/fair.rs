@@ -27,8 +27,10 @@ impl FairQueue {
         self.len += 1;
     }
 
-    pub(super) fn pop(&mut self) -> Option<Claimed> {
-        let account = self.turns.pop_front()?;
+    /// The next job of the next account that `may` go on.
+    pub(super) fn pop(&mut self, may: impl Fn(Uuid) -> bool) -> Option<Claimed> {
+        let turn = self.turns.iter().position(|account| may(*account))?;
+        let account = self.turns.remove(turn)?;
         let jobs = self.jobs.get_mut(&account)?;
         let job = jobs.pop_front()?;
         if jobs.is_empty() {
@@ -65,8 +67,10 @@ mod tests {
             });
         }
         assert_eq!((queue.len(), queue.claims().count()), (5, 5));
-        let order: Vec<_> = std::iter::from_fn(|| queue.pop()).map(|job| job.job_id.as_u128()).collect();
-        assert_eq!(order, [11, 21, 31, 12, 13]);
+        let first = queue.pop(|account| account.as_u128() == 2).map(|job| job.job_id.as_u128());
+        assert_eq!(first, Some(21), "others have no hands");
+        let order: Vec<_> = std::iter::from_fn(|| queue.pop(|_| true)).map(|job| job.job_id.as_u128()).collect();
+        assert_eq!(order, [11, 31, 12, 13]);
         assert_eq!((queue.len(), queue.claims().count()), (0, 0));
     }
 }

@@ -1,9 +1,10 @@
 //! Turns a [`Mail`] into the bytes that are sent: `multipart/alternative` with text and HTML, the same for the same input.
 
+use std::borrow::Cow;
 use std::time::SystemTime;
 
 use domain::infra::clock::Timestamp;
-use domain::infra::config;
+use domain::infra::{config, email_address};
 use lettre::address::Envelope;
 use lettre::message::header::{ContentTransferEncoding, ContentType, Header, HeaderName, HeaderValue};
 use lettre::message::{Body, Mailbox, MultiPart, MultiPartKind, SinglePart};
@@ -107,6 +108,16 @@ impl Composer {
         (Some(composer), problems)
     }
 
+    /// The sender's domain as it stands in Message-IDs.
+    pub fn domain(&self) -> Cow<'_, str> {
+        let domain = self.from.email.domain();
+        if is_message_id_part(domain) {
+            return Cow::Borrowed(domain);
+        }
+        // Outside ASCII, or an IP address in brackets.
+        email_address::normalise_domain(domain).unwrap_or(Cow::Borrowed("localhost"))
+    }
+
     /// The mail as it is sent.
     ///
     /// `message_id` is `id@domain` without brackets, and the same whenever the same mail is sent again.
@@ -180,8 +191,11 @@ fn mailbox_of(text: &str) -> Option<Mailbox> {
 
 fn is_message_id(id: &str) -> bool {
     let parts: Vec<&str> = id.split('@').collect();
-    let fits = |part: &&str| !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || ".-_+".contains(c));
-    parts.len() == 2 && parts.iter().all(fits) && id.len() <= MESSAGE_ID_CHARACTERS
+    parts.len() == 2 && parts.into_iter().all(is_message_id_part) && id.len() <= MESSAGE_ID_CHARACTERS
+}
+
+fn is_message_id_part(part: &str) -> bool {
+    !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || ".-_+".contains(c))
 }
 
 /// The folder of a mail's templates.

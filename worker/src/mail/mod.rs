@@ -3,7 +3,7 @@
 mod clean;
 mod compose;
 mod template;
-mod transport;
+pub(crate) mod transport;
 
 pub use compose::{ComposeError, Composed, Composer, Recipient};
 pub use template::{TemplateError, TemplateProblem};

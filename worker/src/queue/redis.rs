@@ -34,11 +34,14 @@ use super::{Arrival, Intake, Queue, QueueError};
 /// Hints taken at once, and handed over at once.
 const BATCH: usize = 50;
 
-/// Failures in a row, with Redis there, until the process had better end.
-const MAX_FAILURES: u32 = 20;
+/// Failures in a row, with Redis there and nothing to sweep up, until the process had better end: after some ten seconds.
+const MAX_FAILURES: u32 = 8;
 
 /// A worker that lived this long does not count as having failed at once.
 const HEALTHY_AFTER: Duration = Duration::from_secs(30);
+
+/// Pause before an absent Redis is tried again.
+const AWAY_PAUSE: Duration = Duration::from_millis(500);
 
 /// Longest pause before the next worker is started.
 const MAX_PAUSE: Duration = Duration::from_secs(5);
@@ -101,7 +104,7 @@ impl RedisQueue {
             if started.elapsed() > HEALTHY_AFTER {
                 failures = 0;
             }
-            let swept = self.sweep_up(&name, &intake).await;
+            let swept = self.sweep_up(&name, &intake, &shutdown).await;
             if shutdown.is_cancelled() {
                 return Ok(());
             }
@@ -111,13 +114,28 @@ impl RedisQueue {
                 Err(_) => "it panicked".to_owned(),
             };
             tracing::warn!(lane = %self.lane, error = last, "queue consumer failed; starting another");
-            // While Redis is away there is nothing wrong with the queue.
-            failures = if swept.is_ok() { failures + 1 } else { 0 };
+            // While Redis is away there is nothing wrong with the queue, and what was swept up does no harm again.
+            failures = if swept == Some(0) { failures + 1 } else { 0 };
             if failures >= MAX_FAILURES {
                 return Err(QueueError::Stuck { lane: self.lane, failures, last });
             }
             let pause = MAX_PAUSE.min(Duration::from_millis(50) * 2_u32.pow(failures.min(10)));
             shutdown.run_until_cancelled(tokio::time::sleep(pause)).await;
+        }
+    }
+
+    /// Clears up after the consumer `name`, as soon as Redis is there. Answers how many ids it had in its hands; none if Redis was
+    /// away.
+    async fn sweep_up(&self, name: &str, intake: &Intake, shutdown: &CancellationToken) -> Option<usize> {
+        let mut away = false;
+        loop {
+            match self.clear(name, intake).await {
+                Ok(ids) => return (!away).then_some(ids),
+                Err(error) if !away => tracing::warn!(lane = %self.lane, %error, "Redis is away; jobs wait"),
+                Err(_) => {}
+            }
+            away = true;
+            shutdown.run_until_cancelled(tokio::time::sleep(AWAY_PAUSE)).await?;
         }
     }
 }

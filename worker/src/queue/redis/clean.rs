@@ -28,16 +28,22 @@ impl RedisQueue {
     async fn empty(&self, set: &str) -> Result<(), QueueError> {
         let mut connection = self.connection.clone();
         loop {
-            let ids: Vec<Vec<u8>> = redis::cmd("SPOP").arg(set).arg(CHUNK).query_async(&mut connection).await?;
+            // Taken out of the set last: whoever is stopped halfway, or meets another, leaves nothing that nobody finds.
+            let ids: Vec<Vec<u8>> = redis::cmd("SRANDMEMBER").arg(set).arg(CHUNK).query_async(&mut connection).await?;
+            if ids.is_empty() {
+                return Ok(());
+            }
             self.forget(&ids).await?;
+            let _: () = connection.srem(set, &ids).await?;
             if ids.len() < CHUNK {
                 return Ok(());
             }
         }
     }
 
-    /// Takes what the failed consumer `name` had in its hands, and all traces of it. Fails where Redis is away.
-    pub(super) async fn sweep_up(&self, name: &str, intake: &Intake) -> Result<(), QueueError> {
+    /// Takes what the consumer `name` had in its hands, and all traces of it. Answers how many ids that were. Fails where Redis is
+    /// away.
+    pub(super) async fn clear(&self, name: &str, intake: &Intake) -> Result<usize, QueueError> {
         let mut connection = self.connection.clone();
         let held = format!("{}:{name}", self.config.inflight_jobs_set());
         let ids: Vec<Vec<u8>> = connection.smembers(&held).await?;
@@ -51,11 +57,11 @@ impl RedisQueue {
             .ignore()
             .query_async::<()>(&mut connection)
             .await?;
-        for id in ids {
-            let hint = std::str::from_utf8(&id).ok().and_then(decode);
-            let _ = intake.send(hint.map_or_else(|| foreign(&id), Arrival::Lost)).await;
+        for id in &ids {
+            let hint = std::str::from_utf8(id).ok().and_then(decode);
+            let _ = intake.send(hint.map_or_else(|| foreign(id), Arrival::Lost)).await;
         }
-        Ok(())
+        Ok(ids.len())
     }
 
     async fn forget(&self, ids: &[Vec<u8>]) -> Result<(), QueueError> {

@@ -1,0 +1,7 @@
+//! What tests stand on.
+
+pub(crate) mod app;
+pub(crate) mod database;
+pub(crate) mod firm;
+pub(crate) mod mailbox;
+pub(crate) mod stage;
