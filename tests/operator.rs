@@ -13,6 +13,7 @@ use tokio::process::Command;
 use uuid::Uuid;
 
 use crate::support::database::Database;
+use crate::support::firm;
 
 /// A migrated database, a data folder and the program.
 struct Host {
@@ -203,12 +204,13 @@ async fn the_demo_token_is_the_owners_and_the_only_one() -> anyhow::Result<()> {
 #[tokio::test]
 async fn demo_data_stays_out_of_an_installation_that_is_in_use() -> anyhow::Result<()> {
     let host = Host::new().await?;
-    host.lines(&["seed"]).await?;
-    let renamed =
-        "UPDATE app_user SET email = 'somebody@example.com' WHERE email = 'eleanor.harbor@harborfinch.example'";
-    sqlx::query(renamed).execute(&host.database.db.pool).await?;
+    firm::found(&host.database.db, "jane@doe.example").await;
     let refused = host.complaint(&["seed"]).await?;
     assert!(refused.contains("has accounts already"), "{refused}");
+    assert_eq!(host.count("SELECT count(*) FROM account").await?, 1);
+    host.lines(&["seed", "--force"]).await?;
+    assert_eq!(host.count("SELECT count(*) FROM account").await?, 3);
+    host.lines(&["seed"]).await?;
     Ok(())
 }
 
