@@ -6,3 +6,7 @@ mod import;
 mod invitation;
 mod migrations;
 mod operator;
+mod password;
+mod session;
+mod sign_up;
+mod spine;

@@ -198,7 +198,7 @@ impl World {
 
     pub(super) async fn read(&self, id: ImportId) -> MemberImport {
         let mut conn = self.db.pool.acquire().await.unwrap();
-        import::read(&mut conn, &self.owner, id).await.unwrap().unwrap()
+        import::read_many(&mut conn, &self.owner, &[id]).await.unwrap().pop().unwrap()
     }
 
     /// All rows, page by page.

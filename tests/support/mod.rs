@@ -4,3 +4,4 @@ pub(crate) mod app;
 pub(crate) mod database;
 pub(crate) mod firm;
 pub(crate) mod mailbox;
+pub(crate) mod stage;

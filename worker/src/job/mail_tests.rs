@@ -363,7 +363,8 @@ async fn the_whole_way_from_commit_to_the_outbox_folder() {
     let (owner, id) = stage.inviting("ann@firm.example").await;
 
     let (db, shutdown) = (stage.db().clone(), tokio_util::sync::CancellationToken::new());
-    let registry = crate::job::registry(&db, &stage.config).unwrap();
+    let files = domain::infra::files::open(&stage.config).unwrap();
+    let registry = crate::job::registry(&db, &stage.config, &files, &shutdown).unwrap();
     let parts = crate::Parts {
         pool: db.pool.clone(),
         clock: db.clock.clone(),

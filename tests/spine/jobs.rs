@@ -15,8 +15,9 @@ use uuid::Uuid;
 use worker::queue::QueueError;
 use worker::{Registry, WorkerError};
 
-use crate::support::{Stage, Transport, take};
+use crate::support::stage::{Stage, Transport, take};
 
+const DEAD: Wanted = Wanted { dead: true, kind: None };
 const KIND: JobKind = JobKind::MailInvitation;
 
 /// What an operator asks for first.
