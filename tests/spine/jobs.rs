@@ -20,9 +20,6 @@ use crate::support::stage::{Stage, Transport, take};
 const DEAD: Wanted = Wanted { dead: true, kind: None };
 const KIND: JobKind = JobKind::MailInvitation;
 
-/// What an operator asks for first.
-const DEAD: Wanted = Wanted { dead: true, kind: None };
-
 /// Reports each job that starts, and lets it go on when there is a permit.
 #[derive(Clone)]
 pub(crate) struct Watched {

@@ -55,7 +55,9 @@ impl Stage {
         config.http.public_url = SITE.to_owned();
         config.links.sign_in = Some(SIGN_IN.to_owned());
         config.password = firm::CHEAP;
-        let state = state::State::new(database.db.clone(), config.into());
+        config.data_dir = std::env::temp_dir().join(format!("muster-pages-{}", uuid::Uuid::new_v4().simple()));
+        let files = domain::infra::files::open(&config).unwrap();
+        let state = state::State::new(database.db.clone(), config.into(), files);
         let peer: SocketAddr = "203.0.113.9:4000".parse().unwrap();
         let pages = router().with_state(state).layer(MockConnectInfo(peer));
         Self { database, pages }
