@@ -3,6 +3,7 @@
 mod support;
 
 mod invitation;
+mod member;
 mod migrations;
 mod password;
 mod session;
