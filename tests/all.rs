@@ -4,6 +4,7 @@ mod support;
 
 mod import;
 mod invitation;
+mod member;
 mod migrations;
 mod operator;
 mod password;
