@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::invite::{address_states, count_mail};
+use super::lapse::lapse_addresses;
 use super::{State, enqueue_mail, remove_members};
 use crate::account;
 use crate::actor::{Action, Actor, Standing, Target, granted_by};
@@ -323,7 +324,9 @@ async fn update_email(change: &mut Change, standing: &Standing, open: &Open, ema
     let account = change.account();
     let policy = account::read(change.conn(), account).await?.policy;
     policy.domains().check(&email).map_err(profile::FieldFault::from)?;
-    match address_states(change.conn(), account, &[email.as_str().to_owned()]).await?.remove(email.as_str()) {
+    let wanted = [email.as_str().to_owned()];
+    lapse_addresses(change, &wanted).await?;
+    match address_states(change.conn(), account, &wanted).await?.remove(email.as_str()) {
         None => {}
         Some(Ok(lapsed)) => super::invite::replace(change, &[lapsed]).await?,
         Some(Err(code)) => return Err(code.into()),
