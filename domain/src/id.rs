@@ -29,6 +29,12 @@ macro_rules! ids {
                 }
             }
 
+            impl From<Uuid> for $name {
+                fn from(id: Uuid) -> Self {
+                    Self(id)
+                }
+            }
+
             impl fmt::Display for $name {
                 fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                     write!(f, "{}_{}", $prefix, self.0.simple())

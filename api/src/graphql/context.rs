@@ -8,6 +8,7 @@ use domain::error::{Code, Error, Refused};
 use futures::future::BoxFuture;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use uuid::Uuid;
 
 use super::error::{ErrorCode, top_level};
 use super::loader::Loader;
@@ -70,20 +71,22 @@ pub fn parse_id<T: std::str::FromStr>(id: &ID, field: &str) -> Result<T, Error> 
     id.parse().map_err(|_| Refused::new(Code::NotFound).at(field).into())
 }
 
-/// Reads a list of ids, at most `bulk` of them.
-pub fn parse_ids<T: std::str::FromStr>(ids: &[ID], field: &str, bulk: usize) -> Result<Vec<T>, Error> {
-    if ids.len() > bulk {
-        return Err(Refused::new(Code::TooMany).at(field).into());
-    }
-    let parse = |(index, id): (usize, &ID)| parse_id(id, &index.to_string()).map_err(|error| at(error, field));
-    ids.iter().enumerate().map(parse).collect()
+/// Reads ids of a kind. Anything else becomes the nil id, which nothing has: the rule then answers it as any other id that
+/// it does not find, at its place, and only to those who may ask.
+pub fn parse_ids<T: std::str::FromStr + From<Uuid>>(ids: &[ID]) -> Vec<T> {
+    ids.iter().map(|id| id.parse().unwrap_or_else(|_| T::from(Uuid::nil()))).collect()
 }
 
-fn at(error: Error, field: &str) -> Error {
-    use domain::error::AtField as _;
-    match Err::<(), _>(error).at(field) {
-        Err(error) => error,
-        Ok(()) => unreachable!("it was an error"),
+/// Reads the ids of what a mutation is about: one to `bulk`.
+pub fn parse_subjects<T: std::str::FromStr + From<Uuid>>(
+    ids: &[ID],
+    field: &str,
+    bulk: usize,
+) -> Result<Vec<T>, Error> {
+    let code = if ids.is_empty() { Some(Code::Required) } else { (ids.len() > bulk).then_some(Code::TooMany) };
+    match code {
+        Some(code) => Err(Refused::new(code).at(field).into()),
+        None => Ok(parse_ids(ids)),
     }
 }
 
