@@ -4,3 +4,4 @@ mod support;
 
 mod invitation;
 mod migrations;
+mod schema;

@@ -3,4 +3,5 @@
 pub(crate) mod app;
 pub(crate) mod database;
 pub(crate) mod firm;
+pub(crate) mod introspection;
 pub(crate) mod mailbox;
