@@ -2,6 +2,7 @@
 
 mod support;
 
+mod catalogue;
 mod invitation;
 mod migrations;
 mod schema;
