@@ -2,12 +2,14 @@
 
 mod support;
 
+mod catalogue;
 mod import;
 mod invitation;
 mod member;
 mod migrations;
 mod operator;
 mod password;
+mod schema;
 mod session;
 mod sign_up;
 mod spine;

@@ -81,7 +81,7 @@ pub async fn invite(
             .await?;
     let standing = change.standing(actor).await?;
     standing.may(Action::Invite, Target::Account)?;
-    batch.check_grants(change, &standing, &mut items).await?;
+    batch.check_grants(change, &standing, invites, &mut items).await?;
     batch.settle()?;
     batch.give_seats(change, &mut items, seats, send).await?;
     batch.settle()?;
@@ -150,14 +150,22 @@ impl Batch {
         Ok(())
     }
 
-    async fn check_grants(&mut self, change: &mut Change, standing: &Standing, items: &mut Vec<Item>) -> Result<()> {
+    /// By the roles as they were asked for, so that the path of an unknown one fits the input.
+    async fn check_grants(
+        &mut self,
+        change: &mut Change,
+        standing: &Standing,
+        invites: &[Invite],
+        items: &mut Vec<Item>,
+    ) -> Result<()> {
         let account = change.account();
-        let mut known: HashMap<Vec<RoleId>, Option<Refused>> = HashMap::new();
-        for (_, item, _) in items.iter() {
-            if known.contains_key(&item.roles) {
+        let mut known: HashMap<&[RoleId], Option<Refused>> = HashMap::new();
+        for (index, _, _) in items.iter() {
+            let roles = invites[*index].role_ids.as_slice();
+            if known.contains_key(roles) {
                 continue;
             }
-            let verdict = match granted_by(change.conn(), account, &item.roles).await {
+            let verdict = match granted_by(change.conn(), account, roles).await {
                 Ok(granted) => standing.may(Action::Invite, Target::Grant(granted)).at("roleIds").err(),
                 Err(error) => Some(error),
             };
@@ -166,9 +174,9 @@ impl Batch {
                 Some(Error::Refused(list)) => list.into_iter().next(),
                 Some(other) => return Err(other),
             };
-            known.insert(item.roles.clone(), refused);
+            known.insert(roles, refused);
         }
-        items.retain(|(index, item, _)| match &known[&item.roles] {
+        items.retain(|(index, _, _)| match &known[invites[*index].role_ids.as_slice()] {
             None => true,
             Some(refused) => {
                 self.refuse(*index, refused.clone());

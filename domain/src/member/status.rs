@@ -155,7 +155,7 @@ pub async fn assign_roles(change: &mut Change, actor: &Actor, member: MemberId, 
     let wanted = distinct(roles).at("roleIds")?;
     let (locked, standing) = lock(change, actor, member, Action::AssignRoles).await?;
     let account = change.account();
-    let granted = granted_by(change.conn(), account, &wanted).await?;
+    let granted = granted_by(change.conn(), account, roles).await?;
     standing.may(Action::AssignRoles, Target::Grant(granted)).at("roleIds")?;
     if locked.owner && !wanted.contains(&SystemRole::Administrator.id()) {
         return Err(Refused::new(Code::OwnerProtected).at("roleIds").into());
