@@ -216,7 +216,11 @@ async fn set(change: &mut Change, user: UserId, hash: &str, keep: Option<Session
         .await?;
     let ended_in = across::end_sessions(change.conn(), user, keep).await?;
     for place in across::memberships(change.conn(), user).await? {
-        change.record_in(place.account_id, place.member_id, NewEvent::new(EventKind::PasswordChanged).subject(place.member_id.0));
+        change.record_in(
+            place.account_id,
+            place.member_id,
+            NewEvent::new(EventKind::PasswordChanged).subject(place.member_id.0),
+        );
     }
     for account in ended_in {
         change.rights_changed_in(account);

@@ -339,12 +339,10 @@ async fn identity(change: &mut Change, joining: &Joining<'_>) -> Result<UserId> 
 
 /// Looks at the proof again, under a lock that a change of the password waits for.
 async fn still_proven(change: &mut Change, user: UserId, proof: &Proof) -> Result<UserId> {
-    let changed_at = sqlx::query_scalar!(
-        "SELECT password_changed_at FROM user_credential WHERE user_id = $1 FOR SHARE",
-        user.0,
-    )
-    .fetch_optional(change.conn())
-    .await?;
+    let changed_at =
+        sqlx::query_scalar!("SELECT password_changed_at FROM user_credential WHERE user_id = $1 FOR SHARE", user.0,)
+            .fetch_optional(change.conn())
+            .await?;
     let holds = match proof {
         Proof::Password(proven) => changed_at == Some(*proven),
         Proof::Session(account, session) => {

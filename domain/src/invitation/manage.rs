@@ -305,7 +305,10 @@ impl Differences {
 }
 
 async fn update_text(change: &mut Change, open: &Open, update: &Update) -> Result<Differences> {
-    let text = |name, given: &Option<String>, held: &Option<String>, parse: fn(&str) -> Result<String, profile::FieldFault>| {
+    let text = |name,
+                given: &Option<String>,
+                held: &Option<String>,
+                parse: fn(&str) -> Result<String, profile::FieldFault>| {
         let new = match given {
             None => return Ok(None),
             Some(text) => field(name, profile::optional(text, parse))?,
@@ -315,7 +318,8 @@ async fn update_text(change: &mut Change, open: &Open, update: &Update) -> Resul
     let first = text("firstName", &update.first_name, &open.first_name, profile::person_name)?;
     let last = text("lastName", &update.last_name, &open.last_name, profile::person_name)?;
     let message = text("message", &update.message, &open.message, profile::message)?;
-    let subscription_type = update.subscription_type.filter(|subscription| Some(*subscription) != open.subscription_type);
+    let subscription_type =
+        update.subscription_type.filter(|subscription| Some(*subscription) != open.subscription_type);
     let value = |difference: &Option<(&str, Option<String>, Option<String>)>, held: &Option<String>| match difference {
         Some((_, _, new)) => new.clone(),
         None => held.clone(),
