@@ -2,9 +2,13 @@
 
 mod support;
 
+mod account;
+mod event;
+mod idempotency;
 mod invitation;
 mod member;
 mod migrations;
+mod node;
 mod password;
 mod session;
 mod sign_up;

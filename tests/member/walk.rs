@@ -291,7 +291,7 @@ impl Walk<'_> {
             "decline" => self.answer(slot, false).await?,
             "revoke" => self.revoke(slot).await?,
             "time" => {
-                let hours = i64::try_from(self.random.below(9))?;
+                let hours = i64::try_from(self.random.below(24))?;
                 self.pass(60 * hours);
                 None
             }
