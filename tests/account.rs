@@ -27,7 +27,7 @@ async fn a_further_account_has_its_creator_as_owner_and_a_feed_of_its_own() -> R
     let olivia = app.found(OWNER, 5).await?;
     let ben = app.join(&olivia, "ben@harborandfinch.example", &[SystemRole::Standard]).await?;
     let before = kinds(&app, &olivia.account_id).await?;
-    let input = json!({ "name": " Brandt\u{a0}Law ", "timeZone": "Europe/Berlin" });
+    let input = json!({ "name": "  Brandt Law ", "timeZone": "Europe/Berlin" });
     let created = app.mutate(Some(&ben.token), "accountCreate", input, "accountId").await?;
     let account = created.text("/accountCreate/accountId");
     assert_eq!(kinds(&app, &account).await?, [(1, "account.created".to_owned())]);

@@ -9,6 +9,8 @@ mod invitation;
 mod member;
 mod migrations;
 mod node;
+mod page;
 mod password;
+mod secrets;
 mod session;
 mod sign_up;

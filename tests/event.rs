@@ -70,13 +70,15 @@ async fn busy(app: &App, owner: &Person) -> Result<BTreeMap<&'static str, Vec<St
     let invitation = listed.text("/account/invitations/nodes/0/id");
     let member = listed.text("/account/invitations/nodes/0/member/id");
     step("invitationSend", owner, json!({ "invitationIds": [invitation] })).await?;
-    step("invitationUpdate", owner, json!({ "invitationId": invitation, "message": "Welcome aboard, Benedikt" })).await?;
+    step("invitationUpdate", owner, json!({ "invitationId": invitation, "message": "Welcome aboard, Benedikt" }))
+        .await?;
     app.settle().await?;
     app.pass(SignedDuration::from_mins(2));
     step("invitationResend", owner, json!({ "invitationIds": [invitation] })).await?;
     let token = app.letter("ben@harborandfinch.example").await?.token();
     assert!(app.accept(&token, "Benedikt", "Brandtner").await?.codes().is_empty());
-    step("memberAssignRoles", owner, json!({ "memberId": member, "roleIds": [SystemRole::Auditor.id().to_string()] })).await?;
+    step("memberAssignRoles", owner, json!({ "memberId": member, "roleIds": [SystemRole::Auditor.id().to_string()] }))
+        .await?;
     for name in ["memberSuspend", "memberActivate", "memberDeactivate", "memberReactivate"] {
         step(name, owner, json!({ "memberId": member })).await?;
     }
@@ -178,7 +180,11 @@ async fn a_refusal_leaves_no_event() -> Result<()> {
         ("memberSuspend", member.clone(), "OWN_STATUS"),
         ("memberDeactivate", member, "OWN_STATUS"),
         ("memberAssignRoles", json!({ "memberId": owner.member_id, "roleIds": [standard] }), "OWNER_PROTECTED"),
-        ("memberInvite", json!({ "invitations": [{ "email": "a@b.example", "roleIds": [standard] }] }), "SEAT_SHORTAGE"),
+        (
+            "memberInvite",
+            json!({ "invitations": [{ "email": "a@b.example", "roleIds": [standard] }] }),
+            "SEAT_SHORTAGE",
+        ),
         ("memberInvite", json!({ "invitations": [] }), "REQUIRED"),
         ("invitationRevoke", json!({ "invitationId": "inv_1" }), "NOT_FOUND"),
         ("sessionRevoke", json!({ "sessionId": "ses_1" }), "NOT_FOUND"),
@@ -190,7 +196,14 @@ async fn a_refusal_leaves_no_event() -> Result<()> {
     let wrong = json!({ "email": OWNER, "password": "not the password" });
     assert_eq!(app.mutate(None, "sessionCreate", wrong, "").await?.codes(), ["CREDENTIALS_INVALID"]);
     assert_eq!(events(&app, account).await?.len(), before);
-    assert_eq!(app.look("SELECT count(*) FROM event_personal p WHERE NOT EXISTS (SELECT FROM event e WHERE e.event_id = p.event_id)").await?.as_deref(), Some("0"));
+    assert_eq!(
+        app.look(
+            "SELECT count(*) FROM event_personal p WHERE NOT EXISTS (SELECT FROM event e WHERE e.event_id = p.event_id)"
+        )
+        .await?
+        .as_deref(),
+        Some("0")
+    );
     app.finish().await
 }
 
@@ -277,7 +290,12 @@ async fn the_service_itself_cannot_rewrite_history() -> Result<()> {
     let app = App::start().await?;
     app.found(OWNER, 3).await?;
     seal::seal_due(&app.db.pool).await?;
-    for statement in ["UPDATE event SET detail = '{}'", "DELETE FROM event", "DELETE FROM event_seal", "UPDATE event_seal SET last_seq = 9"] {
+    for statement in [
+        "UPDATE event SET detail = '{}'",
+        "DELETE FROM event",
+        "DELETE FROM event_seal",
+        "UPDATE event_seal SET last_seq = 9",
+    ] {
         let refused = sqlx::query(statement).execute(&app.db.pool).await.unwrap_err();
         let code = refused.as_database_error().and_then(|error| error.code()).context("a refusal")?;
         assert_eq!(code, "42501", "{statement}");

@@ -207,7 +207,8 @@ async fn a_suspended_invitation_is_refused_and_comes_back() -> Result<()> {
     let (member, invitation) =
         (invited.text("/memberInvite/invitations/0/member/id"), invited.text("/memberInvite/invitations/0/id"));
     let token = app.letter(email).await?.token();
-    let link = "query ($token: String!) { invitationByToken(token: $token) { invitation { email } userErrors { code } } }";
+    let link =
+        "query ($token: String!) { invitationByToken(token: $token) { invitation { email } userErrors { code } } }";
 
     done(&app, &owner, "memberSuspend", &member).await?;
     assert_eq!(seats(&app, &owner).await?, (2, 1), "it keeps its seat");
@@ -435,7 +436,8 @@ async fn a_hundred_parallel_changes_leave_one_clear_status() -> Result<()> {
     let owner = app.found(OWNER, 3).await?;
     let ben = app.join(&owner, "ben@harborandfinch.example", &[SystemRole::Standard]).await?;
     let before = events(&app).await?;
-    let all = futures::future::try_join_all((0..100).map(|n| act(&app, &owner, ACTIONS[n % 4], &ben.member_id))).await?;
+    let all =
+        futures::future::try_join_all((0..100).map(|n| act(&app, &owner, ACTIONS[n % 4], &ben.member_id))).await?;
     let mut successes = 0;
     for answer in &all {
         if answer.errors() == ["SERVICE_UNAVAILABLE"] || answer.errors() == ["TIMEOUT"] {

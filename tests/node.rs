@@ -19,7 +19,8 @@ async fn everything(app: &App, email: &str) -> Result<(Person, Vec<(&'static str
     let owner = app.found(email, 10).await?;
     let guest = format!("guest.{email}");
     let invited = app.invite(&owner, &guest, &[SystemRole::Standard]).await?;
-    let upload = app.mutate(Some(&owner.token), "uploadCreate", json!({ "fileName": "m.csv" }), "upload { id url }").await?;
+    let upload =
+        app.mutate(Some(&owner.token), "uploadCreate", json!({ "fileName": "m.csv" }), "upload { id url }").await?;
     let file = format!("email,first_name,last_name,subscription_type\nrow.{email},Ro,Wland,Attorney\n");
     let put = app.http.put(upload.text("/uploadCreate/upload/url")).body(file).send().await?;
     assert!(put.status().is_success(), "{}", put.status());
@@ -44,7 +45,8 @@ async fn every_kind_is_found_by_its_id_in_the_order_asked_for() -> Result<()> {
     let app = App::start().await?;
     let (owner, ids) = everything(&app, OWNER).await?;
     for (kind, id) in &ids {
-        let document = "query ($id: ID!) { node(id: $id) { __typename id ... on Account { name } ... on Member { email }
+        let document =
+            "query ($id: ID!) { node(id: $id) { __typename id ... on Account { name } ... on Member { email }
                         ... on Invitation { email } ... on MemberImport { rowsInvited } ... on Role { systemKey } } }";
         let one = app.graphql(Some(&owner.token), document, json!({ "id": id })).await?;
         assert_eq!((one.text("/node/__typename"), one.text("/node/id")), ((*kind).to_owned(), id.clone()));
@@ -79,7 +81,8 @@ async fn what_belongs_to_others_is_null_like_what_does_not_exist() -> Result<()>
         "x".repeat(1_000),
     ]);
     for id in &ids {
-        let one = app.graphql(Some(&owner.token), "query ($id: ID!) { node(id: $id) { id } }", json!({ "id": id })).await?;
+        let one =
+            app.graphql(Some(&owner.token), "query ($id: ID!) { node(id: $id) { id } }", json!({ "id": id })).await?;
         assert_eq!(one.data("/node"), &Value::Null, "{id:.50}");
     }
     ids.insert(2, owner.member_id.clone());
@@ -114,7 +117,8 @@ async fn ids_show_no_more_than_lists_do() -> Result<()> {
     let kinds: Vec<Option<&str>> =
         seen.data("/nodes").as_array().unwrap().iter().map(|node| node["__typename"].as_str()).collect();
     assert_eq!(kinds, [Some("Account"), Some("Member"), None, None, None, Some("Role")]);
-    let document = "query ($id: ID!) { node(id: $id) { ... on Member { firstName lastName email phone joinedAt lastSignInAt
+    let document =
+        "query ($id: ID!) { node(id: $id) { ... on Member { firstName lastName email phone joinedAt lastSignInAt
                     roles { name } licenses { reserved } accountRole subscriptionType viewerCanReadProfile } } }";
     let member = app.graphql(Some(&sam.token), document, json!({ "id": owner.member_id })).await?;
     let basic = json!({

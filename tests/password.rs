@@ -106,9 +106,11 @@ async fn a_reset_link_lives_an_hour_and_takes_only_good_passwords() -> Result<()
     app.found(OWNER, 3).await?;
     request(&app, OWNER).await?;
     let link = app.letter(OWNER).await?.token();
-    for (password, code) in
-        [("short", "PASSWORD_TOO_SHORT"), ("qwertyuiop", "PASSWORD_TOO_WEAK"), (&*"abcdef".repeat(43), "PASSWORD_TOO_LONG")]
-    {
+    for (password, code) in [
+        ("short", "PASSWORD_TOO_SHORT"),
+        ("qwertyuiop", "PASSWORD_TOO_WEAK"),
+        (&*"abcdef".repeat(43), "PASSWORD_TOO_LONG"),
+    ] {
         let refused = reset(&app, &link, password).await?;
         assert_eq!(refused.codes(), [code]);
         assert_eq!(refused.user_errors()[0]["field"], json!(["input", "password"]));
@@ -180,7 +182,12 @@ async fn changing_the_password_keeps_only_this_session() -> Result<()> {
     assert!(!enters(&app, BEN, PASSWORD).await? && enters(&app, BEN, NEW).await?);
     assert_eq!((changes_known(&app, &first.account_id).await?, changes_known(&app, &second.account_id).await?), (1, 1));
     assert_eq!(reset(&app, &link, "yet another one").await?.codes(), ["TOKEN_USED"], "an open link dies, too");
-    assert_eq!(app.mutate(None, "passwordChange", json!({ "currentPassword": NEW, "newPassword": PASSWORD }), "").await?.errors(), ["UNAUTHENTICATED"]);
+    assert_eq!(
+        app.mutate(None, "passwordChange", json!({ "currentPassword": NEW, "newPassword": PASSWORD }), "")
+            .await?
+            .errors(),
+        ["UNAUTHENTICATED"]
+    );
     app.letter(BEN).await?;
     app.finish().await
 }

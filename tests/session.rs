@@ -85,7 +85,8 @@ async fn seen(app: &App, email: &str, password: &str) -> Result<(u16, Vec<(Strin
 
 #[tokio::test]
 async fn a_wrong_password_and_an_unknown_address_answer_alike() -> Result<()> {
-    let app = App::with(Options { configure: |config| config.limits.rate_limits = false, ..Options::default() }).await?;
+    let app =
+        App::with(Options { configure: |config| config.limits.rate_limits = false, ..Options::default() }).await?;
     app.found(OWNER, 3).await?;
     let wrong = seen(&app, OWNER, "not the password").await?;
     let text = String::from_utf8(wrong.2.clone())?;
@@ -214,7 +215,8 @@ async fn a_cookie_session_needs_the_csrf_header_and_ends_with_its_cookie() -> Re
     assert_eq!(app.graphql_with(&foreign, SESSION, Value::Null).await?.errors(), ["FORBIDDEN"]);
 
     let account = me.text("/viewer/account/id");
-    let switch = "mutation ($id: ID!) { sessionSwitchAccount(input: { accountId: $id }) { token userErrors { code } } }";
+    let switch =
+        "mutation ($id: ID!) { sessionSwitchAccount(input: { accountId: $id }) { token userErrors { code } } }";
     let switched = app.graphql_with(&with, switch, json!({ "id": account })).await?;
     assert!(switched.data("/sessionSwitchAccount/token").is_null(), "a cookie's session stays in a cookie");
     let (next, _) = cookie(&switched);

@@ -25,7 +25,8 @@ async fn confirm(app: &App, token: &str) -> Result<Answer> {
 }
 
 async fn rows(app: &App) -> Result<Option<String>> {
-    app.look("SELECT (SELECT count(*) FROM account) + (SELECT count(*) FROM app_user) + (SELECT count(*) FROM member)").await
+    app.look("SELECT (SELECT count(*) FROM account) + (SELECT count(*) FROM app_user) + (SELECT count(*) FROM member)")
+        .await
 }
 
 #[tokio::test]
@@ -60,7 +61,9 @@ async fn a_link_is_used_once_and_within_a_day() -> Result<()> {
     let app = App::start().await?;
     sign_up(&app, json!({})).await?;
     let letter = app.letter(EMAIL).await?;
-    for wrong in ["", "msup.", "msup.x", &format!("msup.{}", "A".repeat(43)), &format!("{}A", letter.token()), "mses.x.y"] {
+    for wrong in
+        ["", "msup.", "msup.x", &format!("msup.{}", "A".repeat(43)), &format!("{}A", letter.token()), "mses.x.y"]
+    {
         let refused = confirm(&app, wrong).await?;
         assert_eq!(refused.codes(), ["TOKEN_INVALID"], "{wrong}");
         assert_eq!(refused.user_errors()[0]["field"], json!(["input", "token"]));

@@ -150,7 +150,8 @@ impl Walk<'_> {
         let answer =
             self.app.mutate(Some(&self.owner.token), "memberInvite", input, "invitations { id member { id } }").await?;
         let now = self.now;
-        let overdue = matches!(self.slots[slot].open(), Some(Invitation { state: State::Pending(until), .. }) if *until <= now);
+        let overdue =
+            matches!(self.slots[slot].open(), Some(Invitation { state: State::Pending(until), .. }) if *until <= now);
         if overdue && self.slots[slot].member.as_ref().is_some_and(|member| member.status == Status::Invited) {
             self.lapse();
         }
@@ -276,8 +277,21 @@ impl Walk<'_> {
     async fn step(&mut self) -> Result<(String, Option<(Codes, Codes)>)> {
         let slot = self.random.below(SLOTS);
         let names = [
-            "invite", "invite", "invitationSend", "invitationResend", "accept", "accept", "decline", "revoke", "time", "sweep",
-            "memberSuspend", "memberActivate", "memberDeactivate", "memberReactivate", "another address",
+            "invite",
+            "invite",
+            "invitationSend",
+            "invitationResend",
+            "accept",
+            "accept",
+            "decline",
+            "revoke",
+            "time",
+            "sweep",
+            "memberSuspend",
+            "memberActivate",
+            "memberDeactivate",
+            "memberReactivate",
+            "another address",
         ];
         let name = names[self.random.below(names.len())];
         let outcome = match name {
@@ -374,7 +388,8 @@ fn codes(code: &str) -> Codes {
 
 /// Walks so many steps from a seed.
 async fn walk(seed: u64, steps: usize) -> Result<()> {
-    let app = App::with(Options { configure: |config| config.limits.rate_limits = false, ..Options::default() }).await?;
+    let app =
+        App::with(Options { configure: |config| config.limits.rate_limits = false, ..Options::default() }).await?;
     let owner = app.found("olivia@harborandfinch.example", i32::try_from(SEATS)?).await?;
     let mut walk = Walk {
         app: &app,
