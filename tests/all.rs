@@ -3,14 +3,19 @@
 mod support;
 
 mod account;
+mod catalogue;
 mod event;
 mod idempotency;
+mod import;
 mod invitation;
 mod member;
 mod migrations;
 mod node;
+mod operator;
 mod page;
 mod password;
+mod schema;
 mod secrets;
 mod session;
 mod sign_up;
+mod spine;

@@ -3,4 +3,6 @@
 pub(crate) mod app;
 pub(crate) mod database;
 pub(crate) mod firm;
+pub(crate) mod introspection;
 pub(crate) mod mailbox;
+pub(crate) mod stage;

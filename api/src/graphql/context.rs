@@ -5,6 +5,7 @@ use async_graphql::{Context, ID, Result, Value};
 use domain::actor::{Actor, Origin};
 use domain::change::{self, Change, Done, Kind, Once};
 use domain::error::{Code, Error, Refused};
+use domain::id::Id;
 use futures::future::BoxFuture;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -65,25 +66,23 @@ impl ContextExt for Context<'_> {
     }
 }
 
-/// Reads an id of a kind; anything else is an id of nothing.
-pub fn parse_id<T: std::str::FromStr>(id: &ID, field: &str) -> Result<T, Error> {
-    id.parse().map_err(|_| Refused::new(Code::NotFound).at(field).into())
+/// Reads an id of a kind; anything else is the id of nothing.
+pub fn parse_id<T: Id>(id: &ID) -> T {
+    id.parse().unwrap_or(T::NOTHING)
 }
 
-/// Reads a list of ids, at most `bulk` of them.
-pub fn parse_ids<T: std::str::FromStr>(ids: &[ID], field: &str, bulk: usize) -> Result<Vec<T>, Error> {
-    if ids.len() > bulk {
-        return Err(Refused::new(Code::TooMany).at(field).into());
-    }
-    let parse = |(index, id): (usize, &ID)| parse_id(id, &index.to_string()).map_err(|error| at(error, field));
-    ids.iter().enumerate().map(parse).collect()
+/// Reads ids of a kind, each as [`parse_id`] does: the rule then answers an unreadable one as any other that it does not find, at
+/// its place, and only to those who may ask.
+pub fn parse_ids<T: Id>(ids: &[ID]) -> Vec<T> {
+    ids.iter().map(parse_id).collect()
 }
 
-fn at(error: Error, field: &str) -> Error {
-    use domain::error::AtField as _;
-    match Err::<(), _>(error).at(field) {
-        Err(error) => error,
-        Ok(()) => unreachable!("it was an error"),
+/// Reads the ids of what a mutation is about: one to `bulk`.
+pub fn parse_subjects<T: Id>(ids: &[ID], field: &str, bulk: usize) -> Result<Vec<T>, Error> {
+    let code = if ids.is_empty() { Some(Code::Required) } else { (ids.len() > bulk).then_some(Code::TooMany) };
+    match code {
+        Some(code) => Err(Refused::new(code).at(field).into()),
+        None => Ok(parse_ids(ids)),
     }
 }
 

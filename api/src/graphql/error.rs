@@ -35,13 +35,11 @@ pub enum ErrorCode {
     ServiceUnavailable,
     /// Anything else, with a fixed text.
     InternalServerError,
-    /// No such thing, or nothing the caller may know of.
-    NotFound,
 }
 
 impl ErrorCode {
     /// Every code.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 10] = [
         Self::Unauthenticated,
         Self::Forbidden,
         Self::BadUserInput,
@@ -52,7 +50,6 @@ impl ErrorCode {
         Self::Timeout,
         Self::ServiceUnavailable,
         Self::InternalServerError,
-        Self::NotFound,
     ];
 
     /// The code as clients read it.
@@ -68,7 +65,6 @@ impl ErrorCode {
             Self::Timeout => "TIMEOUT",
             Self::ServiceUnavailable => "SERVICE_UNAVAILABLE",
             Self::InternalServerError => "INTERNAL_SERVER_ERROR",
-            Self::NotFound => "NOT_FOUND",
         }
     }
 
@@ -89,7 +85,6 @@ impl ErrorCode {
             Self::Timeout => StatusCode::GATEWAY_TIMEOUT,
             Self::ServiceUnavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::InternalServerError => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::NotFound => StatusCode::NOT_FOUND,
         }
     }
 
@@ -138,6 +133,10 @@ pub fn of_database(error: &sqlx::Error) -> Error {
         tracing::warn!(%error, "the database is away");
         return ErrorCode::ServiceUnavailable.error("The database is away. Try again in a moment.");
     }
+    if let Some(LOCK_TIMEOUT | DEADLOCK) = sqlstate(error).as_deref() {
+        tracing::warn!(%error, "a transaction lost against others");
+        return ErrorCode::ServiceUnavailable.error("Too much is going on at once. Try again in a moment.");
+    }
     if sqlstate(error).as_deref() == Some(STATEMENT_CANCELLED) {
         tracing::warn!("a statement took too long");
         return ErrorCode::Timeout.error("The request took too long.");
@@ -164,7 +163,6 @@ fn refusal(list: &[domain::error::Refused]) -> Error {
     let Some(first) = list.first() else { return ErrorCode::InternalServerError.error(INTERNAL_MESSAGE) };
     let code = match first.code {
         Code::NotPermitted => ErrorCode::Forbidden,
-        Code::NotFound => ErrorCode::NotFound,
         Code::RateLimited => ErrorCode::RateLimited,
         _ => ErrorCode::BadUserInput,
     };
@@ -173,6 +171,8 @@ fn refusal(list: &[domain::error::Refused]) -> Error {
 }
 
 const STATEMENT_CANCELLED: &str = "57014";
+const LOCK_TIMEOUT: &str = "55P03";
+const DEADLOCK: &str = "40P01";
 
 fn sqlstate(error: &sqlx::Error) -> Option<String> {
     error.as_database_error().and_then(|error| error.code()).map(std::borrow::Cow::into_owned)

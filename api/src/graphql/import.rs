@@ -205,14 +205,15 @@ pub async fn read(ctx: &Context<'_>, id: &ID) -> Result<Option<MemberImport>> {
     let actor = ctx.actor()?;
     actor.may(Action::Import, Target::Account).map_err(top_level)?;
     let Ok(id) = id.parse::<ImportId>() else { return Ok(None) };
-    read_one(ctx, id).await
+    Ok(read_many(ctx, &[id]).await?.pop())
 }
 
-/// Reads an import by its id; none when the viewer may not import.
-pub async fn read_one(ctx: &Context<'_>, id: ImportId) -> Result<Option<MemberImport>> {
+/// Reads imports by their ids; none when the viewer may not import.
+pub async fn read_many(ctx: &Context<'_>, ids: &[ImportId]) -> Result<Vec<MemberImport>> {
     let actor = ctx.actor()?;
     let mut conn = ctx.state().db.pool.acquire().await.map_err(failed)?;
-    Ok(import::read(&mut conn, actor, id).await.map_err(failed)?.map(MemberImport::from))
+    let imports = import::read_many(&mut conn, actor, ids).await.map_err(failed)?;
+    Ok(imports.into_iter().map(MemberImport::from).collect())
 }
 
 /// Reads a page of imports, the newest first. Needs `imports.run`.
@@ -231,7 +232,7 @@ pub async fn page(
 /// A place to put a file.
 #[derive(SimpleObject, Clone, Debug)]
 pub struct Upload {
-    /// Opaque id, for the mutation that makes something of the file.
+    /// Opaque id, for the mutation that makes something of the file; `node` does not take it.
     id: ID,
     /// PUT the file here; no other header is needed. A later file takes the place of an earlier one, until the upload is used.
     url: Url,
@@ -285,7 +286,11 @@ pub struct ImportMutation;
 #[Object]
 impl ImportMutation {
     /// Makes a place to put a file of at most 25 MB. Needs `imports.run`.
-    async fn upload_create(&self, ctx: &Context<'_>, input: UploadCreateInput) -> Option<Result<UploadCreatePayload>> {
+    async fn upload_create(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "A file to come.")] input: UploadCreateInput,
+    ) -> Option<Result<UploadCreatePayload>> {
         let outcome = mutate(ctx, input.idempotency_key.as_deref(), Kind::Asked, move |change, actor| {
             let name = input.file_name.clone();
             Box::pin(async move { upload::create(change, actor, &name).await })
@@ -304,10 +309,10 @@ impl ImportMutation {
     async fn member_import_create(
         &self,
         ctx: &Context<'_>,
-        input: MemberImportCreateInput,
+        #[graphql(desc = "An import to start.")] input: MemberImportCreateInput,
     ) -> Option<Result<MemberImportCreatePayload>> {
         let outcome = async {
-            let upload: UploadId = parse_id(&input.upload_id, "uploadId")?;
+            let upload: UploadId = parse_id(&input.upload_id);
             let welcome = input.send_welcome_email;
             let done = mutate(ctx, input.idempotency_key.as_deref(), Kind::Asked, move |change, actor| {
                 Box::pin(async move { import::create(change, actor, upload, welcome).await })
@@ -318,7 +323,7 @@ impl ImportMutation {
         let answer = async {
             Ok(match split(outcome)? {
                 Ok(id) => {
-                    let member_import = read_one(ctx, id).await.ok().flatten();
+                    let member_import = read_many(ctx, &[id]).await.ok().and_then(|mut imports| imports.pop());
                     MemberImportCreatePayload { member_import, user_errors: Vec::new() }
                 }
                 Err(user_errors) => MemberImportCreatePayload { member_import: None, user_errors },

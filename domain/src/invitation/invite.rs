@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::lapse::{UNDELIVERABLE_AFTER, lapse_overdue};
+use super::lapse::{UNDELIVERABLE_AFTER, lapse_addresses};
 use super::{NewInvitation, State, create, remove_members};
 use crate::account;
 use crate::actor::{Action, Actor, Standing, Target, granted_by};
@@ -74,9 +74,6 @@ pub async fn invite(
     let domains = account::read(change.conn(), account).await?.policy.domains();
     let mut items = batch.validate(invites, &domains);
     batch.check_addresses(change, &mut items).await?;
-    if send {
-        batch.check_mail_limits(change, &mut items).await?;
-    }
     batch.settle()?;
     let wanted = i32::try_from(items.len()).expect("bounded by the limit on bulk");
     let seats =
@@ -84,9 +81,10 @@ pub async fn invite(
             .await?;
     let standing = change.standing(actor).await?;
     standing.may(Action::Invite, Target::Account)?;
-    batch.check_grants(change, &standing, &mut items).await?;
+    batch.check_grants(change, &standing, invites, &mut items).await?;
     batch.settle()?;
-    batch.give_seats(change, &mut items, seats).await?;
+    batch.give_seats(change, &mut items, seats, send).await?;
+    batch.settle()?;
     let replaced: Vec<Lapsed> = items.iter().filter_map(|(_, _, lapsed)| *lapsed).collect();
     replace(change, &replaced).await?;
     let new: Vec<NewInvitation> = items.into_iter().map(|(_, item, _)| item).collect();
@@ -152,30 +150,22 @@ impl Batch {
         Ok(())
     }
 
-    /// Counters are taken in the order of addresses, so that two batches never wait for each other in a circle.
-    async fn check_mail_limits(&mut self, change: &mut Change, items: &mut Vec<Item>) -> Result<()> {
-        let mut order: Vec<usize> = (0..items.len()).collect();
-        order.sort_by(|a, b| items[*a].1.email.as_str().cmp(items[*b].1.email.as_str()));
-        let mut over = HashSet::new();
-        for position in order {
-            let (index, item, _) = &items[position];
-            if let Err(refused) = count_mail(change, &item.email).await? {
-                self.refuse(*index, refused.at("email"));
-                over.insert(*index);
-            }
-        }
-        items.retain(|(index, _, _)| !over.contains(index));
-        Ok(())
-    }
-
-    async fn check_grants(&mut self, change: &mut Change, standing: &Standing, items: &mut Vec<Item>) -> Result<()> {
+    /// By the roles as they were asked for, so that the path of an unknown one fits the input.
+    async fn check_grants(
+        &mut self,
+        change: &mut Change,
+        standing: &Standing,
+        invites: &[Invite],
+        items: &mut Vec<Item>,
+    ) -> Result<()> {
         let account = change.account();
-        let mut known: HashMap<Vec<RoleId>, Option<Refused>> = HashMap::new();
-        for (_, item, _) in items.iter() {
-            if known.contains_key(&item.roles) {
+        let mut known: HashMap<&[RoleId], Option<Refused>> = HashMap::new();
+        for (index, _, _) in items.iter() {
+            let roles = invites[*index].role_ids.as_slice();
+            if known.contains_key(roles) {
                 continue;
             }
-            let verdict = match granted_by(change.conn(), account, &item.roles).await {
+            let verdict = match granted_by(change.conn(), account, roles).await {
                 Ok(granted) => standing.may(Action::Invite, Target::Grant(granted)).at("roleIds").err(),
                 Err(error) => Some(error),
             };
@@ -184,9 +174,9 @@ impl Batch {
                 Some(Error::Refused(list)) => list.into_iter().next(),
                 Some(other) => return Err(other),
             };
-            known.insert(item.roles.clone(), refused);
+            known.insert(roles, refused);
         }
-        items.retain(|(index, item, _)| match &known[&item.roles] {
+        items.retain(|(index, _, _)| match &known[invites[*index].role_ids.as_slice()] {
             None => true,
             Some(refused) => {
                 self.refuse(*index, refused.clone());
@@ -196,14 +186,22 @@ impl Batch {
         Ok(())
     }
 
-    /// Seats go to the first ones; what is left over goes back.
-    async fn give_seats(&mut self, change: &mut Change, items: &mut Vec<Item>, seats: i32) -> Result<()> {
-        let seats = usize::try_from(seats).expect("not negative");
-        for (index, _, _) in items.iter().skip(seats) {
-            self.refuse(*index, Refused::new(Code::SeatShortage));
+    /// Seats go to the first ones who may get a mail; what is left over goes back. Mails are counted under the pool's lock, as
+    /// whoever sends later counts them, and only for those who get a seat.
+    async fn give_seats(&mut self, change: &mut Change, items: &mut Vec<Item>, seats: i32, send: bool) -> Result<()> {
+        let mut left = seats;
+        for (index, item, lapsed) in std::mem::take(items) {
+            if left == 0 {
+                self.refuse(index, Refused::new(Code::SeatShortage));
+                continue;
+            }
+            if send && let Err(refused) = count_mail(change, &item.email).await? {
+                self.refuse(index, refused.at("email"));
+                continue;
+            }
+            left -= 1;
+            items.push((index, item, lapsed));
         }
-        items.truncate(seats);
-        let left = i32::try_from(seats - items.len()).expect("not more than were taken");
         license::give_back(change, left).await
     }
 }
@@ -253,7 +251,7 @@ pub(crate) async fn address_states(
     let taken = read_addresses(change, emails).await?;
     if taken.iter().any(|taken| taken.overdue) {
         license::lock(change).await?;
-        lapse_overdue(change).await?;
+        lapse_addresses(change, emails).await?;
         return Ok(read_addresses(change, emails).await?.into_iter().map(Taken::answer).collect());
     }
     Ok(taken.into_iter().map(Taken::answer).collect())

@@ -293,7 +293,7 @@ async fn update_text(change: &mut Change, open: &Open, update: &Update) -> Resul
 async fn update_roles(change: &mut Change, standing: &Standing, open: &Open, roles: &[RoleId]) -> Result<()> {
     let wanted = member::distinct_roles(roles).at("roleIds")?;
     let (account, now) = (change.account(), change.now());
-    let granted = granted_by(change.conn(), account, &wanted).await?;
+    let granted = granted_by(change.conn(), account, roles).await?;
     standing.may(Action::Invite, Target::Grant(granted)).at("roleIds")?;
     let ids: Vec<_> = wanted.iter().map(|role| role.0).collect();
     sqlx::query!(

@@ -1,5 +1,7 @@
 //! What administrators do to a member's status and roles.
 
+use std::collections::HashSet;
+
 use serde_json::json;
 use uuid::Uuid;
 
@@ -153,12 +155,13 @@ pub async fn assign_roles(change: &mut Change, actor: &Actor, member: MemberId, 
     let wanted = distinct(roles).at("roleIds")?;
     let (locked, standing) = lock(change, actor, member, Action::AssignRoles).await?;
     let account = change.account();
-    let granted = granted_by(change.conn(), account, &wanted).await?;
+    let granted = granted_by(change.conn(), account, roles).await?;
     standing.may(Action::AssignRoles, Target::Grant(granted)).at("roleIds")?;
     if locked.owner && !wanted.contains(&SystemRole::Administrator.id()) {
         return Err(Refused::new(Code::OwnerProtected).at("roleIds").into());
     }
-    let ids: Vec<Uuid> = wanted.iter().map(|role| role.0).collect();
+    let mut ids: Vec<Uuid> = wanted.iter().map(|role| role.0).collect();
+    ids.sort_unstable();
     if ids == locked.roles {
         return Ok(());
     }
@@ -186,11 +189,10 @@ pub async fn assign_roles(change: &mut Change, actor: &Actor, member: MemberId, 
     Ok(())
 }
 
-/// Each role once, in the order of ids.
+/// Each role once, in the order asked for.
 pub(crate) fn distinct(roles: &[RoleId]) -> Result<Vec<RoleId>> {
-    let mut distinct = roles.to_vec();
-    distinct.sort_unstable();
-    distinct.dedup();
+    let mut seen = HashSet::new();
+    let distinct: Vec<RoleId> = roles.iter().copied().filter(|role| seen.insert(*role)).collect();
     match distinct.len() {
         0 => Err(Code::RoleRequired.into()),
         1..=MAX_ROLES => Ok(distinct),
