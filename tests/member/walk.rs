@@ -152,8 +152,11 @@ impl Walk<'_> {
         let now = self.now;
         let overdue =
             matches!(self.slots[slot].open(), Some(Invitation { state: State::Pending(until), .. }) if *until <= now);
-        if overdue && self.slots[slot].member.as_ref().is_some_and(|member| member.status == Status::Invited) {
-            self.lapse();
+        if let Some(member) =
+            self.slots[slot].member.as_mut().filter(|member| overdue && member.status == Status::Invited)
+        {
+            member.seat = false;
+            self.slots[slot].open().expect("it is overdue").state = State::Expired;
         }
         let lapsed = matches!(self.slots[slot].open(), Some(Invitation { state: State::Expired, .. }));
         let wanted = match self.slots[slot].member.clone() {
