@@ -1,5 +1,8 @@
 //! Tests of the whole: the program and its crates against real PostgreSQL and Redis.
 
+#![expect(clippy::unwrap_used, reason = "what helps a test fails as tests do")]
+#![expect(clippy::print_stderr, reason = "seeds and figures are for whoever reads the run")]
+
 mod support;
 
 mod account;

@@ -16,7 +16,7 @@ use crate::support::app::{App, Person};
 const OWNER: &str = "olivia@harborandfinch.example";
 
 #[derive(sqlx::FromRow, Debug)]
-struct Event {
+struct Row {
     seq: i64,
     event_id: uuid::Uuid,
     kind: String,
@@ -28,7 +28,7 @@ struct Event {
     personal_digest: Option<Vec<u8>>,
 }
 
-async fn events(app: &App, account: AccountId) -> Result<Vec<Event>> {
+async fn events(app: &App, account: AccountId) -> Result<Vec<Row>> {
     let events = sqlx::query_as("SELECT * FROM event WHERE account_id = $1 ORDER BY seq").bind(account);
     Ok(events.fetch_all(&app.db.pool).await?)
 }
@@ -214,7 +214,7 @@ async fn fifty_parallel_writers_are_numbered_without_a_gap() -> Result<()> {
     let account: AccountId = owner.account_id.parse()?;
     let before = events(&app, account).await?.len();
     let write = async |number: usize| -> Result<bool> {
-        let answer = if number % 2 == 0 {
+        let answer = if number.is_multiple_of(2) {
             let input = json!({ "name": format!("Name {number}") });
             app.mutate(Some(&owner.token), "accountRename", input, "").await?
         } else {
@@ -306,7 +306,7 @@ async fn the_service_itself_cannot_rewrite_history() -> Result<()> {
         "UPDATE event_seal SET last_seq = 9",
     ] {
         let refused = sqlx::query(statement).execute(&app.db.pool).await.unwrap_err();
-        let code = refused.as_database_error().and_then(|error| error.code()).context("a refusal")?;
+        let code = refused.as_database_error().and_then(sqlx::error::DatabaseError::code).context("a refusal")?;
         assert_eq!(code, "42501", "{statement}");
     }
     app.finish().await
