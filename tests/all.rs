@@ -1,15 +1,24 @@
 //! Tests of the whole: the program and its crates against real PostgreSQL and Redis.
 
+#![expect(clippy::unwrap_used, reason = "what helps a test fails as tests do")]
+#![expect(clippy::print_stderr, reason = "seeds and figures are for whoever reads the run")]
+
 mod support;
 
+mod account;
 mod catalogue;
+mod event;
+mod idempotency;
 mod import;
 mod invitation;
 mod member;
 mod migrations;
+mod node;
 mod operator;
+mod page;
 mod password;
 mod schema;
+mod secrets;
 mod session;
 mod sign_up;
 mod spine;
