@@ -4,5 +4,7 @@ mod support;
 
 mod import;
 mod invitation;
+mod kills;
 mod migrations;
+mod races;
 mod spine;
