@@ -5,6 +5,8 @@ mod support;
 mod import;
 mod invitation;
 mod kills;
+mod mail;
 mod migrations;
 mod races;
 mod spine;
+mod sweep;

@@ -6,7 +6,7 @@ use anyhow::Result;
 use serde_json::json;
 
 use super::{check_invariants, was_busy};
-use crate::support::app::Answer;
+use crate::support::app::{Answer, Options};
 use crate::support::process::{Fleet, Process};
 use domain::permission::SystemRole;
 
@@ -58,7 +58,7 @@ async fn two_hundred_for_ten(fleet: &Fleet, apis: &[&Process]) -> Result<()> {
 
 #[tokio::test]
 async fn two_hundred_invitations_for_ten_seats_through_two_processes_give_ten() -> Result<()> {
-    let mut fleet = Fleet::new(true, |_| {}).await?;
+    let mut fleet = Fleet::new(true, Options::default()).await?;
     let processes = vec![fleet.start("api").await?, fleet.start("api").await?, fleet.start("worker").await?];
     two_hundred_for_ten(&fleet, &[&processes[0], &processes[1]]).await?;
     let logs: String = processes.iter().map(Process::log).collect();
@@ -69,7 +69,7 @@ async fn two_hundred_invitations_for_ten_seats_through_two_processes_give_ten() 
 
 #[tokio::test]
 async fn one_process_without_redis_does_the_same() -> Result<()> {
-    let mut fleet = Fleet::new(false, |_| {}).await?;
+    let mut fleet = Fleet::new(false, Options::default()).await?;
     let process = fleet.start("serve").await?;
     two_hundred_for_ten(&fleet, &[&process]).await?;
     let letter = fleet.app.mailbox.all()?.into_iter().find(|letter| letter.to.ends_with("@work.example")).unwrap();

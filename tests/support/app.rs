@@ -96,6 +96,8 @@ impl Answer {
 pub(crate) struct Options {
     /// Changes the settings.
     pub(crate) configure: fn(&mut Config),
+    /// The port of this host's mail server that gets the mail, instead of the outbox; whoever sets it says where to read it.
+    pub(crate) smtp_port: Option<u16>,
     /// Whether there is an API in this process.
     pub(crate) api: bool,
     /// Whether there is a worker in this process.
@@ -104,7 +106,7 @@ pub(crate) struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { configure: |_| {}, api: true, worker: true }
+        Self { configure: |_| {}, smtp_port: None, api: true, worker: true }
     }
 }
 
@@ -124,7 +126,10 @@ impl App {
         config.data_dir = folder.0.clone();
         config.http.public_url = format!("http://{}", listener.local_addr()?);
         config.http.shutdown_seconds = 5;
-        config.mail.transport = MailTransport::Outbox;
+        match options.smtp_port {
+            None => config.mail.transport = MailTransport::Outbox,
+            Some(port) => config.mail.smtp.port = port,
+        }
         config.password = CHEAP;
         (options.configure)(&mut config);
         database.db.rate_limits = config.limits.rate_limits;

@@ -63,7 +63,7 @@ impl Server {
 
     /// What the server took, in order.
     pub(crate) fn mails(&self) -> Vec<Spooled> {
-        let spool = self.folder.path().join("spool");
+        let spool = self.spool();
         (1..)
             .map_while(|number| {
                 let raw = std::fs::read(spool.join(format!("{number}.eml"))).ok()?;
@@ -71,6 +71,11 @@ impl Server {
                 Some(Spooled { raw, facts: serde_json::from_slice(&facts).unwrap() })
             })
             .collect()
+    }
+
+    /// Where the mails are, as `<number>.eml` from 1 on.
+    pub(crate) fn spool(&self) -> PathBuf {
+        self.folder.path().join("spool")
     }
 
     pub(crate) fn stop(&mut self) {

@@ -6,7 +6,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use domain::infra::config::{Config, MailTransport};
+use domain::infra::config::MailTransport;
 use secrecy::ExposeSecret as _;
 use tokio::process::{Child, Command};
 
@@ -32,8 +32,8 @@ pub(crate) struct Process {
 
 impl Fleet {
     /// No process yet. With Redis, its keys are this installation's own.
-    pub(crate) async fn new(redis: bool, configure: fn(&mut Config)) -> Result<Self> {
-        let app = App::with(Options { configure, api: false, worker: false }).await?;
+    pub(crate) async fn new(redis: bool, options: Options) -> Result<Self> {
+        let app = App::with(Options { api: false, worker: false, ..options }).await?;
         let redis = match redis {
             true => {
                 let url = std::env::var("REDIS_URL").context("REDIS_URL is set by ./dev test")?;
