@@ -9,7 +9,7 @@ use crate::mail::{Composed, Composer, Mail, Recipient};
 #[path = "../../../../tests/support/mail_server.rs"]
 mod mail_server;
 
-pub(crate) use mail_server::{Folder, Server};
+pub(crate) use mail_server::{Folder, Server, Spooled};
 
 /// Settings for a server on `port` of this host.
 pub(crate) fn settings(port: u16) -> MailConfig {
