@@ -13,7 +13,7 @@ use crate::support::mailbox::Mailbox;
 use crate::support::process::Fleet;
 
 /// A lease of a killed worker's job ends before this.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Waits until `what` answers yes.
 async fn until<F, Fut>(mut what: F) -> Result<()>

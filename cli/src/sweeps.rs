@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use anyhow::bail;
+use anyhow::{bail, ensure};
 use clap::Subcommand;
 use domain::infra::clock::{Clock, Timestamp};
 use domain::infra::config::Config;
@@ -37,24 +37,24 @@ pub(crate) enum Command {
     },
 }
 
-/// The sweeps that workers run.
-fn sweeps(db: &Db, config: &Config) -> anyhow::Result<Vec<Sweep>> {
-    Ok(worker::sweeps::all(db, &files::open(config)?))
-}
-
 pub(crate) async fn run(args: &Args, config: &Config) -> anyhow::Result<ExitCode> {
     let db = database::open(config, keys::existing(config)?, Clock::default()).await?;
+    ensure!(
+        config.data_dir.is_dir(),
+        "there is no folder {}; name the data_dir that the service uses, or start it first",
+        config.data_dir.display()
+    );
+    let sweeps = worker::sweeps::all(&db, &files::open(config)?);
     match &args.command {
-        Command::List => list(&db, config).await?,
-        Command::Run { name, at } => run_one(&db, config, name, at.map(Timestamp)).await?,
+        Command::List => list(&db, &sweeps).await?,
+        Command::Run { name, at } => run_one(&db, &sweeps, name, at.map(Timestamp)).await?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
-async fn list(db: &Db, config: &Config) -> anyhow::Result<()> {
+async fn list(db: &Db, sweeps: &[Sweep]) -> anyhow::Result<()> {
     let runs = sweep::last_runs(&mut *db.pool.acquire().await?).await?;
     let runs: BTreeMap<&str, &LastRun> = runs.iter().map(|run| (run.sweep.as_str(), run)).collect();
-    let sweeps = sweeps(db, config)?;
     let rows: Vec<[String; 6]> = sweeps.iter().map(|sweep| row(sweep, runs.get(sweep.name).copied())).collect();
     table::print(["NAME", "EVERY", "LAST TICK", "OUTCOME", "ACTED ON", "ERROR"], &rows)?;
     Ok(())
@@ -94,9 +94,8 @@ fn interval(every: SignedDuration) -> String {
     }
 }
 
-async fn run_one(db: &Db, config: &Config, name: &str, at: Option<Timestamp>) -> anyhow::Result<()> {
-    let sweeps = sweeps(db, config)?;
-    let ran = schedule::run_now(&db.pool, &db.clock, &sweeps, name, at).await;
+async fn run_one(db: &Db, sweeps: &[Sweep], name: &str, at: Option<Timestamp>) -> anyhow::Result<()> {
+    let ran = schedule::run_now(&db.pool, &db.clock, sweeps, name, at).await;
     db.waker.flush().await;
     match ran {
         Ok(acted_on) => writeln!(std::io::stdout().lock(), "{name} acted on {acted_on}")?,

@@ -10,6 +10,13 @@ use uuid::Uuid;
 #[error("not an identifier of this kind")]
 pub struct InvalidId;
 
+/// What all kinds of identifiers share.
+pub trait Id: Copy + FromStr<Err = InvalidId> {
+    /// The identifier of nothing: none is ever given out. A text that is no identifier stands for it, so that it is answered
+    /// by the same checks in the same order as one that does not exist.
+    const NOTHING: Self;
+}
+
 macro_rules! ids {
     ($($(#[$doc:meta])* $name:ident = $prefix:literal;)*) => {
         $(
@@ -29,10 +36,9 @@ macro_rules! ids {
                 }
             }
 
-            impl From<Uuid> for $name {
-                fn from(id: Uuid) -> Self {
-                    Self(id)
-                }
+            impl Id for $name {
+                // Not the nil one, which means "no unit" and "no account" in keys.
+                const NOTHING: Self = Self(Uuid::max());
             }
 
             impl fmt::Display for $name {

@@ -4,6 +4,7 @@ pub mod account;
 pub mod across;
 pub mod actor;
 pub mod change;
+pub mod demo;
 pub mod error;
 pub mod event;
 pub mod id;

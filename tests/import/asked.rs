@@ -191,7 +191,7 @@ async fn an_upload_is_put_as_often_as_wanted_and_used_once() -> Result<()> {
     let owner = app.found(OWNER, 200).await?;
     let (id, url) = upload(&app, &owner).await?;
     assert_eq!(create(&app, &owner, &id, false).await?.codes(), ["UPLOAD_NOT_READY"]);
-    assert_eq!(put(&app, &url, &[b'x'; 20_001]).await?, 413);
+    assert_eq!(put(&app, &url, &vec![b'x'; 20_001]).await?, 413);
     assert_eq!(create(&app, &owner, &id, false).await?.codes(), ["UPLOAD_NOT_READY"]);
     assert_eq!(put(&app, &url, b"rubbish").await?, 204);
     assert_eq!(put(&app, &url, MEMBERS).await?, 204);

@@ -104,12 +104,10 @@ async fn step(app: &App, url: &str, owner: &Person, dice: &mut Dice, tally: &Tal
     let Some((mutation, signed_in, input)) = wish(app, owner, dice, &email, &place) else { return Ok(()) };
     let by = signed_in.then_some(owner.token.as_str());
     let answer = app.mutate_at(url, by, mutation, input, "__typename").await?;
-    match was_busy(&answer) {
-        true => tally.count(mutation, "SERVICE_UNAVAILABLE"),
-        false => match answer.codes().first() {
-            None => tally.count(mutation, "done"),
-            Some(code) => tally.count(mutation, code),
-        },
+    if was_busy(&answer) {
+        tally.count(mutation, "SERVICE_UNAVAILABLE");
+    } else {
+        tally.count(mutation, answer.codes().first().map_or("done", String::as_str));
     }
     Ok(())
 }

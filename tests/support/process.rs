@@ -13,7 +13,7 @@ use tokio::process::{Child, Command};
 use super::app::{App, Options};
 
 /// Nothing here takes this long.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// What processes share; talk to them through [`Fleet::app`], whose `url` is that of the first API.
 pub(crate) struct Fleet {
@@ -34,12 +34,11 @@ impl Fleet {
     /// No process yet. With Redis, its keys are this installation's own.
     pub(crate) async fn new(redis: bool, options: Options) -> Result<Self> {
         let app = App::with(Options { api: false, worker: false, ..options }).await?;
-        let redis = match redis {
-            true => {
-                let url = std::env::var("REDIS_URL").context("REDIS_URL is set by ./dev test")?;
-                Some((url, format!("test-{}", uuid::Uuid::new_v4().simple())))
-            }
-            false => None,
+        let redis = if redis {
+            let url = std::env::var("REDIS_URL").context("REDIS_URL is set by ./dev test")?;
+            Some((url, format!("test-{}", uuid::Uuid::new_v4().simple())))
+        } else {
+            None
         };
         Ok(Self { app, redis, started: 0 })
     }

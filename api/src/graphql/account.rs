@@ -14,6 +14,7 @@ use super::import::{self, MemberImport};
 use super::invitation::{self, Invitation, InvitationFilter, InvitationOrder, InvitationPage};
 use super::license::{self, LicensePool};
 use super::member::{self, Member, MemberFilter, MemberOrder, MemberPage, failed};
+use super::payload::payloads;
 use super::role::{self, Role};
 use super::scalar::{DateTime, TimeZone};
 use super::user_error::{UserError, split};
@@ -172,13 +173,15 @@ pub async fn read(ctx: &Context<'_>) -> Result<Account> {
     Ok(account::read(&mut conn, actor.account_id).await.map_err(failed)?.into())
 }
 
-/// An account, and what went wrong.
-#[derive(SimpleObject, Debug)]
-pub struct AccountPayload {
-    /// The account as of now.
-    account: Option<Account>,
-    /// Why nothing was changed.
-    user_errors: Vec<UserError>,
+payloads! {
+    {
+        /// The account as of now.
+        account: Option<Account>,
+    }
+    /// The account was renamed.
+    AccountRenamePayload;
+    /// The account's policy was changed.
+    AccountPolicyUpdatePayload;
 }
 
 /// A further account, and what went wrong.
@@ -225,11 +228,14 @@ pub struct AccountPolicyUpdateInput {
     idempotency_key: Option<String>,
 }
 
-async fn answer(ctx: &Context<'_>, outcome: Result<(), Error>) -> Result<AccountPayload> {
-    Ok(match split(outcome)? {
-        Ok(()) => AccountPayload { account: read(ctx).await.ok(), user_errors: Vec::new() },
-        Err(user_errors) => AccountPayload { account: None, user_errors },
-    })
+async fn answer<P>(ctx: &Context<'_>, outcome: Result<(), Error>) -> Result<P>
+where
+    P: From<(Option<Account>, Vec<UserError>)>,
+{
+    Ok(P::from(match split(outcome)? {
+        Ok(()) => (read(ctx).await.ok(), Vec::new()),
+        Err(user_errors) => (None, user_errors),
+    }))
 }
 
 /// Mutations of accounts.
@@ -242,7 +248,7 @@ impl AccountMutation {
     async fn account_create(
         &self,
         ctx: &Context<'_>,
-        input: AccountCreateInput,
+        #[graphql(desc = "A further account.")] input: AccountCreateInput,
     ) -> Option<Result<AccountCreatePayload>> {
         let outcome = async {
             let seats = ctx.state().config.sign_up.base_seats;
@@ -262,7 +268,11 @@ impl AccountMutation {
     }
 
     /// Renames the account at once. Needs `account.update`.
-    async fn account_rename(&self, ctx: &Context<'_>, input: AccountRenameInput) -> Option<Result<AccountPayload>> {
+    async fn account_rename(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "A new name.")] input: AccountRenameInput,
+    ) -> Option<Result<AccountRenamePayload>> {
         let done = mutate(ctx, input.idempotency_key.as_deref(), Kind::Asked, move |change, actor| {
             let name = input.name.clone();
             Box::pin(async move { account::rename(change, actor, &name).await })
@@ -275,8 +285,8 @@ impl AccountMutation {
     async fn account_policy_update(
         &self,
         ctx: &Context<'_>,
-        input: AccountPolicyUpdateInput,
-    ) -> Option<Result<AccountPayload>> {
+        #[graphql(desc = "What of the policy is to change; what is left out stays.")] input: AccountPolicyUpdateInput,
+    ) -> Option<Result<AccountPolicyUpdatePayload>> {
         let update = PolicyUpdate {
             invitation_lifetime_seconds: input.invitation_lifetime_seconds,
             refuse_personal_domains: input.refuse_personal_domains,

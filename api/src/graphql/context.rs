@@ -5,11 +5,10 @@ use async_graphql::{Context, ID, Result, Value};
 use domain::actor::{Actor, Origin};
 use domain::change::{self, Change, Done, Kind, Once};
 use domain::error::{Code, Error, Refused};
+use domain::id::Id;
 use futures::future::BoxFuture;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use sha2::{Digest as _, Sha256};
-use uuid::Uuid;
 
 use super::error::{ErrorCode, top_level};
 use super::loader::Loader;
@@ -67,23 +66,19 @@ impl ContextExt for Context<'_> {
     }
 }
 
-/// Reads an id of a kind; anything else is an id of nothing.
-pub fn parse_id<T: std::str::FromStr>(id: &ID, field: &str) -> Result<T, Error> {
-    id.parse().map_err(|_| Refused::new(Code::NotFound).at(field).into())
+/// Reads an id of a kind; anything else is the id of nothing.
+pub fn parse_id<T: Id>(id: &ID) -> T {
+    id.parse().unwrap_or(T::NOTHING)
 }
 
-/// Reads ids of a kind. Anything else becomes the nil id, which nothing has: the rule then answers it as any other id that
-/// it does not find, at its place, and only to those who may ask.
-pub fn parse_ids<T: std::str::FromStr + From<Uuid>>(ids: &[ID]) -> Vec<T> {
-    ids.iter().map(|id| id.parse().unwrap_or_else(|_| T::from(Uuid::nil()))).collect()
+/// Reads ids of a kind, each as [`parse_id`] does: the rule then answers an unreadable one as any other that it does not find, at
+/// its place, and only to those who may ask.
+pub fn parse_ids<T: Id>(ids: &[ID]) -> Vec<T> {
+    ids.iter().map(parse_id).collect()
 }
 
 /// Reads the ids of what a mutation is about: one to `bulk`.
-pub fn parse_subjects<T: std::str::FromStr + From<Uuid>>(
-    ids: &[ID],
-    field: &str,
-    bulk: usize,
-) -> Result<Vec<T>, Error> {
+pub fn parse_subjects<T: Id>(ids: &[ID], field: &str, bulk: usize) -> Result<Vec<T>, Error> {
     let code = if ids.is_empty() { Some(Code::Required) } else { (ids.len() > bulk).then_some(Code::TooMany) };
     match code {
         Some(code) => Err(Refused::new(code).at(field).into()),
@@ -113,16 +108,18 @@ pub fn once(ctx: &Context<'_>, key: Option<&str>) -> Result<Option<Once>, Error>
         return Err(Refused::new(code).at("idempotencyKey").into());
     }
     let field = ctx.field();
-    let mut hasher = Sha256::new();
+    let mut rest = String::new();
     for (name, value) in field.arguments().unwrap_or_default() {
         let mut value = value;
         if let Value::Object(input) = &mut value {
             input.shift_remove("idempotencyKey");
         }
         let json = value.into_json().unwrap_or_default();
-        hasher.update(name.as_str());
+        rest.push_str(name.as_str());
         // Objects of serde_json are sorted by key, so the order in which a client writes fields does not matter.
-        hasher.update(json.to_string());
+        rest.push_str(&json.to_string());
     }
-    Ok(Some(Once { key: key.to_owned(), mutation: field.name().to_owned(), fingerprint: hasher.finalize().to_vec() }))
+    // Inputs hold passwords: without the installation's key nobody can try which ones give the stored fingerprint.
+    let fingerprint = ctx.state().db.key.digest("idempotency", &rest).to_vec();
+    Ok(Some(Once { key: key.to_owned(), mutation: field.name().to_owned(), fingerprint }))
 }

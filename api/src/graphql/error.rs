@@ -35,13 +35,11 @@ pub enum ErrorCode {
     ServiceUnavailable,
     /// Anything else, with a fixed text.
     InternalServerError,
-    /// No such thing, or nothing the caller may know of.
-    NotFound,
 }
 
 impl ErrorCode {
     /// Every code.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 10] = [
         Self::Unauthenticated,
         Self::Forbidden,
         Self::BadUserInput,
@@ -52,7 +50,6 @@ impl ErrorCode {
         Self::Timeout,
         Self::ServiceUnavailable,
         Self::InternalServerError,
-        Self::NotFound,
     ];
 
     /// The code as clients read it.
@@ -68,7 +65,6 @@ impl ErrorCode {
             Self::Timeout => "TIMEOUT",
             Self::ServiceUnavailable => "SERVICE_UNAVAILABLE",
             Self::InternalServerError => "INTERNAL_SERVER_ERROR",
-            Self::NotFound => "NOT_FOUND",
         }
     }
 
@@ -89,7 +85,6 @@ impl ErrorCode {
             Self::Timeout => StatusCode::GATEWAY_TIMEOUT,
             Self::ServiceUnavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::InternalServerError => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::NotFound => StatusCode::NOT_FOUND,
         }
     }
 
@@ -168,7 +163,6 @@ fn refusal(list: &[domain::error::Refused]) -> Error {
     let Some(first) = list.first() else { return ErrorCode::InternalServerError.error(INTERNAL_MESSAGE) };
     let code = match first.code {
         Code::NotPermitted => ErrorCode::Forbidden,
-        Code::NotFound => ErrorCode::NotFound,
         Code::RateLimited => ErrorCode::RateLimited,
         _ => ErrorCode::BadUserInput,
     };

@@ -232,7 +232,7 @@ pub async fn page(
 /// A place to put a file.
 #[derive(SimpleObject, Clone, Debug)]
 pub struct Upload {
-    /// Opaque id, for the mutation that makes something of the file.
+    /// Opaque id, for the mutation that makes something of the file; `node` does not take it.
     id: ID,
     /// PUT the file here; no other header is needed. A later file takes the place of an earlier one, until the upload is used.
     url: Url,
@@ -286,7 +286,11 @@ pub struct ImportMutation;
 #[Object]
 impl ImportMutation {
     /// Makes a place to put a file of at most 25 MB. Needs `imports.run`.
-    async fn upload_create(&self, ctx: &Context<'_>, input: UploadCreateInput) -> Option<Result<UploadCreatePayload>> {
+    async fn upload_create(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "A file to come.")] input: UploadCreateInput,
+    ) -> Option<Result<UploadCreatePayload>> {
         let outcome = mutate(ctx, input.idempotency_key.as_deref(), Kind::Asked, move |change, actor| {
             let name = input.file_name.clone();
             Box::pin(async move { upload::create(change, actor, &name).await })
@@ -305,10 +309,10 @@ impl ImportMutation {
     async fn member_import_create(
         &self,
         ctx: &Context<'_>,
-        input: MemberImportCreateInput,
+        #[graphql(desc = "An import to start.")] input: MemberImportCreateInput,
     ) -> Option<Result<MemberImportCreatePayload>> {
         let outcome = async {
-            let upload: UploadId = parse_id(&input.upload_id, "uploadId")?;
+            let upload: UploadId = parse_id(&input.upload_id);
             let welcome = input.send_welcome_email;
             let done = mutate(ctx, input.idempotency_key.as_deref(), Kind::Asked, move |change, actor| {
                 Box::pin(async move { import::create(change, actor, upload, welcome).await })

@@ -14,6 +14,7 @@ use super::connection::connection;
 use super::context::{ContextExt as _, mutate, parse_id, parse_ids, parse_subjects};
 use super::error::top_level;
 use super::member::{Member, OrderDirection, SubscriptionType, failed, reference};
+use super::payload::payloads;
 use super::scalar::{DateTime, EmailAddress};
 use super::user_error::{UserError, split, user_errors};
 
@@ -247,42 +248,48 @@ pub struct MemberInviteInput {
     idempotency_key: Option<String>,
 }
 
-/// Invitations, and what went wrong with others.
-#[derive(SimpleObject, Debug)]
-pub struct InvitationsPayload {
-    /// Those that were handled, as of now.
-    invitations: Option<Vec<Invitation>>,
-    /// What was refused, by its place in the input.
-    user_errors: Vec<UserError>,
+payloads! {
+    {
+        /// Those that were handled, as of now.
+        invitations: Option<Vec<Invitation>>,
+    }
+    /// People were invited.
+    MemberInvitePayload;
+    /// Invitations were sent for the first time.
+    InvitationSendPayload;
+    /// Invitations were sent again.
+    InvitationResendPayload;
 }
 
-async fn many(ctx: &Context<'_>, outcome: Result<Handled, Error>) -> Result<InvitationsPayload> {
-    Ok(match split(outcome)? {
-        Ok(handled) => InvitationsPayload {
-            invitations: reread(ctx, &handled.invitations).await,
-            user_errors: user_errors(handled.refused),
-        },
-        Err(user_errors) => InvitationsPayload { invitations: None, user_errors },
-    })
+async fn many<P>(ctx: &Context<'_>, outcome: Result<Handled, Error>) -> Result<P>
+where
+    P: From<(Option<Vec<Invitation>>, Vec<UserError>)>,
+{
+    Ok(P::from(match split(outcome)? {
+        Ok(handled) => (reread(ctx, &handled.invitations).await, user_errors(handled.refused)),
+        Err(user_errors) => (None, user_errors),
+    }))
 }
 
-/// An invitation, and what went wrong.
-#[derive(SimpleObject, Debug)]
-pub struct InvitationPayload {
-    /// The invitation as of now.
-    invitation: Option<Invitation>,
-    /// Why nothing was changed.
-    user_errors: Vec<UserError>,
+payloads! {
+    {
+        /// The invitation as of now.
+        invitation: Option<Invitation>,
+    }
+    /// An invitation was corrected.
+    InvitationUpdatePayload;
+    /// An invitation was withdrawn.
+    InvitationRevokePayload;
 }
 
-async fn one(ctx: &Context<'_>, outcome: Result<InvitationId, Error>) -> Result<InvitationPayload> {
-    Ok(match split(outcome)? {
-        Ok(id) => {
-            let invitation = reread(ctx, &[id]).await.and_then(|mut list| list.pop());
-            InvitationPayload { invitation, user_errors: Vec::new() }
-        }
-        Err(user_errors) => InvitationPayload { invitation: None, user_errors },
-    })
+async fn one<P>(ctx: &Context<'_>, outcome: Result<InvitationId, Error>) -> Result<P>
+where
+    P: From<(Option<Invitation>, Vec<UserError>)>,
+{
+    Ok(P::from(match split(outcome)? {
+        Ok(id) => (reread(ctx, &[id]).await.and_then(|mut list| list.pop()), Vec::new()),
+        Err(user_errors) => (None, user_errors),
+    }))
 }
 
 /// Which invitations to send for the first time.
@@ -447,7 +454,11 @@ pub struct InvitationMutation;
 impl InvitationMutation {
     /// Invites people: each becomes an invited member with a reserved seat. Needs `members.invite`, and every permission that
     /// the roles grant.
-    async fn member_invite(&self, ctx: &Context<'_>, input: MemberInviteInput) -> Option<Result<InvitationsPayload>> {
+    async fn member_invite(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Whom to invite.")] input: MemberInviteInput,
+    ) -> Option<Result<MemberInvitePayload>> {
         let outcome = async {
             let invites = invites(input.invitations, ctx.state().config.limits.bulk)?;
             let (send, policy) = (input.send, invitation::ErrorPolicy::from(input.error_policy));
@@ -466,8 +477,8 @@ impl InvitationMutation {
     async fn invitation_send(
         &self,
         ctx: &Context<'_>,
-        input: InvitationSendInput,
-    ) -> Option<Result<InvitationsPayload>> {
+        #[graphql(desc = "Which invitations to send for the first time.")] input: InvitationSendInput,
+    ) -> Option<Result<InvitationSendPayload>> {
         let outcome = async {
             let ids = parse_subjects(&input.invitation_ids, "invitationIds", ctx.state().config.limits.bulk)?;
             let done = mutate(ctx, input.idempotency_key.as_deref(), Kind::Asked, move |change, actor| {
@@ -485,8 +496,8 @@ impl InvitationMutation {
     async fn invitation_resend(
         &self,
         ctx: &Context<'_>,
-        input: InvitationResendInput,
-    ) -> Option<Result<InvitationsPayload>> {
+        #[graphql(desc = "Which invitations to send again.")] input: InvitationResendInput,
+    ) -> Option<Result<InvitationResendPayload>> {
         let outcome = async {
             let ids = parse_subjects(&input.invitation_ids, "invitationIds", ctx.state().config.limits.bulk)?;
             let done = mutate(ctx, input.idempotency_key.as_deref(), Kind::Asked, move |change, actor| {
@@ -503,10 +514,10 @@ impl InvitationMutation {
     async fn invitation_update(
         &self,
         ctx: &Context<'_>,
-        input: InvitationUpdateInput,
-    ) -> Option<Result<InvitationPayload>> {
+        #[graphql(desc = "What to correct; what is left out stays.")] input: InvitationUpdateInput,
+    ) -> Option<Result<InvitationUpdatePayload>> {
         let outcome = async {
-            let id: InvitationId = parse_id(&input.invitation_id, "invitationId")?;
+            let id: InvitationId = parse_id(&input.invitation_id);
             let update = invitation::Update {
                 email: input.email.map(|email| email.0),
                 first_name: input.first_name,
@@ -529,10 +540,10 @@ impl InvitationMutation {
     async fn invitation_revoke(
         &self,
         ctx: &Context<'_>,
-        input: InvitationRevokeInput,
-    ) -> Option<Result<InvitationPayload>> {
+        #[graphql(desc = "Which invitation to withdraw.")] input: InvitationRevokeInput,
+    ) -> Option<Result<InvitationRevokePayload>> {
         let outcome = async {
-            let id: InvitationId = parse_id(&input.invitation_id, "invitationId")?;
+            let id: InvitationId = parse_id(&input.invitation_id);
             let done = mutate(ctx, input.idempotency_key.as_deref(), Kind::Asked, move |change, actor| {
                 Box::pin(async move { invitation::revoke(change, actor, id).await.map(|()| id) })
             });
@@ -547,7 +558,7 @@ impl InvitationMutation {
     async fn invitation_accept(
         &self,
         ctx: &Context<'_>,
-        input: InvitationAcceptInput,
+        #[graphql(desc = "Accepting an invitation.")] input: InvitationAcceptInput,
     ) -> Option<Result<InvitationAcceptPayload>> {
         let acceptance = Acceptance {
             first_name: input.first_name,
@@ -572,7 +583,7 @@ impl InvitationMutation {
     async fn invitation_decline(
         &self,
         ctx: &Context<'_>,
-        input: InvitationDeclineInput,
+        #[graphql(desc = "Declining an invitation.")] input: InvitationDeclineInput,
     ) -> Option<Result<InvitationDeclinePayload>> {
         let outcome = invitation::decline(&ctx.state().db, ctx.caller().origin.clone(), &input.token).await;
         Some(split(outcome).map(|outcome| match outcome {

@@ -15,6 +15,7 @@ use super::connection::connection;
 use super::context::{ContextExt as _, mutate, parse_id, parse_ids};
 use super::error::top_level;
 use super::license::MemberLicense;
+use super::payload::payloads;
 use super::role::MemberRole;
 use super::scalar::{CountryCode, DateTime, EmailAddress, PhoneNumber, TimeZone};
 use super::user_error::{UserError, split};
@@ -63,8 +64,8 @@ pub enum SubscriptionType {
     NonAttorney,
 }
 
-/// A person's place in the account. Who may not read a member's profile sees names and job title only: everything else is
-/// null, and `viewerCanReadProfile` says so.
+/// A person's place in the account. Who may not read a member's profile finds active members only, and of those names, job
+/// title and whether they own the account: everything else is null, and `viewerCanReadProfile` says so.
 #[derive(SimpleObject, Clone, Debug)]
 #[graphql(complex)]
 pub struct Member {
@@ -103,9 +104,9 @@ pub struct Member {
     /// Attorney or not.
     subscription_type: Option<SubscriptionType>,
     /// Grows with each change of the profile.
-    version: i32,
+    version: Option<i32>,
     /// When they were invited, imported, or founded the account.
-    created_at: DateTime,
+    created_at: Option<DateTime>,
     /// When they accepted.
     joined_at: Option<DateTime>,
     /// When they last signed in.
@@ -119,6 +120,7 @@ pub struct Member {
 impl From<member::Member> for Member {
     fn from(member: member::Member) -> Self {
         let inner = member.clone();
+        let readable = member.visibility != Visibility::Basic;
         let profile = member.profile;
         Self {
             id: member.member_id.to_string().into(),
@@ -137,12 +139,12 @@ impl From<member::Member> for Member {
             phone: profile.phone.map(PhoneNumber),
             job_title: profile.job_title,
             subscription_type: profile.subscription_type.map(Into::into),
-            version: member.version,
-            created_at: member.created_at.into(),
+            version: readable.then_some(member.version),
+            created_at: readable.then_some(member.created_at.into()),
             joined_at: member.joined_at.map(Into::into),
             last_sign_in_at: member.last_sign_in_at.map(Into::into),
             last_activity_at: member.last_activity_at.map(Into::into),
-            viewer_can_read_profile: inner.visibility != Visibility::Basic,
+            viewer_can_read_profile: readable,
             inner,
         }
     }
@@ -243,12 +245,12 @@ pub struct MemberFilter {
 }
 
 impl MemberFilter {
-    fn read(self) -> Result<member::Filter, Error> {
-        Ok(member::Filter {
+    fn read(self) -> member::Filter {
+        member::Filter {
             statuses: self.status.unwrap_or_default().into_iter().map(Into::into).collect(),
-            role_id: self.role_id.map(|id| parse_id::<RoleId>(&id, "roleId")).transpose()?,
+            role_id: self.role_id.as_ref().map(parse_id::<RoleId>),
             text: self.text.map(|text| text.chars().take(200).collect()),
-        })
+        }
     }
 }
 
@@ -271,7 +273,7 @@ pub async fn page(ctx: &Context<'_>, page: MemberPage) -> Result<Connection<Stri
         // The order, and the cursors, would tell addresses.
         actor.may(Action::ReadMembers, Target::Account).map_err(top_level)?;
     }
-    let filter = page.filter.unwrap_or_default().read().map_err(top_level)?;
+    let filter = page.filter.unwrap_or_default().read();
     let request = Request::new(&page.arguments, &field.key(descending)).map_err(top_level)?;
     let include = include(ctx, &["nodes", "edges"]);
     let mut conn = ctx.state().db.pool.acquire().await.map_err(failed)?;
@@ -282,7 +284,7 @@ pub async fn page(ctx: &Context<'_>, page: MemberPage) -> Result<Connection<Stri
 /// Counts members.
 pub async fn count(ctx: &Context<'_>, filter: Option<MemberFilter>) -> Result<i32> {
     let actor = ctx.actor()?;
-    let filter = filter.unwrap_or_default().read().map_err(top_level)?;
+    let filter = filter.unwrap_or_default().read();
     let mut conn = ctx.state().db.pool.acquire().await.map_err(failed)?;
     let count = member::count(&mut conn, actor, &filter).await.map_err(failed)?;
     Ok(i32::try_from(count).unwrap_or(i32::MAX))
@@ -320,13 +322,21 @@ pub async fn read_many(ctx: &Context<'_>, actor: &Actor, ids: &[MemberId]) -> Re
     Ok(members.into_iter().map(Member::from).collect())
 }
 
-/// A member, and what went wrong.
-#[derive(SimpleObject, Debug)]
-pub struct MemberPayload {
-    /// The member as of now.
-    member: Option<Member>,
-    /// Why nothing was changed.
-    user_errors: Vec<UserError>,
+payloads! {
+    {
+        /// The member as of now.
+        member: Option<Member>,
+    }
+    /// Somebody was shut out.
+    MemberSuspendPayload;
+    /// Somebody was let in again.
+    MemberActivatePayload;
+    /// Somebody was taken out.
+    MemberDeactivatePayload;
+    /// Somebody was taken back.
+    MemberReactivatePayload;
+    /// Somebody's roles were set.
+    MemberAssignRolesPayload;
 }
 
 macro_rules! status_inputs {
@@ -364,18 +374,21 @@ pub struct MemberAssignRolesInput {
     idempotency_key: Option<String>,
 }
 
-async fn answer(ctx: &Context<'_>, outcome: Result<MemberId, Error>) -> Result<MemberPayload> {
-    Ok(match split(outcome)? {
-        Ok(member) => MemberPayload { member: reread(ctx, member).await, user_errors: Vec::new() },
-        Err(user_errors) => MemberPayload { member: None, user_errors },
-    })
+async fn answer<P>(ctx: &Context<'_>, outcome: Result<MemberId, Error>) -> Result<P>
+where
+    P: From<(Option<Member>, Vec<UserError>)>,
+{
+    Ok(P::from(match split(outcome)? {
+        Ok(member) => (reread(ctx, member).await, Vec::new()),
+        Err(user_errors) => (None, user_errors),
+    }))
 }
 
 /// Runs one of the rules that take a member and nothing else.
 macro_rules! on_member {
     ($ctx:expr, $input:expr, $rule:path) => {{
         let outcome = async {
-            let id: MemberId = parse_id(&$input.member_id, "memberId")?;
+            let id: MemberId = parse_id(&$input.member_id);
             let done = mutate($ctx, $input.idempotency_key.as_deref(), Kind::Asked, move |change, actor| {
                 Box::pin(async move { $rule(change, actor, id).await.map(|()| id) })
             });
@@ -393,12 +406,20 @@ pub struct MemberMutation;
 #[Object]
 impl MemberMutation {
     /// Shuts a member or an invited person out at once; the seat is kept. Needs `members.suspend`; not yourself, not the owner.
-    async fn member_suspend(&self, ctx: &Context<'_>, input: MemberSuspendInput) -> Option<Result<MemberPayload>> {
+    async fn member_suspend(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Whom to suspend.")] input: MemberSuspendInput,
+    ) -> Option<Result<MemberSuspendPayload>> {
         on_member!(ctx, input, member::suspend)
     }
 
     /// Gives a suspended member the status before. Needs `members.suspend`; not yourself.
-    async fn member_activate(&self, ctx: &Context<'_>, input: MemberActivateInput) -> Option<Result<MemberPayload>> {
+    async fn member_activate(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Whom to let in again.")] input: MemberActivateInput,
+    ) -> Option<Result<MemberActivatePayload>> {
         on_member!(ctx, input, member::activate)
     }
 
@@ -406,8 +427,8 @@ impl MemberMutation {
     async fn member_deactivate(
         &self,
         ctx: &Context<'_>,
-        input: MemberDeactivateInput,
-    ) -> Option<Result<MemberPayload>> {
+        #[graphql(desc = "Whom to take out.")] input: MemberDeactivateInput,
+    ) -> Option<Result<MemberDeactivatePayload>> {
         on_member!(ctx, input, member::deactivate)
     }
 
@@ -415,8 +436,8 @@ impl MemberMutation {
     async fn member_reactivate(
         &self,
         ctx: &Context<'_>,
-        input: MemberReactivateInput,
-    ) -> Option<Result<MemberPayload>> {
+        #[graphql(desc = "Whom to take back.")] input: MemberReactivateInput,
+    ) -> Option<Result<MemberReactivatePayload>> {
         on_member!(ctx, input, member::reactivate)
     }
 
@@ -424,10 +445,10 @@ impl MemberMutation {
     async fn member_assign_roles(
         &self,
         ctx: &Context<'_>,
-        input: MemberAssignRolesInput,
-    ) -> Option<Result<MemberPayload>> {
+        #[graphql(desc = "Whose roles to set.")] input: MemberAssignRolesInput,
+    ) -> Option<Result<MemberAssignRolesPayload>> {
         let outcome = async {
-            let id: MemberId = parse_id(&input.member_id, "memberId")?;
+            let id: MemberId = parse_id(&input.member_id);
             let roles: Vec<RoleId> = parse_ids(&input.role_ids);
             let done = mutate(ctx, input.idempotency_key.as_deref(), Kind::Asked, move |change, actor| {
                 let roles = roles.clone();

@@ -26,6 +26,7 @@ pub mod loader;
 pub mod member;
 pub mod node;
 pub mod password;
+mod payload;
 pub mod role;
 pub mod scalar;
 pub mod session;
@@ -39,6 +40,7 @@ const MAX_COST: usize = 20_000;
 #[derive(Debug, Default)]
 pub struct Query;
 
+/// What can be asked.
 #[Object]
 impl Query {
     /// Whoever is signed in; null for nobody.

@@ -1,11 +1,12 @@
 //! Passwords: forgotten and changed.
 
-use async_graphql::{Context, InputObject, Object, Result, SimpleObject};
+use async_graphql::{Context, InputObject, Object, Result};
 use domain::error::Error;
 use domain::password_reset;
 use secrecy::SecretString;
 
 use super::context::{ContextExt as _, once};
+use super::payload::payloads;
 use super::scalar::EmailAddress;
 use super::user_error::{UserError, split};
 
@@ -36,19 +37,23 @@ pub struct PasswordChangeInput {
     idempotency_key: Option<String>,
 }
 
-/// What became of a request about a password.
-#[derive(SimpleObject, Debug)]
-pub struct PasswordPayload {
-    /// Whether it was done; for a reset request, whether a mail is on its way if the address has a login.
-    accepted: bool,
-    /// Why it was not.
-    user_errors: Vec<UserError>,
+payloads! {
+    {
+        /// Whether it was done; for a request of a link, whether a mail is on its way if the address has a login.
+        accepted: bool,
+    }
+    /// A link was asked for.
+    PasswordResetRequestPayload;
+    /// A password was set by a link.
+    PasswordResetPayload;
+    /// The viewer's password was changed.
+    PasswordChangePayload;
 }
 
-fn answer(outcome: Result<(), Error>) -> Option<Result<PasswordPayload>> {
+fn answer<P: From<(bool, Vec<UserError>)>>(outcome: Result<(), Error>) -> Option<Result<P>> {
     Some(split(outcome).map(|outcome| match outcome {
-        Ok(()) => PasswordPayload { accepted: true, user_errors: Vec::new() },
-        Err(user_errors) => PasswordPayload { accepted: false, user_errors },
+        Ok(()) => P::from((true, Vec::new())),
+        Err(user_errors) => P::from((false, user_errors)),
     }))
 }
 
@@ -62,14 +67,18 @@ impl PasswordMutation {
     async fn password_reset_request(
         &self,
         ctx: &Context<'_>,
-        input: PasswordResetRequestInput,
-    ) -> Option<Result<PasswordPayload>> {
+        #[graphql(desc = "A forgotten password.")] input: PasswordResetRequestInput,
+    ) -> Option<Result<PasswordResetRequestPayload>> {
         let origin = ctx.caller().origin.clone();
         answer(password_reset::request(&ctx.state().db, origin, &input.email.0).await)
     }
 
     /// Sets a new password by the link of a mail. Ends all sessions of the person.
-    async fn password_reset(&self, ctx: &Context<'_>, input: PasswordResetInput) -> Option<Result<PasswordPayload>> {
+    async fn password_reset(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "A new password by the link of a mail.")] input: PasswordResetInput,
+    ) -> Option<Result<PasswordResetPayload>> {
         let state = ctx.state();
         let password = SecretString::from(input.password);
         let origin = ctx.caller().origin.clone();
@@ -77,7 +86,11 @@ impl PasswordMutation {
     }
 
     /// Changes the viewer's password. Ends all their other sessions, in all accounts.
-    async fn password_change(&self, ctx: &Context<'_>, input: PasswordChangeInput) -> Option<Result<PasswordPayload>> {
+    async fn password_change(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Another password.")] input: PasswordChangeInput,
+    ) -> Option<Result<PasswordChangePayload>> {
         let outcome = async {
             let actor = ctx.viewer().ok_or(Error::Unauthenticated)?;
             let once = once(ctx, input.idempotency_key.as_deref())?;

@@ -36,30 +36,30 @@ impl From<role::Role> for Role {
 /// A role that a member has.
 #[derive(SimpleObject, Clone, Debug)]
 pub struct MemberRole {
-    /// Opaque id of the role.
-    id: ID,
+    #[graphql(skip)]
+    inner: RoleId,
+    /// Id of the role.
+    role_id: ID,
     /// As people see it.
     name: String,
     /// Key of a system role; null for a custom one.
     system_key: Option<String>,
-    #[graphql(skip)]
-    role_id: RoleId,
 }
 
 impl MemberRole {
     /// Whether it is this system role.
     pub fn is(&self, role: SystemRole) -> bool {
-        self.role_id == role.id()
+        self.inner == role.id()
     }
 }
 
 impl From<member::MemberRole> for MemberRole {
     fn from(role: member::MemberRole) -> Self {
         Self {
-            id: role.role_id.to_string().into(),
+            inner: role.role_id,
+            role_id: role.role_id.to_string().into(),
             name: role.name,
             system_key: role.system_key,
-            role_id: role.role_id,
         }
     }
 }

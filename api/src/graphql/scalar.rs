@@ -7,6 +7,7 @@ use domain::infra::clock::Timestamp;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DateTime(pub Timestamp);
 
+/// An instant in UTC as RFC 3339 writes it, like `2026-11-21T09:30:00Z`.
 #[Scalar(name = "DateTime", specified_by_url = "https://datatracker.ietf.org/doc/html/rfc3339")]
 impl ScalarType for DateTime {
     fn parse(value: Value) -> InputValueResult<Self> {
@@ -36,7 +37,7 @@ macro_rules! text_scalars {
         #[derive(Clone, Debug, PartialEq, Eq)]
         pub struct $name(pub String);
 
-        #[doc = "See the type."]
+        $(#[$doc])*
         #[Scalar(name = $graphql, specified_by_url = $url)]
         impl ScalarType for $name {
             fn parse(value: Value) -> InputValueResult<Self> {

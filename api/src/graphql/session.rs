@@ -13,6 +13,7 @@ use super::account::{self, Account};
 use super::context::{ContextExt as _, mutate, parse_id};
 use super::error::top_level;
 use super::member::{Member, MemberStatus, failed, reference};
+use super::payload::payloads;
 use super::scalar::{DateTime, EmailAddress};
 use super::user_error::{UserError, split};
 use crate::auth::{Credentials, session_cookie};
@@ -94,7 +95,7 @@ pub fn viewer(ctx: &Context<'_>) -> Option<Viewer> {
 /// A person's global identity.
 #[derive(SimpleObject, Debug)]
 pub struct User {
-    /// Opaque id.
+    /// Opaque id. Only the viewer has one here, so `node` does not take it.
     id: ID,
     /// The address they sign in with.
     email: EmailAddress,
@@ -116,7 +117,7 @@ pub struct Membership {
 /// A session of the viewer.
 #[derive(SimpleObject, Debug)]
 pub struct Session {
-    /// Opaque id.
+    /// Opaque id, for `sessionRevoke`; `node` does not take it.
     id: ID,
     /// The account's name when the session was opened.
     account_name: String,
@@ -164,17 +165,19 @@ pub struct SessionCreateInput {
     cookie: bool,
 }
 
-/// A new session.
-#[derive(SimpleObject, Debug)]
-pub struct SessionCreatePayload {
-    /// The session's secret, for `Authorization: Bearer`. Shown once; null when it is in a cookie.
-    token: Option<String>,
-    /// The account that was entered.
-    account_id: Option<ID>,
-    /// When the session ends at the latest.
-    expires_at: Option<DateTime>,
-    /// Why there is none.
-    user_errors: Vec<UserError>,
+payloads! {
+    {
+        /// The session's secret, for `Authorization: Bearer`. Shown once; null when it is in a cookie.
+        token: Option<String>,
+        /// The account that was entered.
+        account_id: Option<ID>,
+        /// When the session ends at the latest.
+        expires_at: Option<DateTime>,
+    }
+    /// A new session.
+    SessionCreatePayload;
+    /// A new session in another account, instead of the one before.
+    SessionSwitchAccountPayload;
 }
 
 /// Ending a session.
@@ -202,23 +205,22 @@ pub struct SessionSwitchAccountInput {
     account_id: ID,
 }
 
-fn opened(ctx: &Context<'_>, cookie: bool, outcome: Result<Opened, Error>) -> Result<SessionCreatePayload> {
-    Ok(match split(outcome)? {
+fn opened<P>(ctx: &Context<'_>, cookie: bool, outcome: Result<Opened, Error>) -> Result<P>
+where
+    P: From<(Option<String>, Option<ID>, Option<DateTime>, Vec<UserError>)>,
+{
+    Ok(P::from(match split(outcome)? {
         Ok(opened) => {
             let token = opened.token.expose();
             if cookie {
                 let seconds = opened.absolute_expires_at.0.duration_since(opened.created_at.0).as_secs();
                 ctx.insert_http_header("set-cookie", session_cookie(&ctx.state().config.http, &token, seconds));
             }
-            SessionCreatePayload {
-                token: (!cookie).then_some(token),
-                account_id: Some(opened.account_id.to_string().into()),
-                expires_at: Some(opened.absolute_expires_at.into()),
-                user_errors: Vec::new(),
-            }
+            let account_id = opened.account_id.to_string().into();
+            ((!cookie).then_some(token), Some(account_id), Some(opened.absolute_expires_at.into()), Vec::new())
         }
-        Err(user_errors) => SessionCreatePayload { token: None, account_id: None, expires_at: None, user_errors },
-    })
+        Err(user_errors) => (None, None, None, user_errors),
+    }))
 }
 
 /// Mutations of sessions.
@@ -232,11 +234,11 @@ impl SessionMutation {
     async fn session_create(
         &self,
         ctx: &Context<'_>,
-        input: SessionCreateInput,
+        #[graphql(desc = "Signing in.")] input: SessionCreateInput,
     ) -> Option<Result<SessionCreatePayload>> {
         let cookie = input.cookie;
         let outcome = async {
-            let account_id = input.account_id.map(|id| parse_id::<AccountId>(&id, "accountId")).transpose()?;
+            let account_id = input.account_id.as_ref().map(parse_id::<AccountId>);
             let password = SecretString::from(input.password);
             let sign_in = SignIn {
                 email: &input.email.0,
@@ -255,10 +257,10 @@ impl SessionMutation {
     async fn session_revoke(
         &self,
         ctx: &Context<'_>,
-        input: SessionRevokeInput,
+        #[graphql(desc = "Ending a session.")] input: SessionRevokeInput,
     ) -> Option<Result<SessionRevokePayload>> {
         let outcome = async {
-            let given = input.session_id.as_ref().map(|id| parse_id::<SessionId>(id, "sessionId")).transpose()?;
+            let given = input.session_id.as_ref().map(parse_id::<SessionId>);
             let done = mutate(ctx, input.idempotency_key.as_deref(), Kind::System, move |change, actor| {
                 let id = given.unwrap_or(actor.session_id);
                 Box::pin(async move { session::revoke(change, actor, id).await.map(|()| id) })
@@ -281,14 +283,14 @@ impl SessionMutation {
     async fn session_switch_account(
         &self,
         ctx: &Context<'_>,
-        input: SessionSwitchAccountInput,
-    ) -> Option<Result<SessionCreatePayload>> {
+        #[graphql(desc = "Entering another account.")] input: SessionSwitchAccountInput,
+    ) -> Option<Result<SessionSwitchAccountPayload>> {
         let Credentials::Session(current) = &ctx.caller().credentials else {
             return Some(Err(top_level(Error::Unauthenticated)));
         };
         let cookie = current.cookie;
         let outcome = async {
-            let account = parse_id::<AccountId>(&input.account_id, "accountId")?;
+            let account = parse_id::<AccountId>(&input.account_id);
             let client = Client { cookie, user_agent: ctx.caller().user_agent.clone() };
             session::switch_account(&ctx.state().db, &current.actor, account, &client).await
         };

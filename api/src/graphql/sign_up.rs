@@ -57,7 +57,11 @@ pub struct SignUpMutation;
 #[Object]
 impl SignUpMutation {
     /// Asks for a new account. Nothing exists until the address is confirmed by the link in the mail.
-    async fn sign_up(&self, ctx: &Context<'_>, input: SignUpInput) -> Option<Result<SignUpPayload>> {
+    async fn sign_up(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Signing up.")] input: SignUpInput,
+    ) -> Option<Result<SignUpPayload>> {
         let state = ctx.state();
         let password = SecretString::from(input.password);
         let request = sign_up::SignUp {
@@ -80,7 +84,7 @@ impl SignUpMutation {
     async fn sign_up_confirm(
         &self,
         ctx: &Context<'_>,
-        input: SignUpConfirmInput,
+        #[graphql(desc = "Confirming a sign-up.")] input: SignUpConfirmInput,
     ) -> Option<Result<SignUpConfirmPayload>> {
         let state = ctx.state();
         let origin = ctx.caller().origin.clone();

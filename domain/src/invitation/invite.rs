@@ -3,16 +3,15 @@
 use std::collections::{HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
-use sqlx::PgConnection;
 
-use super::lapse::lapse_addresses;
+use super::lapse::{UNDELIVERABLE_AFTER, lapse_addresses};
 use super::{NewInvitation, State, create, remove_members};
 use crate::account;
 use crate::actor::{Action, Actor, Standing, Target, granted_by};
 use crate::change::Change;
 use crate::error::{AtField as _, Code, Error, Refused, Result, field};
 use crate::event::{EventKind, NewEvent};
-use crate::id::{AccountId, InvitationId, MemberId, RoleId};
+use crate::id::{InvitationId, MemberId, RoleId};
 use crate::infra::email_address::EmailAddress;
 use crate::infra::personal_domain::DomainPolicy;
 use crate::license::{self, Wanted};
@@ -82,7 +81,7 @@ pub async fn invite(
             .await?;
     let standing = change.standing(actor).await?;
     standing.may(Action::Invite, Target::Account)?;
-    batch.check_grants(change, &standing, &mut items).await?;
+    batch.check_grants(change, &standing, invites, &mut items).await?;
     batch.settle()?;
     batch.give_seats(change, &mut items, seats, send).await?;
     batch.settle()?;
@@ -135,10 +134,8 @@ impl Batch {
     }
 
     async fn check_addresses(&mut self, change: &mut Change, items: &mut Vec<Item>) -> Result<()> {
-        let account = change.account();
         let emails: Vec<String> = items.iter().map(|(_, item, _)| item.email.as_str().to_owned()).collect();
-        lapse_addresses(change, &emails).await?;
-        let taken = address_states(change.conn(), account, &emails).await?;
+        let taken = address_states(change, &emails).await?;
         items.retain_mut(|(index, item, lapsed)| match taken.get(item.email.as_str()) {
             None => true,
             Some(Ok(replaceable)) => {
@@ -153,14 +150,22 @@ impl Batch {
         Ok(())
     }
 
-    async fn check_grants(&mut self, change: &mut Change, standing: &Standing, items: &mut Vec<Item>) -> Result<()> {
+    /// By the roles as they were asked for, so that the path of an unknown one fits the input.
+    async fn check_grants(
+        &mut self,
+        change: &mut Change,
+        standing: &Standing,
+        invites: &[Invite],
+        items: &mut Vec<Item>,
+    ) -> Result<()> {
         let account = change.account();
-        let mut known: HashMap<Vec<RoleId>, Option<Refused>> = HashMap::new();
-        for (_, item, _) in items.iter() {
-            if known.contains_key(&item.roles) {
+        let mut known: HashMap<&[RoleId], Option<Refused>> = HashMap::new();
+        for (index, _, _) in items.iter() {
+            let roles = invites[*index].role_ids.as_slice();
+            if known.contains_key(roles) {
                 continue;
             }
-            let verdict = match granted_by(change.conn(), account, &item.roles).await {
+            let verdict = match granted_by(change.conn(), account, roles).await {
                 Ok(granted) => standing.may(Action::Invite, Target::Grant(granted)).at("roleIds").err(),
                 Err(error) => Some(error),
             };
@@ -169,9 +174,9 @@ impl Batch {
                 Some(Error::Refused(list)) => list.into_iter().next(),
                 Some(other) => return Err(other),
             };
-            known.insert(item.roles.clone(), refused);
+            known.insert(roles, refused);
         }
-        items.retain(|(index, item, _)| match &known[&item.roles] {
+        items.retain(|(index, _, _)| match &known[invites[*index].role_ids.as_slice()] {
             None => true,
             Some(refused) => {
                 self.refuse(*index, refused.clone());
@@ -237,34 +242,63 @@ pub(super) async fn count_mail(change: &mut Change, email: &EmailAddress) -> Res
     Ok(counted.map_err(|reached| Refused::new(Code::MailLimit).retry_at(reached.retry_at)))
 }
 
-/// Of some addresses, those that are taken in the account: by a lapsed invitation that may be replaced, or by somebody.
+/// Of some addresses, those that are taken in the account: by a lapsed invitation that may be replaced, or by somebody. An
+/// overdue invitation blocks nobody either, although no sweep has found it yet: it lapses first, under the pool's lock.
 pub(crate) async fn address_states(
-    conn: &mut PgConnection,
-    account: AccountId,
+    change: &mut Change,
     emails: &[String],
-) -> sqlx::Result<HashMap<String, Result<Lapsed, Code>>> {
-    let rows = sqlx::query!(
+) -> Result<HashMap<String, Result<Lapsed, Code>>> {
+    let taken = read_addresses(change, emails).await?;
+    if taken.iter().any(|taken| taken.overdue) {
+        license::lock(change).await?;
+        lapse_addresses(change, emails).await?;
+        return Ok(read_addresses(change, emails).await?.into_iter().map(Taken::answer).collect());
+    }
+    Ok(taken.into_iter().map(Taken::answer).collect())
+}
+
+/// Somebody who has an address in the account.
+struct Taken {
+    email: String,
+    member_id: MemberId,
+    status: Status,
+    invitation_id: Option<InvitationId>,
+    state: Option<State>,
+    overdue: bool,
+}
+
+impl Taken {
+    fn answer(self) -> (String, Result<Lapsed, Code>) {
+        let answer = match (self.status, self.state, self.invitation_id) {
+            (Status::Invited, Some(State::Expired), Some(invitation_id)) => {
+                Ok(Lapsed { member_id: self.member_id, invitation_id })
+            }
+            (Status::Invited, _, _) => Err(Code::AlreadyInvited),
+            (Status::Active, _, _) => Err(Code::AlreadyMember),
+            (Status::Suspended | Status::Deactivated, _, _) => Err(Code::MemberInactive),
+        };
+        (self.email, answer)
+    }
+}
+
+async fn read_addresses(change: &mut Change, emails: &[String]) -> sqlx::Result<Vec<Taken>> {
+    let (account, now) = (change.account(), change.now());
+    sqlx::query_as!(
+        Taken,
         r#"SELECT m.email, m.member_id AS "member_id: MemberId", m.status AS "status: Status",
-                  i.invitation_id AS "invitation_id?: InvitationId", i.state AS "state?: State"
+                  i.invitation_id AS "invitation_id?: InvitationId", i.state AS "state?: State",
+                  (m.status = 'INVITED' AND i.state = 'PENDING'
+                   AND (i.expires_at <= $3 OR (i.sent_at IS NULL AND i.queued_at <= $4))) IS TRUE AS "overdue!"
            FROM member m
            LEFT JOIN invitation i ON i.account_id = m.account_id AND i.member_id = m.member_id AND i.finished_at IS NULL
            WHERE m.account_id = $1 AND m.email = ANY($2)"#,
         account.0,
         emails,
+        now,
+        now - UNDELIVERABLE_AFTER,
     )
-    .fetch_all(conn)
-    .await?;
-    let answer =
-        |row_status, state, member_id, invitation_id: Option<InvitationId>| match (row_status, state, invitation_id) {
-            (Status::Invited, Some(State::Expired), Some(invitation_id)) => Ok(Lapsed { member_id, invitation_id }),
-            (Status::Invited, _, _) => Err(Code::AlreadyInvited),
-            (Status::Active, _, _) => Err(Code::AlreadyMember),
-            (Status::Suspended | Status::Deactivated, _, _) => Err(Code::MemberInactive),
-        };
-    Ok(rows
-        .into_iter()
-        .map(|row| (row.email, answer(row.status, row.state, row.member_id, row.invitation_id)))
-        .collect())
+    .fetch_all(change.conn())
+    .await
 }
 
 /// Ends lapsed invitations whose people are invited anew.

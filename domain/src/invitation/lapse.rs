@@ -26,27 +26,12 @@ pub async fn lapse_overdue(change: &mut Change) -> Result<usize> {
     Ok(due.len())
 }
 
-/// Lapses those of some addresses that are overdue, so that nobody has to wait for the sweep to be invited anew. Takes the
-/// pool's lock if there are any.
+/// Lapses those of some addresses that are overdue, so that nobody has to wait for the sweep to be invited anew. The pool must
+/// be locked.
 pub(super) async fn lapse_addresses(change: &mut Change, emails: &[String]) -> Result<()> {
     let (account, now) = (change.account(), change.now());
-    // A look without locks: there hardly ever is one, and the pool is locked before invitations.
-    let any = sqlx::query_scalar!(
-        r#"SELECT EXISTS (SELECT FROM invitation WHERE account_id = $1 AND state = 'PENDING' AND email = ANY($4)
-                            AND (expires_at <= $2 OR (sent_at IS NULL AND queued_at <= $3))) AS "any!""#,
-        account.0,
-        now,
-        now - UNDELIVERABLE_AFTER,
-        emails,
-    )
-    .fetch_one(change.conn())
-    .await?;
-    if any {
-        license::lock(change).await?;
-        let due = due(change.conn(), account, now, Some(emails)).await?;
-        lapse(change, &due).await?;
-    }
-    Ok(())
+    let due = due(change.conn(), account, now, Some(emails)).await?;
+    lapse(change, &due).await
 }
 
 async fn lapse(change: &mut Change, due: &[Due]) -> Result<()> {

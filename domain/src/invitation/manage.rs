@@ -5,7 +5,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::invite::{address_states, count_mail};
-use super::lapse::lapse_addresses;
 use super::{State, enqueue_mail, remove_members};
 use crate::account;
 use crate::actor::{Action, Actor, Standing, Target, granted_by};
@@ -294,7 +293,7 @@ async fn update_text(change: &mut Change, open: &Open, update: &Update) -> Resul
 async fn update_roles(change: &mut Change, standing: &Standing, open: &Open, roles: &[RoleId]) -> Result<()> {
     let wanted = member::distinct_roles(roles).at("roleIds")?;
     let (account, now) = (change.account(), change.now());
-    let granted = granted_by(change.conn(), account, &wanted).await?;
+    let granted = granted_by(change.conn(), account, roles).await?;
     standing.may(Action::Invite, Target::Grant(granted)).at("roleIds")?;
     let ids: Vec<_> = wanted.iter().map(|role| role.0).collect();
     sqlx::query!(
@@ -324,9 +323,7 @@ async fn update_email(change: &mut Change, standing: &Standing, open: &Open, ema
     let account = change.account();
     let policy = account::read(change.conn(), account).await?.policy;
     policy.domains().check(&email).map_err(profile::FieldFault::from)?;
-    let wanted = [email.as_str().to_owned()];
-    lapse_addresses(change, &wanted).await?;
-    match address_states(change.conn(), account, &wanted).await?.remove(email.as_str()) {
+    match address_states(change, &[email.as_str().to_owned()]).await?.remove(email.as_str()) {
         None => {}
         Some(Ok(lapsed)) => super::invite::replace(change, &[lapsed]).await?,
         Some(Err(code)) => return Err(code.into()),

@@ -155,7 +155,7 @@ pub async fn assign_roles(change: &mut Change, actor: &Actor, member: MemberId, 
     let wanted = distinct(roles).at("roleIds")?;
     let (locked, standing) = lock(change, actor, member, Action::AssignRoles).await?;
     let account = change.account();
-    let granted = granted_by(change.conn(), account, &wanted).await?;
+    let granted = granted_by(change.conn(), account, roles).await?;
     standing.may(Action::AssignRoles, Target::Grant(granted)).at("roleIds")?;
     if locked.owner && !wanted.contains(&SystemRole::Administrator.id()) {
         return Err(Refused::new(Code::OwnerProtected).at("roleIds").into());
@@ -166,13 +166,16 @@ pub async fn assign_roles(change: &mut Change, actor: &Actor, member: MemberId, 
         return Ok(());
     }
     let now = change.now();
+    // From now on the actor is answerable for what an open invitation of theirs grants.
     sqlx::query!(
-        "WITH gone AS (DELETE FROM member_role WHERE account_id = $1 AND member_id = $2 AND role_id <> ALL($3))
+        "WITH gone AS (DELETE FROM member_role WHERE account_id = $1 AND member_id = $2 AND role_id <> ALL($3)),
+         answerable AS (UPDATE invitation SET invited_by = $5 WHERE account_id = $1 AND member_id = $2 AND finished_at IS NULL)
          INSERT INTO member_role (account_id, member_id, role_id, assigned_at) SELECT $1, $2, unnest($3), $4 ON CONFLICT DO NOTHING",
         account.0,
         member.0,
         &ids,
         now,
+        actor.member_id.0,
     )
     .execute(change.conn())
     .await?;
