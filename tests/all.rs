@@ -1,4 +1,6 @@
 //! Tests of the whole: the program and its crates against real PostgreSQL and Redis.
+#![expect(clippy::unwrap_used, reason = "what fails in a test ends it")]
+#![expect(clippy::print_stdout, reason = "races and measurements print their figures and seeds")]
 
 #![expect(clippy::unwrap_used, reason = "what helps a test fails as tests do")]
 #![expect(clippy::print_stderr, reason = "seeds and figures are for whoever reads the run")]
@@ -11,14 +13,18 @@ mod event;
 mod idempotency;
 mod import;
 mod invitation;
+mod kills;
+mod mail;
 mod member;
 mod migrations;
 mod node;
 mod operator;
 mod page;
 mod password;
+mod races;
 mod schema;
 mod secrets;
 mod session;
 mod sign_up;
 mod spine;
+mod sweep;

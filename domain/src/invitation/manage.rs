@@ -42,7 +42,7 @@ struct Open {
     suspended: bool,
 }
 
-/// What became of several invitations.
+/// What became of several invitations, in the order of the request.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Handled {
     /// Those that were handled.
@@ -128,17 +128,23 @@ async fn each(change: &mut Change, actor: &Actor, ids: &[InvitationId], sending:
     // A lapsed one takes a seat, and the pool comes before members in the order of locks.
     license::lock(change).await?;
     let standing = change.standing(actor).await?;
-    let mut handled = Handled { invitations: Vec::new(), refused: Vec::new() };
+    let (mut sent, mut refused) = (Vec::new(), Vec::new());
     for (index, id) in order {
         match send_one(change, &standing, id, sending).await {
-            Ok(()) => handled.invitations.push(id),
+            Ok(()) => sent.push((index, id)),
             Err(Error::Refused(list)) => {
-                handled.refused.extend(list.into_iter().map(|refused| refused.at(index).at("invitationIds")))
+                refused.extend(list.into_iter().map(|refused| (index, refused.at(index).at("invitationIds"))));
             }
             Err(other) => return Err(other),
         }
     }
-    Ok(handled)
+    Ok(Handled { invitations: as_asked(sent), refused: as_asked(refused) })
+}
+
+/// In the order of the request.
+fn as_asked<T>(mut found: Vec<(usize, T)>) -> Vec<T> {
+    found.sort_by_key(|(index, _)| *index);
+    found.into_iter().map(|(_, one)| one).collect()
 }
 
 /// Everything that can be refused is looked at before anything is written, so a refusal leaves nothing behind.
