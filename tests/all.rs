@@ -2,7 +2,14 @@
 
 mod support;
 
+mod access;
 mod catalogue;
+mod import;
 mod invitation;
 mod migrations;
+mod operator;
+mod password;
 mod schema;
+mod session;
+mod sign_up;
+mod spine;

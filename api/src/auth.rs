@@ -102,7 +102,7 @@ mod tests {
     use axum::http::HeaderValue;
 
     fn http(proxies: &[&str]) -> config::Http {
-        let mut http = domain::infra::config::Config::defaults("postgres://localhost/muster".into()).http;
+        let mut http = domain::infra::config::Config::defaults("postgres://localhost/muster").http;
         http.trusted_proxies = proxies.iter().map(|proxy| proxy.parse().unwrap()).collect();
         http
     }

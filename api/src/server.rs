@@ -60,6 +60,7 @@ impl Server {
             .route("/livez", get(health::live))
             .route("/readyz", get(health::ready).with_state(self.state.clone()))
             .route("/uploads/{token}", put(upload::put).with_state(self.uploads()))
+            .merge(pages::router().with_state(self.state.clone()))
             .merge(pages::assets());
         if config.mail.transport == MailTransport::Outbox && is_loopback_url(&config.http.public_url) {
             router = router.merge(pages::dev_mail::router(config.data_dir.join("mail")));

@@ -11,6 +11,7 @@ mod seed;
 mod serve;
 mod sources;
 mod sweeps;
+mod table;
 
 use std::io::{ErrorKind, Write as _};
 use std::process::ExitCode;

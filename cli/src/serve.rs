@@ -9,8 +9,7 @@ use api::state::State;
 use domain::infra::config::Config;
 use domain::infra::db::Db;
 use domain::infra::files;
-use domain::infra::keys::InstallationKey;
-use domain::infra::secret::TokenKey;
+use domain::infra::keys;
 use domain::infra::wake::Waker;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -37,8 +36,7 @@ pub(crate) async fn run(role: Role, config: Config) -> anyhow::Result<ExitCode> 
         "API and worker are processes of their own only with Redis: set REDIS_URL, or run `muster serve`"
     );
     drop(database::connect_current(&config).await?);
-    let key = InstallationKey::load(&config)?;
-    let key = Arc::new(TokenKey::new(i32::try_from(key.version)?, key.bytes));
+    let key = Arc::new(keys::load(&config)?);
     let stop = stop_on_signal()?;
     let waker = match &config.redis_url {
         Some(url) => Waker::connect(url, &config.redis_prefix, &stop)?,

@@ -19,6 +19,23 @@ pub async fn accounts_with_unsealed_events(pool: &PgPool) -> sqlx::Result<Vec<Ac
     .await
 }
 
+/// Whether there is any account.
+pub async fn has_accounts(conn: &mut PgConnection) -> sqlx::Result<bool> {
+    sqlx::query_scalar!(r#"SELECT EXISTS (SELECT FROM account) AS "any!""#).fetch_one(conn).await
+}
+
+/// The account that a person, named by their address, has owned for longest.
+pub async fn oldest_account_of(conn: &mut PgConnection, owner: &str) -> sqlx::Result<Option<AccountId>> {
+    sqlx::query_scalar!(
+        r#"SELECT a.account_id AS "account_id: AccountId"
+           FROM app_user u JOIN member m USING (user_id) JOIN account_owner o USING (account_id, member_id) JOIN account a USING (account_id)
+           WHERE u.email = $1 ORDER BY a.created_at, a.account_id LIMIT 1"#,
+        owner,
+    )
+    .fetch_optional(conn)
+    .await
+}
+
 /// An upload whose time is over.
 #[derive(Clone, Debug)]
 pub struct ExpiredUpload {

@@ -15,7 +15,7 @@ use crate::event::{NewEvent, personal_digest};
 use crate::id::AccountId;
 use crate::infra::clock::Timestamp;
 use crate::infra::db::Db;
-use crate::job::NewJob;
+use crate::job::{Lane, NewJob};
 use crate::outbox;
 
 mod run;
@@ -212,8 +212,8 @@ impl Change {
             self.write_feed(*account, feed).await?;
         }
         self.tx.commit().await?;
-        for job in &jobs {
-            self.db.waker.work_due(job.kind.lane());
+        for lane in Lane::ALL.into_iter().filter(|lane| jobs.iter().any(|job| job.kind.lane() == *lane)) {
+            self.db.waker.work_due(lane);
         }
         for account in feeds.keys() {
             self.db.waker.account_moved(account.0);

@@ -133,6 +133,7 @@ impl Refused {
             }
             Detail::Seats { required, available } => format!("{sentence} Needed: {required}, free: {available}."),
             Detail::RetryAt(at) => format!("{sentence} Try again at {}.", at.0),
+            Detail::Accounts(accounts) if accounts.is_empty() => sentence.to_owned(),
             Detail::Accounts(accounts) => {
                 let each: Vec<_> =
                     accounts.iter().map(|a| format!("{} ({})", a.account_name, a.status.to_lowercase())).collect();

@@ -122,7 +122,8 @@ pub(crate) async fn create(
     Ok(ids)
 }
 
-const FIRST_GENERATION: i32 = 1;
+/// Of the link in an invitation's first mail.
+pub(crate) const FIRST_GENERATION: i32 = 1;
 
 fn enqueue_mail(change: &mut Change, invitation: InvitationId, generation: i32) {
     change.enqueue(NewJob {

@@ -10,7 +10,9 @@ mod burial;
 mod operate;
 
 pub use burial::{bury_by_operator, bury_claimed};
-pub use operate::{DeadJob, FINISHED_KEPT, Replay, count_live, entomb, list_dead, next_wake, purge_finished, replay};
+pub use operate::{
+    FINISHED_KEPT, Replay, Standing, Unfinished, Wanted, count_live, entomb, list, next_wake, purge_finished, replay,
+};
 
 use jiff::SignedDuration;
 use sqlx::PgConnection;

@@ -13,6 +13,9 @@ use tokio::time::timeout;
 use crate::error::{Code, Error, Result};
 use crate::infra::config;
 
+/// Characters a new password needs.
+pub const MINIMUM: usize = 10;
+
 /// How long a sign-in waits for its turn before it is told to come back.
 const PATIENCE: Duration = Duration::from_secs(3);
 
@@ -83,7 +86,7 @@ fn hash(argon: &Argon2<'_>, password: &str) -> String {
 pub fn check_new(password: &SecretString, email: &str) -> Result<()> {
     let text = password.expose_secret();
     let length = text.chars().count();
-    if length < 10 {
+    if length < MINIMUM {
         return Err(Code::PasswordTooShort.into());
     }
     if length > 256 {

@@ -234,8 +234,3 @@ pub async fn mail(
     .await?;
     Ok(row.map(|row| ResetMail { email: row.email, expires_at: row.expires_at, token: token(db, id) }))
 }
-
-/// The address a notice to a person goes to now; `None` when they are gone.
-pub async fn notice_address(conn: &mut PgConnection, user: UserId) -> sqlx::Result<Option<String>> {
-    sqlx::query_scalar!("SELECT email FROM app_user WHERE user_id = $1", user.0).fetch_optional(conn).await
-}

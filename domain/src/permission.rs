@@ -195,6 +195,17 @@ impl SystemRole {
     }
 }
 
+/// Whether the database knows every permission of this program, so that any of them can be granted.
+pub async fn is_catalogue_written(conn: &mut PgConnection) -> sqlx::Result<bool> {
+    let keys: Vec<String> = Permission::ALL.iter().map(|p| p.key().to_owned()).collect();
+    sqlx::query_scalar!(
+        r#"SELECT NOT EXISTS (SELECT unnest($1::text[]) EXCEPT SELECT permission FROM permission) AS "written!""#,
+        &keys
+    )
+    .fetch_one(conn)
+    .await
+}
+
 /// Writes the catalogue to the database, as `muster migrate` does after the migrations. Nothing is removed: an older
 /// process may still refer to it.
 pub async fn write_catalogue(conn: &mut PgConnection) -> sqlx::Result<()> {

@@ -9,8 +9,8 @@ use uuid::Uuid;
 use crate::account::{self, Founding};
 use crate::actor::Origin;
 use crate::change::Change;
-use crate::error::{AtField as _, Code, Error, Refused, Result, field};
-use crate::id::{AccountId, SignUpId, UserId};
+use crate::error::{AtField as _, Code, Refused, Result, field};
+use crate::id::{AccountId, SignUpId};
 use crate::infra::clock::Timestamp;
 use crate::infra::db::Db;
 use crate::infra::email_address::EmailAddress;
@@ -20,6 +20,7 @@ use crate::job::{JobKind, NewJob};
 use crate::password::{self, Passwords};
 use crate::profile;
 use crate::rate;
+use crate::user;
 
 /// How long the link can be used.
 pub const LIFETIME: SignedDuration = SignedDuration::from_hours(24);
@@ -146,7 +147,7 @@ pub async fn confirm(db: &Db, origin: Origin, token: &str, base_seats: i32) -> R
     .await?
     .ok_or_else(|| Refused::new(Code::TokenInvalid).at("token"))?;
     check_open(row.confirmed_at, row.expires_at, now)?;
-    let user = create_user(change.conn(), &row.email, &row.password_hash, now).await?;
+    let user = user::create(change.conn(), &row.email, &row.password_hash, now).await?;
     sqlx::query!("UPDATE sign_up SET confirmed_at = $2 WHERE sign_up_id = $1", row.sign_up_id, now)
         .execute(change.conn())
         .await?;
@@ -162,39 +163,6 @@ pub async fn confirm(db: &Db, origin: Origin, token: &str, base_seats: i32) -> R
     let (account, _) = account::found(&mut change, &founding).await?;
     change.commit().await?;
     Ok(account)
-}
-
-/// A new identity with its password.
-///
-/// # Errors
-/// ADDRESS_TAKEN when the address has one.
-pub(crate) async fn create_user(
-    conn: &mut PgConnection,
-    email: &str,
-    password_hash: &str,
-    now: Timestamp,
-) -> Result<UserId> {
-    let user = UserId::new();
-    let created = sqlx::query!(
-        "INSERT INTO app_user (user_id, email, created_at) VALUES ($1, $2, $3) ON CONFLICT (email) DO NOTHING",
-        user.0,
-        email,
-        now
-    )
-    .execute(&mut *conn)
-    .await?;
-    if created.rows_affected() == 0 {
-        return Err(Error::from(Code::AddressTaken));
-    }
-    sqlx::query!(
-        "INSERT INTO user_credential (user_id, password_hash, password_changed_at) VALUES ($1, $2, $3)",
-        user.0,
-        password_hash,
-        now
-    )
-    .execute(conn)
-    .await?;
-    Ok(user)
 }
 
 fn token(db: &Db, id: SignUpId) -> Token {

@@ -61,7 +61,7 @@ pub struct Upload {
 /// Makes an upload. Its address comes from [`token`].
 ///
 /// # Errors
-/// NOT_PERMITTED; what is wrong with `fileName`.
+/// `NOT_PERMITTED`; what is wrong with `fileName`.
 pub async fn create(change: &mut Change, actor: &Actor, file_name: &str) -> Result<UploadId> {
     actor.may(Action::Import, Target::Account)?;
     let file_name = field("fileName", profile::file_name(file_name))?;
@@ -234,7 +234,7 @@ async fn put_in_place(
 /// Takes a stored file for its one use, and returns its size in bytes.
 ///
 /// # Errors
-/// NOT_FOUND, UPLOAD_NOT_READY, UPLOAD_USED, UPLOAD_EXPIRED, all at `uploadId`.
+/// `NOT_FOUND`, `UPLOAD_NOT_READY`, `UPLOAD_USED`, `UPLOAD_EXPIRED`, all at `uploadId`.
 pub(crate) async fn take(change: &mut Change, id: UploadId) -> Result<i64> {
     let (account, now) = (change.account(), change.now());
     let row = sqlx::query!(

@@ -11,6 +11,7 @@ use api::state::State;
 use domain::infra::config::{Config, MailTransport};
 use domain::infra::db::Db;
 use domain::infra::files::{self, Files};
+use domain::session::Activity;
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -33,6 +34,8 @@ pub(crate) struct App {
     pub(crate) files: Files,
     pub(crate) mailbox: Mailbox,
     pub(crate) http: reqwest::Client,
+    /// Uses of sessions that the API has not written yet.
+    pub(crate) activity: Arc<Activity>,
     stop: CancellationToken,
     tasks: Vec<JoinHandle<()>>,
     _database: Database,
@@ -130,7 +133,9 @@ impl App {
         let files = files::open(&config)?;
         let stop = CancellationToken::new();
         let mut tasks = Vec::new();
-        let server = Server::new(State::new(db.clone(), Arc::clone(&config), files.clone()));
+        let state = State::new(db.clone(), Arc::clone(&config), files.clone());
+        let activity = Arc::clone(&state.activity);
+        let server = Server::new(state);
         let stopping = stop.clone();
         tasks.push(tokio::spawn(async move { server.serve(listener, stopping).await.unwrap() }));
         if options.worker {
@@ -148,7 +153,7 @@ impl App {
         }
         let mailbox = Mailbox::new(config.data_dir.join("mail"));
         let http = reqwest::Client::new();
-        Ok(Self { db, url, config, files, mailbox, http, stop, tasks, _database: database, _folder: folder })
+        Ok(Self { db, url, config, files, mailbox, http, activity, stop, tasks, _database: database, _folder: folder })
     }
 
     /// Sends a document with variables, signed in by `token` if there is one.
@@ -157,6 +162,23 @@ impl App {
         let mut request = self.http.post(format!("{}/graphql", self.url)).json(&body);
         if let Some(token) = token {
             request = request.bearer_auth(token);
+        }
+        let response = request.send().await?;
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        Ok(Answer { status, headers, body: response.json().await? })
+    }
+
+    /// [`App::graphql`] with headers of the client's choice instead of a bearer token.
+    pub(crate) async fn graphql_with(
+        &self,
+        headers: &[(&str, &str)],
+        document: &str,
+        variables: Value,
+    ) -> Result<Answer> {
+        let body = json!({ "query": document, "variables": variables });
+        let mut request = self.http.post(format!("{}/graphql", self.url)).json(&body);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
         }
         let response = request.send().await?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
@@ -268,6 +290,12 @@ impl App {
     pub(crate) async fn jobs(&self, condition: &str) -> Result<i64> {
         let statement = sqlx::AssertSqlSafe(format!("SELECT count(*) FROM outbox WHERE {condition}"));
         Ok(sqlx::query_scalar(statement).fetch_one(&self.db.pool).await?)
+    }
+
+    /// What a test reads of the database to check an invariant: one value, as text.
+    pub(crate) async fn look(&self, statement: &str) -> Result<Option<String>> {
+        let statement = sqlx::AssertSqlSafe(format!("SELECT v::text FROM ({statement}) t(v)"));
+        Ok(sqlx::query_scalar::<_, Option<String>>(statement).fetch_optional(&self.db.pool).await?.flatten())
     }
 
     /// Lets business time pass.

@@ -5,3 +5,4 @@ pub(crate) mod database;
 pub(crate) mod firm;
 pub(crate) mod introspection;
 pub(crate) mod mailbox;
+pub(crate) mod stage;

@@ -9,7 +9,6 @@ use domain::id::Id;
 use futures::future::BoxFuture;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use sha2::{Digest as _, Sha256};
 
 use super::error::{ErrorCode, top_level};
 use super::loader::Loader;
@@ -102,16 +101,18 @@ pub fn once(ctx: &Context<'_>, key: Option<&str>) -> Result<Option<Once>, Error>
         return Err(Refused::new(code).at("idempotencyKey").into());
     }
     let field = ctx.field();
-    let mut hasher = Sha256::new();
+    let mut rest = String::new();
     for (name, value) in field.arguments().unwrap_or_default() {
         let mut value = value;
         if let Value::Object(input) = &mut value {
             input.shift_remove("idempotencyKey");
         }
         let json = value.into_json().unwrap_or_default();
-        hasher.update(name.as_str());
+        rest.push_str(name.as_str());
         // Objects of serde_json are sorted by key, so the order in which a client writes fields does not matter.
-        hasher.update(json.to_string());
+        rest.push_str(&json.to_string());
     }
-    Ok(Some(Once { key: key.to_owned(), mutation: field.name().to_owned(), fingerprint: hasher.finalize().to_vec() }))
+    // Inputs hold passwords: without the installation's key nobody can try which ones give the stored fingerprint.
+    let fingerprint = ctx.state().db.key.digest("idempotency", &rest).to_vec();
+    Ok(Some(Once { key: key.to_owned(), mutation: field.name().to_owned(), fingerprint }))
 }

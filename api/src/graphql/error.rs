@@ -133,6 +133,10 @@ pub fn of_database(error: &sqlx::Error) -> Error {
         tracing::warn!(%error, "the database is away");
         return ErrorCode::ServiceUnavailable.error("The database is away. Try again in a moment.");
     }
+    if let Some(LOCK_TIMEOUT | DEADLOCK) = sqlstate(error).as_deref() {
+        tracing::warn!(%error, "a transaction lost against others");
+        return ErrorCode::ServiceUnavailable.error("Too much is going on at once. Try again in a moment.");
+    }
     if sqlstate(error).as_deref() == Some(STATEMENT_CANCELLED) {
         tracing::warn!("a statement took too long");
         return ErrorCode::Timeout.error("The request took too long.");
@@ -167,6 +171,8 @@ fn refusal(list: &[domain::error::Refused]) -> Error {
 }
 
 const STATEMENT_CANCELLED: &str = "57014";
+const LOCK_TIMEOUT: &str = "55P03";
+const DEADLOCK: &str = "40P01";
 
 fn sqlstate(error: &sqlx::Error) -> Option<String> {
     error.as_database_error().and_then(|error| error.code()).map(std::borrow::Cow::into_owned)

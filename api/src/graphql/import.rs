@@ -205,14 +205,15 @@ pub async fn read(ctx: &Context<'_>, id: &ID) -> Result<Option<MemberImport>> {
     let actor = ctx.actor()?;
     actor.may(Action::Import, Target::Account).map_err(top_level)?;
     let Ok(id) = id.parse::<ImportId>() else { return Ok(None) };
-    read_one(ctx, id).await
+    Ok(read_many(ctx, &[id]).await?.pop())
 }
 
-/// Reads an import by its id; none when the viewer may not import.
-pub async fn read_one(ctx: &Context<'_>, id: ImportId) -> Result<Option<MemberImport>> {
+/// Reads imports by their ids; none when the viewer may not import.
+pub async fn read_many(ctx: &Context<'_>, ids: &[ImportId]) -> Result<Vec<MemberImport>> {
     let actor = ctx.actor()?;
     let mut conn = ctx.state().db.pool.acquire().await.map_err(failed)?;
-    Ok(import::read(&mut conn, actor, id).await.map_err(failed)?.map(MemberImport::from))
+    let imports = import::read_many(&mut conn, actor, ids).await.map_err(failed)?;
+    Ok(imports.into_iter().map(MemberImport::from).collect())
 }
 
 /// Reads a page of imports, the newest first. Needs `imports.run`.
@@ -322,7 +323,7 @@ impl ImportMutation {
         let answer = async {
             Ok(match split(outcome)? {
                 Ok(id) => {
-                    let member_import = read_one(ctx, id).await.ok().flatten();
+                    let member_import = read_many(ctx, &[id]).await.ok().and_then(|mut imports| imports.pop());
                     MemberImportCreatePayload { member_import, user_errors: Vec::new() }
                 }
                 Err(user_errors) => MemberImportCreatePayload { member_import: None, user_errors },

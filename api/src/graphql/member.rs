@@ -2,7 +2,7 @@
 
 use async_graphql::connection::Connection;
 use async_graphql::{ComplexObject, Context, Enum, ID, InputObject, Object, Result, SimpleObject};
-use domain::actor::Actor;
+use domain::actor::{Action, Actor, Target};
 use domain::change::Kind;
 use domain::error::Error;
 use domain::id::{MemberId, RoleId};
@@ -207,7 +207,7 @@ pub async fn reference(ctx: &Context<'_>, id: Option<MemberId>) -> Option<Result
 pub enum MemberOrderField {
     /// Last name, then first name.
     Name,
-    /// Address.
+    /// Address. Needs `members.read`.
     Email,
     /// When they were invited, imported, or founded the account.
     CreatedAt,
@@ -269,6 +269,10 @@ pub async fn page(ctx: &Context<'_>, page: MemberPage) -> Result<Connection<Stri
     let actor = ctx.actor()?;
     let order = page.order.unwrap_or(MemberOrder { field: MemberOrderField::Name, direction: OrderDirection::Asc });
     let (field, descending) = (member::Order::from(order.field), order.direction == OrderDirection::Desc);
+    if field != member::Order::Name {
+        // The order, and the cursors, would tell addresses and dates.
+        actor.may(Action::ReadMembers, Target::Account).map_err(top_level)?;
+    }
     let filter = page.filter.unwrap_or_default().read();
     let request = Request::new(&page.arguments, &field.key(descending)).map_err(top_level)?;
     let include = include(ctx, &["nodes", "edges"]);

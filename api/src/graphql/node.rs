@@ -55,10 +55,10 @@ pub async fn load(ctx: &Context<'_>, ids: &[ID]) -> Result<Vec<Option<Node>>> {
         let roles = role::read(ctx, Some(&roles)).await?;
         found.extend(roles.into_iter().map(|role| (role.id.clone(), Node::Role(Box::new(role)))));
     }
-    for id in of_kind::<ImportId>(ids) {
-        if let Some(import) = import::read_one(ctx, id).await? {
-            found.insert(import.id.clone(), Node::MemberImport(Box::new(import)));
-        }
+    let imports: Vec<ImportId> = of_kind(ids);
+    if !imports.is_empty() {
+        let imports = import::read_many(ctx, &imports).await?;
+        found.extend(imports.into_iter().map(|import| (import.id.clone(), Node::MemberImport(Box::new(import)))));
     }
     if of_kind::<AccountId>(ids).contains(&actor.account_id) {
         let account = account::read(ctx).await?;

@@ -34,7 +34,7 @@ impl Viewer {
     async fn user(&self, ctx: &Context<'_>) -> Option<Result<User>> {
         let read = async {
             let mut conn = ctx.state().db.pool.acquire().await.map_err(failed)?;
-            let email = domain::password_reset::notice_address(&mut conn, self.actor.user_id).await.map_err(failed)?;
+            let email = domain::user::email(&mut conn, self.actor.user_id).await.map_err(failed)?;
             Ok(email.map(|email| User { id: self.actor.user_id.to_string().into(), email: EmailAddress(email) }))
         };
         read.await.transpose()

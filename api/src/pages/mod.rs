@@ -4,7 +4,11 @@
 
 mod closed;
 pub mod dev_mail;
+pub mod invitation;
+pub mod password_reset;
+pub mod sign_up;
 mod view;
+mod visit;
 
 pub use closed::ClosedLink;
 pub use view::{
@@ -15,6 +19,7 @@ pub use view::{
 use std::sync::LazyLock;
 
 use axum::Router;
+use axum::extract::DefaultBodyLimit;
 use axum::http::header::{self, HeaderValue};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{Html, IntoResponse as _, Response};
@@ -51,6 +56,13 @@ static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
     environment
 });
 
+/// The pages that links in mails lead to. The server must tell who is connected
+/// (`into_make_service_with_connect_info::<SocketAddr>`).
+pub fn router() -> Router<crate::state::State> {
+    let pages = invitation::router().merge(sign_up::router()).merge(password_reset::router());
+    pages.layer(DefaultBodyLimit::max(visit::FORM_BYTES))
+}
+
 /// What all pages need besides their own routes: `/pages/style.css`.
 pub fn assets() -> Router {
     Router::new().route("/pages/style.css", get(stylesheet))
@@ -75,11 +87,12 @@ fn write_value(out: &mut Output<'_>, _: &mut State<'_, '_>, value: &Value) -> Re
     Ok(out.write_str(&written)?)
 }
 
-/// Headers of everything here that is not the same for everybody.
+/// Headers of everything here that is not the same for everybody. No other site learns an address with its token; our own forms
+/// must name their origin, which browsers leave out under `no-referrer`.
 fn page_headers(policy: &'static str) -> HeaderMap {
     HeaderMap::from_iter([
         (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy)),
-        (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+        (header::REFERRER_POLICY, HeaderValue::from_static("same-origin")),
         (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
     ])
@@ -97,3 +110,7 @@ async fn stylesheet() -> Response {
 #[cfg(test)]
 #[path = "page_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "flow_tests.rs"]
+mod flow_tests;

@@ -44,7 +44,7 @@ fn values<'a>(html: &'a str, attribute: &str) -> Vec<&'a str> {
 }
 
 /// What every page keeps: one heading, labelled fields, references that lead somewhere, nothing from elsewhere, no script.
-fn assert_usable(html: &str) {
+pub(super) fn assert_usable(html: &str) {
     assert_eq!(html.matches("<h1>").count(), 1, "{html}");
     assert!(html.contains("<html lang=\"en\">") && html.contains("name=\"viewport\""));
     let ids = values(html, "id");
@@ -78,9 +78,14 @@ async fn a_new_person_is_asked_for_name_and_password() {
 
 #[tokio::test]
 async fn a_person_with_an_identity_is_asked_for_the_password_only() {
-    let html = page(&invitation(Person::Known, vec![])).await;
+    let known = Person::Known { first_name: None, last_name: None };
+    let html = page(&invitation(known, vec![])).await;
     assert_usable(&html);
     assert_eq!(values(&html, "name"), ["viewport", "robots", "password"]);
+    let nameless = Person::Known { first_name: None, last_name: Some(String::new()) };
+    let nameless = page(&invitation(nameless, vec![])).await;
+    assert_usable(&nameless);
+    assert_eq!(values(&nameless, "name"), ["viewport", "robots", "lastName", "password"]);
     assert!(html.contains("autocomplete=\"current-password\""));
 }
 
@@ -189,7 +194,7 @@ async fn every_page_has_the_headers_that_keep_it_to_itself() {
             assert!(policy.contains(part), "{part}");
         }
         assert!(!policy.contains("unsafe") && !policy.contains("frame-src") && !policy.contains("http"));
-        assert_eq!(headers["referrer-policy"], "no-referrer");
+        assert_eq!(headers["referrer-policy"], "same-origin");
         assert_eq!(headers["x-content-type-options"], "nosniff");
         assert_eq!(headers["cache-control"], "no-store");
         assert_eq!(headers["content-type"], "text/html; charset=utf-8");

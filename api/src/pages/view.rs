@@ -48,7 +48,7 @@ pub struct Link {
     pub text: String,
 }
 
-/// An open invitation. The form posts `firstName`, `lastName`, `password` and `passwordAgain`, or `password` only.
+/// An open invitation. The form posts `firstName`, `lastName`, `password` and `passwordAgain`, as far as they are asked for.
 #[derive(Clone, Debug, Serialize)]
 pub struct InvitationView {
     /// The account.
@@ -82,8 +82,13 @@ pub enum Person {
         /// Characters a password needs.
         password_minimum: usize,
     },
-    /// Somebody with an identity: gives the password.
-    Known,
+    /// Somebody with an identity: gives the password, and a name only where the inviter left it out.
+    Known {
+        /// As filled in; none if the inviter gave it.
+        first_name: Option<String>,
+        /// As filled in; none if the inviter gave it.
+        last_name: Option<String>,
+    },
 }
 
 /// Asks whether to decline; the form posts nothing.

@@ -4,7 +4,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use domain::infra::config::{Config, Loaded, Origin};
-use domain::infra::keys::{InstallationKey, KeyError};
+use domain::infra::keys::{self, KeyError};
 
 use super::Finding;
 
@@ -46,17 +46,13 @@ pub(super) fn data_dir(config: &Config) -> Vec<Finding> {
             "let it belong to the user who runs muster, or choose another data_dir (MUSTER_DATA_DIR)",
         ),
     }];
-    let is_kept_here = config.installation_key.is_none();
-    findings.push(if is_kept_here && !InstallationKey::path(config).exists() {
-        Finding::ok("the installation key will be created on first start")
-    } else {
-        match InstallationKey::load(config) {
-            Ok(key) => Finding::ok(format!("the installation key (version {}) is sound", key.version)),
-            Err(error @ KeyError::Exposed { .. }) => {
-                Finding::problem(error.to_string(), "then consider whether it was read")
-            }
-            Err(error) => Finding::problem(error.to_string(), "until then nothing starts"),
+    findings.push(match keys::existing(config) {
+        Ok(key) => Finding::ok(format!("the installation key (version {}) is sound", key.version)),
+        Err(KeyError::Missing { .. }) => Finding::ok("the installation key will be created on first start"),
+        Err(error @ KeyError::Exposed { .. }) => {
+            Finding::problem(error.to_string(), "then consider whether it was read")
         }
+        Err(error) => Finding::problem(error.to_string(), "until then nothing starts"),
     });
     findings
 }

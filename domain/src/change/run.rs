@@ -24,7 +24,7 @@ pub struct Once {
     pub key: String,
     /// The mutation's name.
     pub mutation: String,
-    /// Digest of the mutation's input without the key.
+    /// Keyed digest of the mutation's input without the idempotency key.
     pub fingerprint: Vec<u8>,
 }
 

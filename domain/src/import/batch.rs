@@ -36,7 +36,7 @@ pub(super) struct Written {
 
 /// What becomes of a row.
 enum Fate {
-    Invited(NewInvitation, Option<Lapsed>),
+    Invited(Box<NewInvitation>, Option<Lapsed>),
     Rejected(Vec<RowFault>),
 }
 
@@ -102,8 +102,8 @@ async fn decide(change: &mut Change, standing: &Standing, batch: &[Judged]) -> R
         if !faults.is_empty() {
             return Fate::Rejected(faults);
         }
-        let profile = row.profile.clone();
-        Fate::Invited(NewInvitation { email: row.email.clone(), profile, message: None, roles: granted }, lapsed)
+        let (email, profile) = (row.email.clone(), row.profile.clone());
+        Fate::Invited(Box::new(NewInvitation { email, profile, message: None, roles: granted }), lapsed)
     };
     Ok(batch.iter().map(fate).collect())
 }
@@ -194,7 +194,7 @@ async fn invite(change: &mut Change, (importer, send): (MemberId, bool), fates: 
     let mut replaced = Vec::new();
     for fate in fates {
         if let Fate::Invited(item, lapsed) = fate {
-            items.push(item.clone());
+            items.push(NewInvitation::clone(item));
             replaced.extend(*lapsed);
         }
     }

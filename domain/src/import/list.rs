@@ -2,6 +2,7 @@
 
 use sqlx::types::Json;
 use sqlx::{FromRow, PgConnection, QueryBuilder};
+use uuid::Uuid;
 
 use super::State;
 use super::row::RowFault;
@@ -101,15 +102,16 @@ macro_rules! select {
     };
 }
 
-/// Reads an import; `None` when there is none in the account, or the actor may not import.
-pub async fn read(conn: &mut PgConnection, actor: &Actor, id: ImportId) -> sqlx::Result<Option<MemberImport>> {
+/// Reads imports by id; those that do not exist in the account are left out, and all of them unless the actor may import.
+pub async fn read_many(conn: &mut PgConnection, actor: &Actor, ids: &[ImportId]) -> sqlx::Result<Vec<MemberImport>> {
     if !actor.can(Action::Import) {
-        return Ok(None);
+        return Ok(Vec::new());
     }
-    sqlx::query_as(concat!(select!(), "$1 AND import_id = $2"))
+    let raw: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
+    sqlx::query_as(concat!(select!(), "$1 AND import_id = ANY($2)"))
         .bind(actor.account_id.0)
-        .bind(id.0)
-        .fetch_optional(conn)
+        .bind(&raw)
+        .fetch_all(conn)
         .await
 }
 

@@ -37,7 +37,7 @@ pub mod row;
 mod run;
 
 pub use end::{abandon, abandon_stranded, forget_values};
-pub use list::{IMPORTS, MemberImport, Outcome, Progress, ROWS, RowOutcome, list, read, rows};
+pub use list::{IMPORTS, MemberImport, Outcome, Progress, ROWS, RowOutcome, list, read_many, rows};
 pub use run::{Run, Step};
 
 /// How far an import is.
@@ -126,7 +126,7 @@ pub struct Payload {
 /// `send_welcome_email`, otherwise without.
 ///
 /// # Errors
-/// NOT_PERMITTED; NOT_FOUND, UPLOAD_NOT_READY, UPLOAD_USED, UPLOAD_EXPIRED at `uploadId`.
+/// `NOT_PERMITTED`; `NOT_FOUND`, `UPLOAD_NOT_READY`, `UPLOAD_USED`, `UPLOAD_EXPIRED` at `uploadId`.
 pub async fn create(
     change: &mut Change,
     actor: &Actor,

@@ -143,8 +143,8 @@ impl Run {
         }
     }
 
-    /// Takes the next step: the look through the file, a batch of rows, or the end. After an error the same step can be tried
-    /// again; between steps the work can be left to somebody else.
+    /// Takes the next step: the look through the file, a batch of rows, or the end. After an error, and after any step, another
+    /// run can go on.
     pub async fn step(&mut self) -> Result<Step> {
         let halt = match self.advance().await {
             Ok(step) => return Ok(step),
@@ -251,12 +251,9 @@ impl Run {
         Ok(Box::new(upload::open_stream(&self.files, stored, offset).await?))
     }
 
-    /// Reads rows and checks each by itself, unless some are left from a step that failed.
+    /// Reads rows and checks each by itself.
     async fn read_batch(&mut self) -> Result<(), Halt> {
         let account = self.account;
-        if !self.begun().batch.is_empty() {
-            return Ok(());
-        }
         let domains = account::read(&mut *self.db.pool.acquire().await?, account).await?.policy.domains();
         let begun = self.begun();
         while begun.batch.len() < BATCH

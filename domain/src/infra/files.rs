@@ -3,9 +3,10 @@
 use std::fs::DirBuilder;
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
-use std::path::Path as FsPath;
+use std::path::{Path as FsPath, PathBuf};
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt as _, TryStreamExt as _};
@@ -26,6 +27,8 @@ const WRITE_BUFFER: usize = 1 << 20;
 #[derive(Clone, Debug)]
 pub struct Files {
     store: Arc<dyn ObjectStore>,
+    /// The folder, if they lie in one.
+    folder: Option<PathBuf>,
 }
 
 /// Why a file was not written. Nothing of it is kept.
@@ -49,7 +52,8 @@ pub fn open(config: &Config) -> Result<Files, StoreError> {
         .map_err(|error| StoreError::Generic { store: "files", source: Box::new(error) })
         .and_then(|()| LocalFileSystem::new_with_prefix(&folder))?;
     // A row that names a file must never be more durable than the file.
-    Ok(Files::new(Arc::new(local.with_fsync(true).with_automatic_cleanup(true))))
+    let store = Arc::new(local.with_fsync(true).with_automatic_cleanup(true));
+    Ok(Files { store, folder: Some(folder) })
 }
 
 fn create(folder: &FsPath) -> io::Result<()> {
@@ -65,7 +69,7 @@ fn create(folder: &FsPath) -> io::Result<()> {
 impl Files {
     /// Files in a store of any kind.
     pub fn new(store: Arc<dyn ObjectStore>) -> Self {
-        Self { store }
+        Self { store, folder: None }
     }
 
     /// Writes a file from what is sent, at most `limit` bytes, and returns how many it has. It is seen whole or not at all.
@@ -134,4 +138,34 @@ impl Files {
             .try_collect()
             .await
     }
+
+    /// Deletes what was begun longer ago than `age` and never became a file, because a process died, and returns how many
+    /// there were. Stores other than a folder do that by themselves.
+    pub async fn delete_unfinished(&self, age: SignedDuration) -> Result<usize, StoreError> {
+        let Some(folder) = self.folder.clone() else { return Ok(0) };
+        let before = SystemTime::now() - Duration::from_secs(age.as_secs().unsigned_abs());
+        let deleted = tokio::task::spawn_blocking(move || delete_unfinished(&folder, before)).await;
+        let deleted = deleted.map_err(|source| StoreError::JoinError { source })?;
+        deleted.map_err(|error| StoreError::Generic { store: "files", source: Box::new(error) })
+    }
+}
+
+/// The local store writes a file under its name, `#` and a number, and then renames it; it does not list such files.
+fn delete_unfinished(folder: &FsPath, before: SystemTime) -> io::Result<usize> {
+    let mut deleted = 0;
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        // Others add and delete files meanwhile.
+        let Ok(metadata) = entry.metadata() else { continue };
+        if metadata.is_dir() {
+            deleted += delete_unfinished(&entry.path(), before).or_else(ignore_missing)?;
+        } else if entry.file_name().to_string_lossy().contains('#') && metadata.modified()? < before {
+            deleted += std::fs::remove_file(entry.path()).map(|()| 1).or_else(ignore_missing)?;
+        }
+    }
+    Ok(deleted)
+}
+
+fn ignore_missing(error: io::Error) -> io::Result<usize> {
+    if error.kind() == io::ErrorKind::NotFound { Ok(0) } else { Err(error) }
 }

@@ -1,4 +1,4 @@
-//! The secret of the installation, from which links in mails are derived.
+//! Where the secret of the installation is kept, from which links in mails are derived.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Read as _, Write as _};
@@ -8,21 +8,10 @@ use std::path::{Path, PathBuf};
 use secrecy::ExposeSecret as _;
 
 use super::config::Config;
+use super::secret::TokenKey;
 
-/// The secret of the installation, and its version. Tokens store the version they were derived with.
-#[derive(Clone)]
-pub struct InstallationKey {
-    /// 1, until keys can be rotated.
-    pub version: u32,
-    /// The secret.
-    pub bytes: [u8; 32],
-}
-
-impl std::fmt::Debug for InstallationKey {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("InstallationKey").field("version", &self.version).finish_non_exhaustive()
-    }
-}
+/// The only version, until keys can be rotated.
+const VERSION: i32 = 1;
 
 /// Why there is no key.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +23,14 @@ pub enum KeyError {
         path: PathBuf,
         /// What it said.
         source: io::Error,
+    },
+    /// The service has not created one here.
+    #[error(
+        "there is no installation key at {path}; name the data_dir or installation_key that the service uses, or start it first"
+    )]
+    Missing {
+        /// Where it would be.
+        path: PathBuf,
     },
     /// Somebody else on the host could read it.
     #[error("{path} can be read by other users of this host; run: chmod 600 {path}")]
@@ -51,54 +48,62 @@ pub enum KeyError {
     },
 }
 
-impl InstallationKey {
-    /// Takes the key from the configuration, or from `data_dir/keys`, where it is created on first use.
-    ///
-    /// Processes that start at once on the same folder get the same key.
-    pub fn load(config: &Config) -> Result<Self, KeyError> {
-        if let Some(key) = &config.installation_key {
-            return Self::parse(key.expose_secret(), || "installation_key".to_owned());
-        }
-        let path = Self::path(config);
-        if !path.try_exists().map_err(|source| KeyError::Io { path: path.clone(), source })? {
-            create(&path)?;
-        }
-        Self::read(&path)
+/// Takes the key from the configuration, or from `data_dir/keys`, where it is created on first use.
+///
+/// Processes that start at once on the same folder get the same key.
+pub fn load(config: &Config) -> Result<TokenKey, KeyError> {
+    let path = path(config);
+    let is_kept_here = config.installation_key.is_none();
+    if is_kept_here && !path.try_exists().map_err(|source| KeyError::Io { path: path.clone(), source })? {
+        create(&path)?;
     }
+    existing(config)
+}
 
-    /// The file the key is kept in where the configuration has none.
-    pub fn path(config: &Config) -> PathBuf {
-        config.data_dir.join("keys/installation-1.key")
+/// Takes the key that the service uses. Nothing is created: an operator's command that is run elsewhere, or as somebody else,
+/// must not leave a key that the service does not find or cannot read.
+pub fn existing(config: &Config) -> Result<TokenKey, KeyError> {
+    if let Some(key) = &config.installation_key {
+        return parse(key.expose_secret(), || "installation_key".to_owned());
     }
+    read(&path(config))
+}
 
-    fn read(path: &Path) -> Result<Self, KeyError> {
-        let io = |source| KeyError::Io { path: path.to_owned(), source };
-        let file = File::open(path).map_err(io)?;
-        if file.metadata().map_err(io)?.mode() & 0o077 != 0 {
-            return Err(KeyError::Exposed { path: path.to_owned() });
-        }
-        let mut text = String::new();
-        match file.take(1024).read_to_string(&mut text) {
-            Ok(_) => Self::parse(text.trim_end(), || path.display().to_string()),
-            Err(error) if error.kind() == ErrorKind::InvalidData => {
-                Err(KeyError::Malformed { origin: path.display().to_string() })
-            }
-            Err(error) => Err(io(error)),
-        }
-    }
+/// The file the key is kept in where the configuration has none.
+pub fn path(config: &Config) -> PathBuf {
+    config.data_dir.join("keys/installation-1.key")
+}
 
-    fn parse(text: &str, origin: impl Fn() -> String) -> Result<Self, KeyError> {
-        let malformed = || KeyError::Malformed { origin: origin() };
-        if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return Err(malformed());
-        }
-        let mut bytes = [0; 32];
-        for (byte, digits) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
-            let digits = std::str::from_utf8(digits).map_err(|_| malformed())?;
-            *byte = u8::from_str_radix(digits, 16).map_err(|_| malformed())?;
-        }
-        Ok(Self { version: 1, bytes })
+fn read(path: &Path) -> Result<TokenKey, KeyError> {
+    let io = |source: io::Error| match source.kind() {
+        ErrorKind::NotFound => KeyError::Missing { path: path.to_owned() },
+        _ => KeyError::Io { path: path.to_owned(), source },
+    };
+    let file = File::open(path).map_err(io)?;
+    if file.metadata().map_err(io)?.mode() & 0o077 != 0 {
+        return Err(KeyError::Exposed { path: path.to_owned() });
     }
+    let mut text = String::new();
+    match file.take(1024).read_to_string(&mut text) {
+        Ok(_) => parse(text.trim_end(), || path.display().to_string()),
+        Err(error) if error.kind() == ErrorKind::InvalidData => {
+            Err(KeyError::Malformed { origin: path.display().to_string() })
+        }
+        Err(error) => Err(io(error)),
+    }
+}
+
+fn parse(text: &str, origin: impl Fn() -> String) -> Result<TokenKey, KeyError> {
+    let malformed = || KeyError::Malformed { origin: origin() };
+    if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Err(malformed());
+    }
+    let mut bytes = [0; 32];
+    for (byte, digits) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+        let digits = std::str::from_utf8(digits).map_err(|_| malformed())?;
+        *byte = u8::from_str_radix(digits, 16).map_err(|_| malformed())?;
+    }
+    Ok(TokenKey::new(VERSION, bytes))
 }
 
 /// Creates the key, unless another process is quicker. It is written under another name and then linked, because `link` fails
@@ -139,6 +144,11 @@ mod tests {
 
     use super::*;
 
+    /// Stands for the bytes, which nobody can look at.
+    fn digest(key: &TokenKey) -> [u8; 32] {
+        key.digest("test", "")
+    }
+
     fn config() -> Config {
         let mut config = Config::defaults("postgres://localhost/muster");
         config.data_dir = std::env::temp_dir().join(format!("muster-keys-{}", uuid::Uuid::new_v4()));
@@ -148,9 +158,12 @@ mod tests {
     #[test]
     fn is_created_once_for_its_owner_only() {
         let config = config();
-        let first = InstallationKey::load(&config).unwrap();
-        assert_eq!(InstallationKey::load(&config).unwrap().bytes, first.bytes);
-        let path = InstallationKey::path(&config);
+        assert!(matches!(existing(&config), Err(KeyError::Missing { .. })));
+        assert!(!config.data_dir.exists(), "looking for the key leaves nothing behind");
+        let first = digest(&load(&config).unwrap());
+        assert_eq!(digest(&load(&config).unwrap()), first);
+        assert_eq!(digest(&existing(&config).unwrap()), first);
+        let path = path(&config);
         assert_eq!(path.metadata().unwrap().mode() & 0o777, 0o600);
         assert_eq!(path.parent().unwrap().metadata().unwrap().mode() & 0o777, 0o700);
         assert_eq!(path.parent().unwrap().read_dir().unwrap().count(), 1, "no draft is left");
@@ -161,8 +174,7 @@ mod tests {
     fn starters_at_once_get_the_same_key() {
         let config = config();
         let keys: Vec<[u8; 32]> = std::thread::scope(|scope| {
-            let starters: Vec<_> =
-                (0..16).map(|_| scope.spawn(|| InstallationKey::load(&config).unwrap().bytes)).collect();
+            let starters: Vec<_> = (0..16).map(|_| scope.spawn(|| digest(&load(&config).unwrap()))).collect();
             starters.into_iter().map(|starter| starter.join().unwrap()).collect()
         });
         assert!(keys.iter().all(|key| *key == keys[0]));
@@ -172,21 +184,21 @@ mod tests {
     #[test]
     fn a_file_that_others_can_read_is_refused() {
         let config = config();
-        InstallationKey::load(&config).unwrap();
-        let path = InstallationKey::path(&config);
+        load(&config).unwrap();
+        let path = path(&config);
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
-        assert!(matches!(InstallationKey::load(&config), Err(KeyError::Exposed { .. })));
+        assert!(matches!(load(&config), Err(KeyError::Exposed { .. })));
         std::fs::remove_dir_all(&config.data_dir).unwrap();
     }
 
     #[test]
     fn a_damaged_file_is_refused_and_kept() {
         let config = config();
-        InstallationKey::load(&config).unwrap();
-        let path = InstallationKey::path(&config);
+        load(&config).unwrap();
+        let path = path(&config);
         for damaged in ["", "abc", "+1+1+1+1+1+1+1+1+1+1+1+1+1+1+1+1+1+1+1+1+1+1+1+1+1+1+1+1+1+1+1+1"] {
             std::fs::write(&path, damaged).unwrap();
-            assert!(matches!(InstallationKey::load(&config), Err(KeyError::Malformed { .. })), "{damaged}");
+            assert!(matches!(load(&config), Err(KeyError::Malformed { .. })), "{damaged}");
             assert_eq!(std::fs::read_to_string(&path).unwrap(), damaged);
         }
         std::fs::remove_dir_all(&config.data_dir).unwrap();
@@ -196,9 +208,9 @@ mod tests {
     fn a_configured_key_wins_and_is_never_printed() {
         let mut config = config();
         config.installation_key = Some("ab".repeat(32).into());
-        let key = InstallationKey::load(&config).unwrap();
-        assert_eq!(key.bytes, [0xab; 32]);
+        let key = load(&config).unwrap();
+        assert_eq!(digest(&key), digest(&TokenKey::new(1, [0xab; 32])));
         assert!(!config.data_dir.exists());
-        assert_eq!(format!("{key:?}"), "InstallationKey { version: 1, .. }");
+        assert_eq!(format!("{key:?}"), "TokenKey { version: 1, .. }");
     }
 }

@@ -9,6 +9,7 @@ use sqlx::postgres::{PgConnectOptions, PgDatabaseError};
 use sqlx::{ConnectOptions as _, Executor as _, PgConnection};
 
 use super::config::Config;
+use crate::permission;
 
 /// Held while migrations are looked at and applied; `mustermi` in ASCII. The library's own lock is taken later, and given back
 /// only when all went well.
@@ -41,6 +42,9 @@ pub enum MigrateError {
     /// Migrations are not applied yet.
     #[error("{} migration(s) are pending, the first is {} ({}): run `muster migrate`", .0.len(), .0[0].version, .0[0].description)]
     Pending(Vec<Migration>),
+    /// The schema is current, and the catalogue of permissions is not.
+    #[error("permissions of this muster are missing in the database's catalogue: run `muster migrate`")]
+    Catalogue,
     /// A migration was applied in another form than this program has it.
     #[error(
         "migration {0} was applied in another form than this muster has: the program and the database are of different builds"
@@ -90,17 +94,22 @@ pub async fn pending(connection: &mut PgConnection) -> Result<Vec<Migration>, Mi
         .collect())
 }
 
-/// Refuses a database that is not exactly at this program's schema.
+/// Refuses a database that is not exactly at this program's schema, or does not know its permissions.
 pub async fn require_current(connection: &mut PgConnection) -> Result<(), MigrateError> {
     let pending = pending(connection).await?;
-    if pending.is_empty() { Ok(()) } else { Err(MigrateError::Pending(pending)) }
+    if !pending.is_empty() {
+        return Err(MigrateError::Pending(pending));
+    }
+    if permission::is_catalogue_written(connection).await? { Ok(()) } else { Err(MigrateError::Catalogue) }
 }
 
-/// Applies what is pending and returns it. Any number of programs may do so at once: an advisory lock lets one through, and the
+/// Applies what is pending and returns it; the catalogue of permissions is written every time, because it changes without a
+/// migration. Any number of programs may do so at once: an advisory lock lets one through, and the
 /// others find nothing to do. Each migration is a transaction of its own. After an error the connection is to be dropped.
 pub async fn apply(connection: &mut PgConnection) -> Result<Vec<Migration>, MigrateError> {
     sqlx::query("SELECT pg_advisory_lock($1)").bind(LOCK).execute(&mut *connection).await?;
     let applied = apply_locked(connection).await?;
+    permission::write_catalogue(connection).await?;
     // After a failure the lock goes with the connection.
     sqlx::query("SELECT pg_advisory_unlock($1)").bind(LOCK).execute(&mut *connection).await?;
     Ok(applied)

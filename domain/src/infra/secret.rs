@@ -39,7 +39,8 @@ impl Purpose {
     }
 }
 
-/// The installation's secret of one version, from which tokens in mails and keyed digests are derived.
+/// The installation's secret of one version, from which tokens in mails and keyed digests are derived. See [`super::keys`] for
+/// where it is kept.
 #[derive(Clone)]
 pub struct TokenKey {
     /// Stored beside each hash, so that a key can be replaced while links made with the old one still work.

@@ -5,7 +5,7 @@ mod redis_bus;
 use std::str::FromStr;
 
 use secrecy::SecretString;
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -53,11 +53,19 @@ impl FromStr for Wake {
     }
 }
 
+/// What waits to be published.
+#[derive(Debug)]
+enum Outgoing {
+    Wake(Wake),
+    /// Dropped once everything before it was published, or given up.
+    Mark(#[expect(dead_code, reason = "its end is the message")] oneshot::Sender<()>),
+}
+
 /// Wakes others after a commit. Cheap to clone, never waits, never fails.
 #[derive(Clone, Debug)]
 pub struct Waker {
     local: broadcast::Sender<Wake>,
-    remote: Option<mpsc::Sender<Wake>>,
+    remote: Option<mpsc::Sender<Outgoing>>,
 }
 
 impl Waker {
@@ -94,11 +102,20 @@ impl Waker {
         Wakes { receiver: self.local.subscribe() }
     }
 
+    /// Waits until every wake-up so far was published or given up, within a second: for a process that is about to end.
+    pub async fn flush(&self) {
+        if let Some(remote) = &self.remote {
+            let (mark, gone) = oneshot::channel();
+            let _ = remote.send(Outgoing::Mark(mark)).await;
+            let _ = gone.await;
+        }
+    }
+
     fn send(&self, wake: Wake) {
         // Nobody listening, or a full buffer, is fine: everybody polls.
         let _ = self.local.send(wake);
         if let Some(remote) = &self.remote {
-            let _ = remote.try_send(wake);
+            let _ = remote.try_send(Outgoing::Wake(wake));
         }
     }
 }

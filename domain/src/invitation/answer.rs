@@ -21,7 +21,7 @@ use crate::password::{self, Passwords};
 use crate::profile;
 use crate::rate;
 use crate::session;
-use crate::sign_up;
+use crate::user;
 
 /// What somebody who holds the link may see before they answer.
 #[derive(Clone, Debug)]
@@ -316,7 +316,7 @@ async fn identity(change: &mut Change, joining: &Joining<'_>) -> Result<UserId> 
         Person::Known(user) => return Ok(*user),
         Person::New { password_hash } => password_hash,
     };
-    match sign_up::create_user(change.conn(), joining.email.as_str(), password_hash, now).await {
+    match user::create(change.conn(), joining.email.as_str(), password_hash, now).await {
         Err(Error::Refused(_)) => {
             // The address got a login while this was typed: by this very invitation, or its password is wanted now.
             find(change.conn(), joining.token).await?.answerable(now)?;

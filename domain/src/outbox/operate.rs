@@ -11,23 +11,60 @@ use crate::job::Lane;
 /// How long finished jobs are kept.
 pub const FINISHED_KEPT: SignedDuration = SignedDuration::from_hours(7 * 24);
 
-/// A job that will not run again by itself.
+/// Where a job that is not finished stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, sqlx::Type)]
+#[sqlx(type_name = "text", rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Standing {
+    /// Waits for a worker.
+    Due,
+    /// A worker has it.
+    Running,
+    /// Waits for the time of its next attempt.
+    Waiting,
+    /// Will not run again by itself.
+    Dead,
+}
+
+impl Standing {
+    /// As operators see it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Due => "DUE",
+            Self::Running => "RUNNING",
+            Self::Waiting => "WAITING",
+            Self::Dead => "DEAD",
+        }
+    }
+}
+
+/// A job that is not finished.
 #[derive(Clone, Debug)]
-pub struct DeadJob {
+pub struct Unfinished {
     /// The row.
     pub job_id: Uuid,
     /// The account it belongs to; nil for none.
     pub account_id: Uuid,
     /// As stored: it may be a kind that this version does not know.
     pub kind: String,
+    /// Where it stands.
+    pub standing: Standing,
     /// Attempts made.
     pub attempts: i32,
     /// When it was written.
     pub created_at: Timestamp,
-    /// When it died.
-    pub dead_at: Timestamp,
-    /// Why it died, in capitals.
+    /// When it died, is tried next, or is taken from a worker that has gone silent.
+    pub at: Timestamp,
+    /// How the last attempt failed, in capitals.
     pub code: Option<String>,
+}
+
+/// Which jobs are wanted.
+#[derive(Clone, Debug, Default)]
+pub struct Wanted {
+    /// Only dead ones.
+    pub dead: bool,
+    /// Only of this kind.
+    pub kind: Option<String>,
 }
 
 /// What became of a replay.
@@ -41,12 +78,25 @@ pub enum Replay {
     Superseded,
 }
 
-/// The newest dead jobs first.
-pub async fn list_dead(conn: &mut PgConnection, limit: i64) -> Result<Vec<DeadJob>> {
+/// Jobs that are not finished, the oldest first.
+pub async fn list(conn: &mut PgConnection, wanted: &Wanted, limit: i64) -> Result<Vec<Unfinished>> {
+    // Two indexes, one per branch: finished jobs are many, and are not looked at.
     sqlx::query_as!(
-        DeadJob,
-        r#"SELECT job_id, account_id, kind, attempts, created_at, dead_at AS "dead_at!", last_error_code AS code
-           FROM outbox WHERE dead_at IS NOT NULL ORDER BY dead_at DESC, job_id LIMIT $1"#,
+        Unfinished,
+        r#"WITH unfinished AS (
+               SELECT job_id, account_id, kind, attempts, created_at, wake_at AS at, last_error_code,
+                      CASE WHEN wake_at <= now() OR hinted THEN 'DUE' WHEN claim IS NOT NULL THEN 'RUNNING' ELSE 'WAITING' END
+                          AS standing
+               FROM outbox WHERE wake_at IS NOT NULL AND NOT $1
+               UNION ALL
+               SELECT job_id, account_id, kind, attempts, created_at, dead_at, last_error_code, 'DEAD'
+               FROM outbox WHERE dead_at IS NOT NULL)
+           SELECT job_id AS "job_id!", account_id AS "account_id!", kind AS "kind!", standing AS "standing!: Standing",
+                  attempts AS "attempts!", created_at AS "created_at!", at AS "at!", last_error_code AS code
+           FROM unfinished WHERE $2::text IS NULL OR kind = $2
+           ORDER BY created_at, job_id LIMIT $3"#,
+        wanted.dead,
+        wanted.kind,
         limit,
     )
     .fetch_all(conn)

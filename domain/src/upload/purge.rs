@@ -54,7 +54,7 @@ async fn purge(db: &Db, files: &Files, upload: &across::ExpiredUpload, now: Time
 
 /// A process that died between a file and its row leaves such files.
 async fn delete_abandoned(db: &Db, files: &Files) -> Result<usize> {
-    let mut deleted = 0;
+    let mut deleted = files.delete_unfinished(ABANDONED_AFTER).await?;
     let old = files.older_than("uploads", ABANDONED_AFTER).await?;
     for keys in old.chunks(1_000) {
         let ids: Vec<(AccountId, UploadId)> = keys.iter().filter_map(|key| ids(key)).collect();

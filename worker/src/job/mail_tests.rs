@@ -188,7 +188,7 @@ async fn a_temporary_refusal_keeps_the_reply_and_comes_again() {
 #[tokio::test]
 async fn a_resent_invitation_makes_the_older_job_do_nothing() {
     let stage = Stage::new().await;
-    let (owner, id) = stage.inviting("ann@firm.example").await;
+    let (_, id) = stage.inviting("ann@firm.example").await;
     let older = stage.claim(JobKind::MailInvitation).await;
     stage.db().clock.advance(HOUR);
     let owner = firm::signed_in(stage.db(), "jane@firm.example").await;
@@ -363,7 +363,8 @@ async fn the_whole_way_from_commit_to_the_outbox_folder() {
     let (owner, id) = stage.inviting("ann@firm.example").await;
 
     let (db, shutdown) = (stage.db().clone(), tokio_util::sync::CancellationToken::new());
-    let registry = crate::job::registry(&db, &stage.config).unwrap();
+    let files = domain::infra::files::open(&stage.config).unwrap();
+    let registry = crate::job::registry(&db, &stage.config, &files, &shutdown).unwrap();
     let parts = crate::Parts {
         pool: db.pool.clone(),
         clock: db.clock.clone(),

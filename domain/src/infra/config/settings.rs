@@ -121,6 +121,8 @@ pub static SETTINGS: &[Setting] = &[
     Setting::new("mail.smtp.port", Number(1, 65535), "587", |c| &mut c.mail.smtp.port, "Its port."),
     Setting::new("mail.smtp.tls", Word(&["none", "starttls", "implicit"]), "starttls", |c| &mut c.mail.smtp.tls,
         "How the connection is encrypted: not at all (a server on the same host), from STARTTLS on (required), or from the first byte."),
+    Setting::new("mail.smtp.ca_file", PATH, "/etc/muster/mail-ca.pem", |c| &mut c.mail.smtp.ca_file,
+        "PEM file with certificates of a private authority that the server's certificate may be signed by, besides the public ones."),
     Setting::new("mail.smtp.username", Text("a user name", |text| !text.is_empty()), "muster", |c| &mut c.mail.smtp.username,
         "User name, if the server wants one."),
     Setting::new("mail.smtp.password", Text("a password", |text| !text.is_empty()), "(the mail server's password)", |c| &mut c.mail.smtp.password,

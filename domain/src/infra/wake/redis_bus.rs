@@ -10,7 +10,7 @@ use tokio::sync::{broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{BUFFERED, Wake};
+use super::{BUFFERED, Outgoing, Wake};
 
 /// A publish that takes longer is given up.
 const PUBLISH_LIMIT: Duration = Duration::from_millis(200);
@@ -33,7 +33,7 @@ pub(super) fn start(
     prefix: &str,
     local: broadcast::Sender<Wake>,
     shutdown: &CancellationToken,
-) -> redis::RedisResult<mpsc::Sender<Wake>> {
+) -> redis::RedisResult<mpsc::Sender<Outgoing>> {
     let client = redis::Client::open(url.expose_secret())?;
     let (remote, outgoing) = mpsc::channel(BUFFERED);
     let bus = std::sync::Arc::new(Bus { client, channel: format!("{prefix}:wake"), sender: Uuid::new_v4() });
@@ -46,7 +46,7 @@ pub(super) fn start(
 }
 
 impl Bus {
-    async fn publish(&self, mut outgoing: mpsc::Receiver<Wake>) {
+    async fn publish(&self, mut outgoing: mpsc::Receiver<Outgoing>) {
         let settings = ConnectionManagerConfig::new()
             .set_number_of_retries(0)
             .set_connection_timeout(Some(PUBLISH_LIMIT))
@@ -54,7 +54,18 @@ impl Bus {
         let mut connection: Option<ConnectionManager> = None;
         let mut batch = Vec::with_capacity(BATCH);
         while outgoing.recv_many(&mut batch, BATCH).await > 0 {
-            let wakes: HashSet<Wake> = batch.drain(..).collect();
+            let mut wakes: HashSet<Wake> = HashSet::new();
+            // Dropped at the end of this round, which tells whoever waits.
+            let mut marks = Vec::new();
+            for outgoing in batch.drain(..) {
+                match outgoing {
+                    Outgoing::Wake(wake) => drop(wakes.insert(wake)),
+                    Outgoing::Mark(_) => marks.push(outgoing),
+                }
+            }
+            if wakes.is_empty() {
+                continue;
+            }
             if connection.is_none() {
                 let connect = self.client.get_connection_manager_with_config(settings.clone());
                 connection = tokio::time::timeout(PUBLISH_LIMIT, connect).await.ok().and_then(Result::ok);

@@ -171,7 +171,7 @@ impl MailKind for PasswordChanged {
         _job: &Claimed,
         now: Timestamp,
     ) -> sqlx::Result<Option<Letter>> {
-        let address = password_reset::notice_address(conn, self.user_id).await?;
+        let address = domain::user::email(conn, self.user_id).await?;
         Ok(address.map(|address| Letter {
             // A new password is asked for where people sign in.
             mail: Mail::PasswordChanged { when: self.changed_at, reset_url: sign_in_link(mailer) },

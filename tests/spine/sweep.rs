@@ -10,7 +10,7 @@ use uuid::Uuid;
 use worker::Registry;
 use worker::schedule::{self, RunError};
 
-use crate::support::{Stage, Transport, take};
+use crate::support::stage::{Stage, Transport, take};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sweep_fires_once_over_three_workers_and_catches_up_with_the_latest_tick() -> Result<()> {

@@ -3,15 +3,15 @@
 
 mod jobs;
 mod outbox;
-#[path = "../support/mod.rs"]
-mod support;
 mod sweep;
 mod wake;
 
 use anyhow::{Context as _, Result};
 use sqlx::AssertSqlSafe;
 
-impl support::Stage {
+use crate::support::stage::Stage;
+
+impl Stage {
     /// Runs a statement that the product has not.
     pub(crate) async fn execute(&self, statement: &str) -> Result<u64> {
         Ok(sqlx::query(AssertSqlSafe(statement.to_owned())).execute(&self.pool).await?.rows_affected())

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use domain::job::{Claimed, JobKind, Lane, Verdict};
-use domain::outbox::{self, Replay};
+use domain::outbox::{self, Replay, Wanted};
 use jiff::SignedDuration;
 use redis::AsyncCommands as _;
 use tokio::sync::{Semaphore, mpsc};
@@ -15,8 +15,9 @@ use uuid::Uuid;
 use worker::queue::QueueError;
 use worker::{Registry, WorkerError};
 
-use crate::support::{Stage, Transport, take};
+use crate::support::stage::{Stage, Transport, take};
 
+const DEAD: Wanted = Wanted { dead: true, kind: None };
 const KIND: JobKind = JobKind::MailInvitation;
 
 /// Reports each job that starts, and lets it go on when there is a permit.
@@ -162,7 +163,7 @@ async fn garbage_in_the_queue_ends_dead_and_stops_nothing() -> Result<()> {
     stage.enqueue(KIND, Uuid::nil(), 100).await?;
     stage.until("finished_at IS NOT NULL", 200).await?;
     stage.until("dead_at IS NOT NULL AND last_error_code = 'MALFORMED_HINT'", 4).await?;
-    let dead = outbox::list_dead(&mut *stage.pool.acquire().await?, 10).await?;
+    let dead = outbox::list(&mut *stage.pool.acquire().await?, &DEAD, 10).await?;
     assert!(dead.iter().all(|job| job.kind == "queue.foreign"));
     shutdown.cancel();
     worker.stopped().await?;
@@ -286,7 +287,7 @@ async fn a_job_is_retried_then_dead_then_replayed() -> Result<()> {
     let worker = stage.worker(registry, vec![], &shutdown)?;
     stage.until("dead_at IS NOT NULL", 1).await?;
     let mut conn = stage.pool.acquire().await?;
-    let dead = outbox::list_dead(&mut conn, 10).await?;
+    let dead = outbox::list(&mut conn, &DEAD, 10).await?;
     assert_eq!((dead.len(), dead[0].attempts, dead[0].code.as_deref()), (1, 2, Some("NEVER")));
     assert_eq!(outbox::replay(&mut conn, Uuid::nil()).await?, Replay::NotDead);
     stage.execute("UPDATE outbox SET request_id = NULL").await?;

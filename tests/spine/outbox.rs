@@ -7,7 +7,7 @@ use domain::sweep;
 use jiff::SignedDuration;
 use uuid::Uuid;
 
-use crate::support::{Stage, Transport};
+use crate::support::stage::{Stage, Transport};
 
 const KIND: JobKind = JobKind::MailInvitation;
 
@@ -24,8 +24,8 @@ async fn an_equal_job_is_written_once_and_supersedes_a_dead_one() -> Result<()> 
     assert_eq!(outbox::insert(&mut conn, &[job.clone(), job.clone()], None).await?, 1);
     assert_eq!(outbox::insert(&mut conn, std::slice::from_ref(&job), None).await?, 0);
     let id: Uuid = sqlx::query_scalar("SELECT job_id FROM outbox").fetch_one(&mut *conn).await?;
-    assert!(outbox::bury_by_operator(&mut conn, id).await?);
-    assert!(!outbox::bury_by_operator(&mut conn, id).await?);
+    assert!(outbox::bury_by_operator(&stage.db(), id).await?);
+    assert!(!outbox::bury_by_operator(&stage.db(), id).await?);
     assert_eq!(outbox::insert(&mut conn, &[job], None).await?, 1);
     assert_eq!(outbox::replay(&mut conn, id).await?, Replay::Superseded);
     drop(conn);

@@ -6,7 +6,7 @@ use domain::job::Lane;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::support::{Stage, Transport};
+use crate::support::stage::{Stage, Transport};
 
 #[tokio::test]
 async fn a_wake_up_reaches_other_processes_of_the_same_prefix() -> Result<()> {

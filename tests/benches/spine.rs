@@ -1,8 +1,8 @@
 //! Prints jobs a second and the time from commit to start. Needs `DATABASE_URL` and `REDIS_URL`.
 #![expect(clippy::print_stdout, reason = "a benchmark prints")]
 
-#[path = "../tests/support/mod.rs"]
-mod support;
+#[path = "../support/stage.rs"]
+mod stage;
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use worker::Registry;
 
-use self::support::{Stage, Transport, take};
+use self::stage::{Stage, Transport, take};
 
 const JOBS: usize = 20_000;
 const SINGLES: usize = 200;

@@ -1,14 +1,13 @@
 //! A database of its own for each test, a corner of Redis, and handlers that can be watched and held up.
 
-use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use domain::infra::clock::Clock;
-use domain::infra::config::{
-    Config, Http, Limits, Links, Log, LogFormat, Mail, MailTransport, Password, SignUp, Smtp, SmtpTls, Worker as Limit,
-};
+use domain::infra::config::Config;
+use domain::infra::db::Db;
+use domain::infra::secret::TokenKey;
 use domain::infra::wake::Waker;
 use domain::job::{JobKind, NewJob};
 use domain::outbox;
@@ -116,6 +115,11 @@ impl Stage {
         }
     }
 
+    /// The database as rules want it.
+    pub(crate) fn db(&self) -> Db {
+        Db::new(self.pool.clone(), self.clock.clone(), self.waker.clone(), Arc::new(TokenKey::new(1, [7; 32])))
+    }
+
     /// Deletes the database.
     pub(crate) async fn close(self) -> Result<()> {
         self.stop.cancel();
@@ -138,50 +142,8 @@ pub(crate) async fn take<T>(receiver: &mut mpsc::UnboundedReceiver<T>, count: us
 }
 
 fn config(redis_url: Option<String>, redis_prefix: String) -> Config {
-    Config {
-        data_dir: PathBuf::new(),
-        database_url: String::new().into(),
-        database_connections: 10,
-        redis_url: redis_url.map(Into::into),
-        redis_prefix,
-        http: Http {
-            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
-            public_url: String::new(),
-            allowed_origins: Vec::new(),
-            trusted_proxies: Vec::new(),
-            shutdown_seconds: 20,
-        },
-        links: Links::default(),
-        mail: Mail {
-            transport: MailTransport::Outbox,
-            from: String::new(),
-            templates_dir: None,
-            smtp: Smtp {
-                host: String::new(),
-                port: 0,
-                tls: SmtpTls::None,
-                username: None,
-                password: None,
-                connections: 0,
-            },
-        },
-        log: Log { format: LogFormat::Text, filter: String::new() },
-        sign_up: SignUp { base_seats: 3, refuse_personal_domains: false },
-        limits: Limits {
-            rate_limits: false,
-            request_bytes: 0,
-            query_bytes: 0,
-            query_depth: 0,
-            query_selections: 0,
-            query_aliases: 0,
-            request_seconds: 5,
-            upload_bytes: 0,
-            import_rows: 0,
-            import_field_bytes: 0,
-            bulk: 500,
-        },
-        worker: Limit { concurrency: 16, outstanding: 2000 },
-        password: Password { memory_kib: 8, passes: 1, concurrency: 1 },
-        installation_key: None,
-    }
+    let mut config = Config::defaults("postgres://unused");
+    config.redis_url = redis_url.map(Into::into);
+    config.redis_prefix = redis_prefix;
+    config
 }

@@ -1,0 +1,8 @@
+//! Imports of members, from the upload to the last seat.
+#![expect(clippy::unwrap_used, reason = "what fails in a test ends it")]
+
+mod interrupted;
+mod rows;
+mod seats;
+mod uploads;
+mod world;

@@ -1,0 +1,151 @@
+//! Files on their way in, and out again after their time.
+
+use api::upload::Uploads;
+use domain::error::{Code, Error};
+use domain::job::Verdict;
+use domain::permission::SystemRole;
+use domain::upload;
+use futures::FutureExt as _;
+use jiff::SignedDuration;
+use reqwest::StatusCode;
+use tokio::net::TcpListener;
+
+use super::rows::people;
+use super::world::{MEMBERS, World};
+
+fn code<T: std::fmt::Debug>(result: Result<T, Error>) -> Code {
+    let Err(Error::Refused(list)) = result else { panic!("a refusal, not {result:?}") };
+    list[0].code
+}
+
+/// Serves the address of uploads with a limit of 20,000 bytes.
+async fn serve(world: &World) -> String {
+    let state = Uploads { db: world.db.clone(), files: world.files.clone(), limit: 20_000 };
+    let routes = axum::Router::new().route("/uploads/{token}", axum::routing::put(api::upload::put)).with_state(state);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, routes).await });
+    format!("http://{address}/uploads/")
+}
+
+async fn put(url: String, body: impl Into<reqwest::Body>) -> StatusCode {
+    reqwest::Client::new().put(url).body(body).send().await.unwrap().status()
+}
+
+#[tokio::test]
+async fn a_file_can_be_put_again_until_it_is_used() {
+    let world = World::new(200).await;
+    let base = serve(&world).await;
+    let id = world.create_upload(&world.owner).await;
+    let url = || format!("{base}{}", world.upload_token(id));
+    assert_eq!(code(world.start_of(&world.owner, id, false).await), Code::UploadNotReady);
+    assert_eq!(put(url(), "email\n").await, StatusCode::NO_CONTENT);
+    assert_eq!(put(url(), MEMBERS).await, StatusCode::NO_CONTENT);
+    assert_eq!(world.stored().await.len(), 1, "the first file is gone");
+    let import = world.start_of(&world.owner, id, false).await.unwrap();
+    assert_eq!(code(world.start_of(&world.owner, id, false).await), Code::UploadUsed);
+    assert_eq!(put(url(), "email\n").await, StatusCode::NOT_FOUND);
+    assert_eq!(world.stored().await.len(), 1);
+    assert_eq!(world.work().await, Verdict::Settled);
+    assert_eq!(world.read(import).await.rows_invited, 120);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn what_is_too_long_or_has_no_upload_is_refused_and_not_kept() {
+    let world = World::new(200).await;
+    let base = serve(&world).await;
+    let id = world.create_upload(&world.owner).await;
+    let url = || format!("{base}{}", world.upload_token(id));
+    let long = people(1_000);
+    assert_eq!(put(url(), long.clone()).await, StatusCode::PAYLOAD_TOO_LARGE);
+    // Without a declared length.
+    let chunks = long.chunks(1_000).map(|chunk| Ok::<_, std::io::Error>(chunk.to_vec())).collect::<Vec<_>>();
+    let body = reqwest::Body::wrap_stream(futures::stream::iter(chunks));
+    assert_eq!(put(url(), body).await, StatusCode::PAYLOAD_TOO_LARGE);
+    assert_eq!(world.stored().await, Vec::<String>::new());
+    assert_eq!(code(world.start_of(&world.owner, id, false).await), Code::UploadNotReady);
+    for token in ["nonsense".to_owned(), world.upload_token(domain::id::UploadId::new())] {
+        assert_eq!(put(format!("{base}{token}"), "x").await, StatusCode::NOT_FOUND);
+    }
+    world.db.clock.advance(SignedDuration::from_mins(61));
+    assert_eq!(put(url(), "x").await, StatusCode::NOT_FOUND);
+    assert_eq!(code(world.start_of(&world.owner, id, false).await), Code::UploadExpired);
+    assert_eq!(world.stored().await, Vec::<String>::new());
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_sender_who_stops_leaves_nothing() {
+    let world = World::new(200).await;
+    let id = world.create_upload(&world.owner).await;
+    let body = futures::stream::iter([Ok("email".into()), Err(std::io::Error::other("gone"))]);
+    let stored = upload::store(&world.db, &world.files, &world.upload_token(id), None, body, 1_000).await;
+    assert!(matches!(stored, Err(upload::StoreFault::Interrupted)));
+    assert_eq!(world.stored().await, Vec::<String>::new());
+    world.end().await;
+}
+
+#[tokio::test]
+async fn only_who_may_import_may_upload() {
+    let world = World::new(200).await;
+    let auditor = world.member("auditor@firm.example", SystemRole::Auditor).await;
+    let created = world.ask(&auditor, |change, actor| upload::create(change, actor, "x.csv").boxed()).await;
+    assert_eq!(code(created), Code::NotPermitted);
+    let id = world.create_upload(&world.owner).await;
+    world.put(id, MEMBERS).await.unwrap();
+    assert_eq!(code(world.start_of(&auditor, id, false).await), Code::NotPermitted);
+    let mut conn = world.db.pool.acquire().await.unwrap();
+    assert!(upload::read(&mut conn, &auditor, id).await.unwrap().is_none());
+    assert!(upload::read(&mut conn, &world.owner, id).await.unwrap().is_some());
+    drop(conn);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn files_and_rejected_values_go_after_seven_days() {
+    let world = World::new(200).await;
+    let import = world.start(&world.owner, include_bytes!("../fixtures/members-faulty.csv"), false).await;
+    let running = world.start(&world.owner, MEMBERS, false).await;
+    world.work_of(import).await;
+    let purge = async || upload::purge_expired(&world.db, &world.files, world.db.now().await.unwrap()).await.unwrap();
+    world.db.clock.advance(SignedDuration::from_hours(7 * 24 - 1));
+    assert_eq!(purge().await, 0);
+    world.db.clock.advance(SignedDuration::from_hours(2));
+    assert_eq!(purge().await, 1, "the other import still needs its file");
+    assert_eq!(world.stored().await.len(), 1);
+    let rows = world.rows(import, None).await;
+    let faults: Vec<_> = rows.iter().flat_map(|row| row.faults.iter()).collect();
+    assert_eq!(faults.len(), 13);
+    assert!(faults.iter().all(|fault| fault.value.is_none()));
+    world.work_of(running).await;
+    assert_eq!(world.read(running).await.rows_invited, 120);
+    assert_eq!(purge().await, 1);
+    assert_eq!(world.stored().await, Vec::<String>::new());
+    assert_eq!(world.count("SELECT count(*) FROM upload").await, 0);
+    world.end().await;
+}
+
+/// What a process that dies in the middle of a file leaves.
+#[tokio::test]
+async fn files_that_nobody_names_go_after_a_day() {
+    let world = World::new(200).await;
+    let id = world.create_upload(&world.owner).await;
+    world.put(id, MEMBERS).await.unwrap();
+    let kept = world.config.data_dir.join("files").join(&world.stored().await[0]);
+    let folder = kept.parent().unwrap();
+    let left = ["0123456789abcdef", "fedcba9876543210#1", "0123456789fedcba"].map(|name| folder.join(name));
+    let two_days_ago = std::time::SystemTime::now() - std::time::Duration::from_hours(48);
+    for path in left.iter().chain([&kept]) {
+        let file = std::fs::OpenOptions::new().create(true).append(true).open(path).unwrap();
+        if *path != left[2] {
+            file.set_modified(two_days_ago).unwrap();
+        }
+    }
+    let now = world.db.now().await.unwrap();
+    assert_eq!(upload::purge_expired(&world.db, &world.files, now).await.unwrap(), 2);
+    assert!(!left[0].exists() && !left[1].exists());
+    assert!(left[2].exists(), "it may be on its way in");
+    assert!(kept.exists());
+    world.end().await;
+}

@@ -1,0 +1,222 @@
+//! What an operator runs on the host: the program itself, on a database of its own.
+
+use std::path::PathBuf;
+use std::process::Output;
+
+use anyhow::{Context as _, ensure};
+use domain::infra::secret::{Purpose, Token};
+use domain::job::{JobKind, NewJob};
+use domain::outbox;
+use secrecy::ExposeSecret as _;
+use serde_json::json;
+use tokio::process::Command;
+use uuid::Uuid;
+
+use crate::support::database::Database;
+
+/// A migrated database, a data folder and the program.
+struct Host {
+    database: Database,
+    data_dir: PathBuf,
+}
+
+impl Host {
+    async fn new() -> anyhow::Result<Self> {
+        let data_dir = std::env::temp_dir().join(format!("muster-operator-{}", Uuid::new_v4()));
+        std::fs::create_dir(&data_dir)?;
+        Ok(Self { database: Database::new().await, data_dir })
+    }
+
+    async fn run(&self, arguments: &[&str]) -> anyhow::Result<Output> {
+        let program = std::env::var("MUSTER_BIN").context("MUSTER_BIN is set by ./dev test")?;
+        let run = Command::new(program)
+            .args(arguments)
+            .env_clear()
+            .env("DATABASE_URL", self.database.url().expose_secret())
+            .env("MUSTER_DATA_DIR", &self.data_dir)
+            .env("MUSTER_INSTALLATION_KEY", "07".repeat(32))
+            // As cheap as it may be: it is not what is tested.
+            .env("MUSTER_PASSWORD_MEMORY_KIB", "1024")
+            .env("MUSTER_PASSWORD_PASSES", "1")
+            .output();
+        Ok(run.await?)
+    }
+
+    /// The lines of a command that must succeed.
+    async fn lines(&self, arguments: &[&str]) -> anyhow::Result<Vec<String>> {
+        let output = self.run(arguments).await?;
+        ensure!(output.status.success(), "{arguments:?}: {}", complaint(&output));
+        Ok(lines(&output))
+    }
+
+    /// What a command that must fail complains about, in one line.
+    async fn complaint(&self, arguments: &[&str]) -> anyhow::Result<String> {
+        let output = self.run(arguments).await?;
+        let complaint = complaint(&output);
+        ensure!(output.status.code() == Some(1) && complaint.lines().count() == 1, "{arguments:?}: {complaint}");
+        Ok(complaint)
+    }
+
+    async fn count(&self, query: &'static str) -> anyhow::Result<i64> {
+        Ok(sqlx::query_scalar(query).fetch_one(&self.database.db.pool).await?)
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.data_dir);
+    }
+}
+
+fn lines(output: &Output) -> Vec<String> {
+    String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
+}
+
+fn complaint(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn job(key: &str) -> NewJob {
+    NewJob {
+        account_id: Uuid::nil(),
+        kind: JobKind::MailSignUp,
+        payload: json!({ "signUpId": key }),
+        dedupe_key: key.to_owned(),
+    }
+}
+
+#[tokio::test]
+async fn jobs_are_listed_buried_and_retried() -> anyhow::Result<()> {
+    let host = Host::new().await?;
+    let mut conn = host.database.db.pool.acquire().await?;
+    outbox::insert(&mut conn, &[job("a"), job("b")], None).await?;
+
+    let listed = host.lines(&["jobs", "list"]).await?;
+    assert_eq!(listed.len(), 3, "a heading and two jobs: {listed:#?}");
+    assert!(listed[1..].iter().all(|line| line.contains(" DUE ") && line.contains("mail.sign_up")), "{listed:#?}");
+    assert_eq!(host.lines(&["jobs", "list", "--limit", "1"]).await?.len(), 2);
+    assert_eq!(host.lines(&["jobs", "list", "--kind", "mail.invitation"]).await?, Vec::<String>::new());
+    let ids: Vec<&str> = listed[1..].iter().filter_map(|line| line.split(' ').next()).collect();
+
+    host.lines(&["jobs", "bury", ids[0], ids[1]]).await?;
+    let dead = host.lines(&["jobs", "list", "--dead"]).await?;
+    assert_eq!(dead.iter().filter(|line| line.contains(" DEAD ") && line.ends_with("BURIED")).count(), 2, "{dead:#?}");
+    let again = host.run(&["jobs", "bury", ids[0]]).await?;
+    assert_eq!(again.status.code(), Some(1));
+    assert!(lines(&again)[0].ends_with("is no job that could still run"));
+
+    assert_eq!(host.lines(&["jobs", "retry", ids[0]]).await?, [format!("{} is due", ids[0])]);
+    assert_eq!(host.lines(&["jobs", "list", "--dead"]).await?.len(), 2);
+    // What waits for a retry gives way to an equal job that was asked for since.
+    outbox::insert(&mut conn, &[job("b")], None).await?;
+    let superseded = host.run(&["jobs", "retry", "--all-dead"]).await?;
+    assert_eq!(superseded.status.code(), Some(1));
+    assert!(lines(&superseded)[0].contains("an equal job is not finished"), "{:?}", lines(&superseded));
+    Ok(())
+}
+
+#[tokio::test]
+async fn sweeps_are_listed_and_run() -> anyhow::Result<()> {
+    let host = Host::new().await?;
+    let listed = host.lines(&["sweeps", "list"]).await?;
+    let lapse = listed.iter().find(|line| line.starts_with("invitations.lapse ")).context("a row")?;
+    assert!(lapse.contains("1 min") && lapse.contains("never ran"), "{lapse}");
+
+    assert_eq!(host.lines(&["seed"]).await?.len(), 12);
+    // Three that were delivered, one of them to somebody who is suspended, and three that still wait for the worker.
+    let in_four_days = (jiff::Timestamp::now() + jiff::SignedDuration::from_hours(100)).to_string();
+    let ran = host.lines(&["sweeps", "run", "invitations.lapse", "--at", &in_four_days]).await?;
+    assert_eq!(ran, ["invitations.lapse acted on 6"]);
+    let listed = host.lines(&["sweeps", "list"]).await?;
+    let lapse = listed.iter().find(|line| line.starts_with("invitations.lapse ")).context("a row")?;
+    assert!(lapse.contains("finished  6"), "{lapse}");
+
+    let unknown = host.complaint(&["sweeps", "run", "chimneys"]).await?;
+    assert!(unknown.contains("there is no sweep chimneys") && unknown.contains("jobs.purge"), "{unknown}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn seats_are_granted_but_never_fewer_than_are_in_use() -> anyhow::Result<()> {
+    let host = Host::new().await?;
+    let env = host.lines(&["seed", "--env"]).await?;
+    let account =
+        env[3].strip_prefix("MUSTER_ACCOUNT_ID='").and_then(|rest| rest.strip_suffix('\'')).context("an id")?;
+    assert_eq!(
+        host.lines(&["seats", "set", account, "50"]).await?,
+        ["Harbor & Finch LLP: 50 seats granted, 35 in use, 15 free"]
+    );
+    let shortage = host.complaint(&["seats", "set", account, "34"]).await?;
+    assert!(shortage.contains("not enough free seats") && shortage.contains("Needed: 35"), "{shortage}");
+    let stranger = "acc_00000000000070008000000000000000";
+    let unknown = host.complaint(&["seats", "set", stranger, "50"]).await?;
+    assert!(unknown.contains(&format!("there is no account {stranger}")), "{unknown}");
+    let events = "SELECT count(*) FROM event WHERE kind = 'seats.set' AND actor_kind = 'OPERATOR'";
+    assert_eq!(host.count(events).await?, 3, "two by the seed, one by hand");
+    Ok(())
+}
+
+#[tokio::test]
+async fn demo_data_comes_once_and_shows_every_state() -> anyhow::Result<()> {
+    let host = Host::new().await?;
+    let first = host.lines(&["seed"]).await?;
+    let events = host.count("SELECT count(*) FROM event").await?;
+    assert_eq!(host.lines(&["seed"]).await?, first);
+    assert_eq!(host.count("SELECT count(*) FROM event").await?, events, "the second time changes nothing");
+
+    let firm = "SELECT count(*) FROM member JOIN account USING (account_id) WHERE name = 'Harbor & Finch LLP'";
+    assert_eq!(host.count(firm).await?, 40);
+    let states = "SELECT count(DISTINCT (state, undeliverable)) FROM invitation";
+    assert_eq!(host.count(states).await?, 7, "six states, and one that could not be delivered");
+    assert_eq!(host.count("SELECT count(DISTINCT status) FROM member").await?, 4);
+    let shared = "SELECT count(*) FROM (SELECT user_id FROM member GROUP BY user_id HAVING count(*) > 1 AND user_id IS NOT NULL) s";
+    assert_eq!(host.count(shared).await?, 1);
+    let wrong_seats = "SELECT count(*) FROM license_pool p WHERE in_use <> (SELECT count(*) FROM license_allocation a \
+                       WHERE a.account_id = p.account_id AND a.product_id = p.product_id)";
+    assert_eq!(host.count(wrong_seats).await?, 0);
+    let disorder = "SELECT count(*) FROM event a JOIN event b ON b.account_id = a.account_id AND b.seq = a.seq + 1 \
+                    WHERE b.occurred_at < a.occurred_at";
+    assert_eq!(host.count(disorder).await?, 0, "the past happened in order");
+    let wanted = "SELECT count(*) FROM outbox o JOIN invitation i ON i.invitation_id::text = \
+                  regexp_replace(substr(o.payload->>'invitationId', 5), '(.{8})(.{4})(.{4})(.{4})(.{12})', '\\1-\\2-\\3-\\4-\\5') \
+                  WHERE i.state = 'PENDING' AND i.sent_at IS NULL";
+    assert_eq!(host.count(wanted).await?, 3, "a few mails to look at");
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_demo_token_is_the_owners_and_the_only_one() -> anyhow::Result<()> {
+    let host = Host::new().await?;
+    host.lines(&["seed", "--env"]).await?;
+    let env = host.lines(&["seed", "--env"]).await?;
+    let names: Vec<&str> = env.iter().filter_map(|line| line.split('=').next()).collect();
+    assert_eq!(names, ["MUSTER_TOKEN", "MUSTER_OWNER_EMAIL", "MUSTER_OWNER_PASSWORD", "MUSTER_ACCOUNT_ID"]);
+    assert!(env.iter().all(|line| line.ends_with('\'')), "quoted for a shell: {env:?}");
+    let token = env[0].split('\'').nth(1).context("a token")?;
+    let token = Token::parse(Purpose::Session, token).context("a session's token")?;
+    let stored: Vec<Vec<u8>> =
+        sqlx::query_scalar("SELECT token_hash FROM session").fetch_all(&host.database.db.pool).await?;
+    assert_eq!(stored, [token.hash()], "earlier ones are gone");
+    Ok(())
+}
+
+#[tokio::test]
+async fn demo_data_stays_out_of_an_installation_that_is_in_use() -> anyhow::Result<()> {
+    let host = Host::new().await?;
+    host.lines(&["seed"]).await?;
+    let renamed =
+        "UPDATE app_user SET email = 'somebody@example.com' WHERE email = 'eleanor.harbor@harborfinch.example'";
+    sqlx::query(renamed).execute(&host.database.db.pool).await?;
+    let refused = host.complaint(&["seed"]).await?;
+    assert!(refused.contains("has accounts already"), "{refused}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_schema_needs_no_configuration() -> anyhow::Result<()> {
+    let program = std::env::var("MUSTER_BIN").context("MUSTER_BIN is set by ./dev test")?;
+    let output = Command::new(program).arg("schema").env_clear().output().await?;
+    ensure!(output.status.success(), "{}", complaint(&output));
+    assert!(lines(&output).iter().any(|line| line == "type Mutation {"));
+    Ok(())
+}
