@@ -13,3 +13,4 @@ mod schema;
 mod session;
 mod sign_up;
 mod spine;
+mod statements;

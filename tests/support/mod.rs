@@ -6,3 +6,4 @@ pub(crate) mod firm;
 pub(crate) mod introspection;
 pub(crate) mod mailbox;
 pub(crate) mod stage;
+pub(crate) mod statements;
