@@ -8,8 +8,9 @@ use domain::change::Kind;
 use domain::error::Error;
 use domain::id::MemberId;
 
-use super::connection::{arguments, cost};
+use super::connection::arguments;
 use super::context::{ContextExt as _, mutate};
+use super::cost;
 use super::import::{self, MemberImport};
 use super::invitation::{self, Invitation, InvitationFilter, InvitationOrder, InvitationPage};
 use super::license::{self, LicensePool};
@@ -76,7 +77,7 @@ impl Account {
     }
 
     /// Its members. Without `members.read` only active ones, with names and job titles.
-    #[graphql(complexity = "cost(first, last, child_complexity)")]
+    #[graphql(complexity = "cost::page(first, last, child_complexity)")]
     #[expect(clippy::too_many_arguments, reason = "the arguments of a connection")]
     async fn members(
         &self,
@@ -93,6 +94,7 @@ impl Account {
     }
 
     /// How many members meet the filter.
+    #[graphql(complexity = "cost::one(0)")]
     async fn members_count(
         &self,
         ctx: &Context<'_>,
@@ -102,7 +104,7 @@ impl Account {
     }
 
     /// Its invitations, newest first unless sorted otherwise. Needs `members.read`.
-    #[graphql(complexity = "cost(first, last, child_complexity)")]
+    #[graphql(complexity = "cost::page(first, last, child_complexity)")]
     #[expect(clippy::too_many_arguments, reason = "the arguments of a connection")]
     async fn invitations(
         &self,
@@ -119,6 +121,7 @@ impl Account {
     }
 
     /// How many invitations meet the filter. Needs `members.read`.
+    #[graphql(complexity = "cost::one(0)")]
     async fn invitations_count(
         &self,
         ctx: &Context<'_>,
@@ -128,12 +131,13 @@ impl Account {
     }
 
     /// Its licences by product. Needs `licenses.read` or `licenses.allocate`.
+    #[graphql(complexity = "cost::one(child_complexity)")]
     async fn license_pools(&self, ctx: &Context<'_>) -> Option<Result<Vec<LicensePool>>> {
         Some(license::pools(ctx).await)
     }
 
     /// Imports of members, the newest first. Needs `imports.run`.
-    #[graphql(complexity = "cost(first, last, child_complexity)")]
+    #[graphql(complexity = "cost::page(first, last, child_complexity)")]
     async fn member_imports(
         &self,
         ctx: &Context<'_>,
@@ -146,6 +150,7 @@ impl Account {
     }
 
     /// Its roles, by name.
+    #[graphql(complexity = "cost::one(child_complexity)")]
     async fn roles(&self, ctx: &Context<'_>) -> Option<Result<Vec<Role>>> {
         Some(role::read(ctx, None).await)
     }
