@@ -14,3 +14,4 @@ mod session;
 mod sign_up;
 mod spine;
 mod statements;
+mod transport;
