@@ -1,12 +1,11 @@
 //! Tests of the whole: the program and its crates against real PostgreSQL and Redis.
 #![expect(clippy::unwrap_used, reason = "what fails in a test ends it")]
 #![expect(clippy::print_stdout, reason = "races and measurements print their figures and seeds")]
-
-#![expect(clippy::unwrap_used, reason = "what helps a test fails as tests do")]
 #![expect(clippy::print_stderr, reason = "seeds and figures are for whoever reads the run")]
 
 mod support;
 
+mod access;
 mod account;
 mod catalogue;
 mod event;
@@ -27,4 +26,6 @@ mod secrets;
 mod session;
 mod sign_up;
 mod spine;
+mod statements;
 mod sweep;
+mod transport;

@@ -13,6 +13,7 @@ use axum::http::header;
 use axum::response::Response;
 use axum::routing::{any, get, put};
 use domain::infra::config::{MailTransport, is_loopback_url};
+use futures::future::BoxFuture;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
@@ -162,7 +163,8 @@ async fn execute(server: &Server, prepared: Prepared, caller: Caller) -> Respons
         Credentials::Anonymous | Credentials::EndedCookie => {}
         Credentials::Session(session) => {
             let loader = Loader { db: server.state.db.clone(), actor: session.actor.clone() };
-            data.insert(DataLoader::new(loader, tokio::spawn));
+            // What it logs belongs to the request.
+            data.insert(DataLoader::new(loader, |work: BoxFuture<'static, ()>| tokio::spawn(work.in_current_span())));
         }
     }
     let ended_cookie = matches!(caller.credentials, Credentials::EndedCookie);

@@ -8,3 +8,4 @@ pub(crate) mod mail_server;
 pub(crate) mod mailbox;
 pub(crate) mod process;
 pub(crate) mod stage;
+pub(crate) mod statements;

@@ -8,8 +8,9 @@ use domain::change::Kind;
 use domain::error::Error;
 use domain::id::MemberId;
 
-use super::connection::{arguments, cost};
+use super::connection::arguments;
 use super::context::{ContextExt as _, mutate};
+use super::cost;
 use super::import::{self, MemberImport};
 use super::invitation::{self, Invitation, InvitationFilter, InvitationOrder, InvitationPage};
 use super::license::{self, LicensePool};
@@ -82,7 +83,7 @@ impl Account {
     }
 
     /// Its members. Without `members.read` only active ones, with names and job titles.
-    #[graphql(complexity = "cost(first, last, child_complexity)")]
+    #[graphql(complexity = "cost::page(first, last, child_complexity)")]
     #[expect(clippy::too_many_arguments, reason = "the arguments of a connection")]
     async fn members(
         &self,
@@ -99,6 +100,7 @@ impl Account {
     }
 
     /// How many members meet the filter.
+    #[graphql(complexity = "cost::one(0)")]
     async fn members_count(
         &self,
         ctx: &Context<'_>,
@@ -108,7 +110,7 @@ impl Account {
     }
 
     /// Its invitations, newest first unless sorted otherwise. Needs `members.read`.
-    #[graphql(complexity = "cost(first, last, child_complexity)")]
+    #[graphql(complexity = "cost::page(first, last, child_complexity)")]
     #[expect(clippy::too_many_arguments, reason = "the arguments of a connection")]
     async fn invitations(
         &self,
@@ -125,6 +127,7 @@ impl Account {
     }
 
     /// How many invitations meet the filter. Needs `members.read`.
+    #[graphql(complexity = "cost::one(0)")]
     async fn invitations_count(
         &self,
         ctx: &Context<'_>,
@@ -134,12 +137,13 @@ impl Account {
     }
 
     /// Its licences by product. Needs `licenses.read` or `licenses.allocate`.
+    #[graphql(complexity = "cost::one(child_complexity)")]
     async fn license_pools(&self, ctx: &Context<'_>) -> Option<Result<Vec<LicensePool>>> {
         Some(license::pools(ctx).await)
     }
 
     /// Imports of members, the newest first. Needs `imports.run`.
-    #[graphql(complexity = "cost(first, last, child_complexity)")]
+    #[graphql(complexity = "cost::page(first, last, child_complexity)")]
     async fn member_imports(
         &self,
         ctx: &Context<'_>,
@@ -152,6 +156,7 @@ impl Account {
     }
 
     /// Its roles, by name.
+    #[graphql(complexity = "cost::one(child_complexity)")]
     async fn roles(&self, ctx: &Context<'_>) -> Option<Result<Vec<Role>>> {
         Some(role::read(ctx, None).await)
     }

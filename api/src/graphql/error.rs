@@ -216,7 +216,7 @@ pub fn complete(response: &mut Response, request_id: &str) {
     }
 }
 
-/// What the library says of a document over the limit on rows, see `connection::cost`.
+/// What the library says of a document over the limit on rows, see `cost`.
 const TOO_COMPLEX: &str = "Query is too complex.";
 
 /// The code an error brought along, or that its text shows. `None`: the stage it failed in decides.
