@@ -122,7 +122,7 @@ impl App {
         let url = format!("http://{}", listener.local_addr()?);
         let folder = Folder(std::env::temp_dir().join(format!("muster-{}", uuid::Uuid::new_v4().simple())));
         let mut config = Config::defaults(database.url());
-        config.data_dir = folder.0.clone();
+        config.data_dir.clone_from(&folder.0);
         config.http.public_url.clone_from(&url);
         config.http.shutdown_seconds = 5;
         config.mail.transport = MailTransport::Outbox;
