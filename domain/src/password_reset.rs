@@ -31,9 +31,7 @@ pub async fn request(db: &Db, origin: Origin, email: &str) -> Result<()> {
     let now = change.now();
     let network = rate::network(change.origin().network_address);
     for (limit, subject) in [(rate::RESET_ADDRESS, email.as_str()), (rate::RESET_NETWORK, &network)] {
-        if let Err(reached) = rate::hit(db, change.conn(), limit, subject, now).await? {
-            return Err(Refused::new(Code::RateLimited).retry_at(reached.retry_at).into());
-        }
+        rate::hit(db, change.conn(), limit, subject, now).await??;
     }
     let id = PasswordResetId::new();
     let token = token(db, id);
@@ -72,11 +70,9 @@ pub async fn complete(
 ) -> Result<()> {
     let token = parse(token)?;
     let network = rate::network(origin.network_address);
-    let now = db.now().await?;
     let mut conn = db.pool.acquire().await?;
-    if let Err(reached) = rate::hit(db, &mut conn, rate::LINK_NETWORK, &network, now).await? {
-        return Err(Refused::new(Code::RateLimited).retry_at(reached.retry_at).into());
-    }
+    let now = db.now_on(&mut conn).await?;
+    rate::hit(db, &mut conn, rate::LINK_NETWORK, &network, now).await??;
     let email = check_link(&mut conn, &token, now).await?;
     drop(conn);
     password::check_new(password, &email).at("password")?;

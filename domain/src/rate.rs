@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use jiff::SignedDuration;
 use sqlx::PgConnection;
 
+use crate::error::{Code, Error, Refused};
 use crate::infra::clock::Timestamp;
 use crate::infra::db::Db;
 
@@ -46,6 +47,13 @@ pub const MAIL_ADDRESS: Limit = limit("mail.address", 20, 60);
 pub struct Reached {
     /// The window's end.
     pub retry_at: Timestamp,
+}
+
+/// RATE_LIMITED, as people are told.
+impl From<Reached> for Error {
+    fn from(reached: Reached) -> Self {
+        Refused::new(Code::RateLimited).retry_at(reached.retry_at).into()
+    }
 }
 
 /// Counts one more and says whether the limit allows it.

@@ -115,10 +115,8 @@ pub(crate) async fn verify(
         (rate::SIGN_IN_NETWORK, network.as_str()),
     ];
     let mut conn = db.pool.acquire().await?;
-    let now = db.clock.business(sqlx::query_scalar!(r#"SELECT now() AS "now!""#).fetch_one(&mut *conn).await?);
-    if let Err(reached) = rate::check(db, &mut conn, &limits, now).await? {
-        return Err(Refused::new(Code::RateLimited).retry_at(reached.retry_at).into());
-    }
+    let now = db.now_on(&mut conn).await?;
+    rate::check(db, &mut conn, &limits, now).await??;
     let credential = sqlx::query!(
         r#"SELECT c.user_id AS "user_id: UserId", c.password_hash, c.password_changed_at, c.last_account_id AS "last_account_id: AccountId"
            FROM app_user u JOIN user_credential c USING (user_id) WHERE u.email = $1"#,

@@ -62,9 +62,7 @@ pub async fn request(db: &Db, passwords: &Passwords, origin: Origin, sign_up: Si
     let now = change.now();
     let network = rate::network(change.origin().network_address);
     for (limit, subject) in [(rate::SIGN_UP_ADDRESS, email.as_str()), (rate::SIGN_UP_NETWORK, &network)] {
-        if let Err(reached) = rate::hit(db, change.conn(), limit, subject, now).await? {
-            return Err(Refused::new(Code::RateLimited).retry_at(reached.retry_at).into());
-        }
+        rate::hit(db, change.conn(), limit, subject, now).await??;
     }
     let id = SignUpId::new();
     let token = token(db, id);
