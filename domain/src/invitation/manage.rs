@@ -118,7 +118,7 @@ async fn each(change: &mut Change, actor: &Actor, ids: &[InvitationId], sending:
         match send_one(change, &standing, id, sending).await {
             Ok(()) => handled.invitations.push(id),
             Err(Error::Refused(list)) => {
-                handled.refused.extend(list.into_iter().map(|refused| refused.at(index).at("invitationIds")))
+                handled.refused.extend(list.into_iter().map(|refused| refused.at(index).at("invitationIds")));
             }
             Err(other) => return Err(other),
         }
