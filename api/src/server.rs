@@ -79,14 +79,14 @@ impl Server {
         let flusher = tokio::spawn(flush(self.state.clone(), shutdown.clone()));
         let app = self.router().into_make_service_with_connect_info::<SocketAddr>();
         let stopping = shutdown.clone();
-        let server = axum::serve(listener, app).with_graceful_shutdown(async move { stopping.cancelled().await });
+        let requests = axum::serve(listener, app).with_graceful_shutdown(async move { stopping.cancelled().await });
         let patience = Duration::from_secs(self.state.config.http.shutdown_seconds);
         let late = async {
             shutdown.cancelled().await;
             tokio::time::sleep(patience).await;
         };
         let served = tokio::select! {
-            served = server => served,
+            served = requests => served,
             () = late => {
                 tracing::warn!("requests were cut off: they took longer than http.shutdown_seconds");
                 Ok(())

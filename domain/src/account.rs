@@ -233,9 +233,7 @@ pub async fn create(
     let name = check_name(name).at("name")?;
     change.standing(actor).await?;
     let (db, now) = (change.db().clone(), change.now());
-    if let Err(reached) = rate::hit(&db, change.conn(), rate::ACCOUNT_USER, &actor.user_id.to_string(), now).await? {
-        return Err(Refused::new(Code::RateLimited).retry_at(reached.retry_at).into());
-    }
+    rate::hit(&db, change.conn(), rate::ACCOUNT_USER, &actor.user_id.to_string(), now).await??;
     let me = sqlx::query!(
         r#"SELECT m.email, m.first_name, m.last_name, coalesce(m.time_zone, a.time_zone) AS "time_zone!"
            FROM member m JOIN account a USING (account_id) WHERE m.account_id = $1 AND m.member_id = $2"#,

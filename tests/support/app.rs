@@ -126,7 +126,7 @@ impl App {
         let url = if options.api { format!("http://{}", listener.local_addr()?) } else { String::new() };
         let folder = Folder(std::env::temp_dir().join(format!("muster-{}", uuid::Uuid::new_v4().simple())));
         let mut config = Config::defaults(database.url());
-        config.data_dir = folder.0.clone();
+        config.data_dir.clone_from(&folder.0);
         config.http.public_url = format!("http://{}", listener.local_addr()?);
         config.http.shutdown_seconds = 5;
         match options.smtp_port {

@@ -1,4 +1,4 @@
-//! The mail server of `tests/clients`, as a process that ends with its value. The tests of the mail transports include this file.
+//! The mail server of `tests/clients`, as a process that ends with its value.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};

@@ -42,6 +42,7 @@ pub struct JobProgress {
 
 /// Long work that the worker does.
 #[derive(Interface, Clone, Debug)]
+#[expect(clippy::duplicated_attributes, reason = "two fields have the same type")]
 #[graphql(
     field(name = "id", ty = "&ID", desc = "Opaque id."),
     field(name = "status", ty = "&JobStatus", desc = "Where it stands."),
@@ -117,7 +118,6 @@ impl MemberImport {
 
     /// What became of each row, in the order of the file.
     #[graphql(complexity = "cost::page(first, last, child_complexity)")]
-    #[expect(clippy::too_many_arguments, reason = "the arguments of a connection")]
     async fn rows(
         &self,
         ctx: &Context<'_>,

@@ -1,15 +1,32 @@
-//! What the tests of the transports share: a folder, a mail, and the mail server of `tests/clients`.
+//! What the tests of mail share: settings, a mail, and a folder.
+
+use std::path::{Path, PathBuf};
 
 use domain::infra::clock::Timestamp;
 use domain::infra::config::{Mail as MailConfig, MailTransport, Smtp, SmtpTls};
 
 use crate::mail::{Composed, Composer, Mail, Recipient};
 
-// The tests of the whole start the same server.
-#[path = "../../../../tests/support/mail_server.rs"]
-mod mail_server;
+/// A folder that goes away with this value.
+pub(crate) struct Folder(PathBuf);
 
-pub(crate) use mail_server::{Folder, Server, Spooled};
+impl Folder {
+    pub(crate) fn new() -> Self {
+        let folder = std::env::temp_dir().join(format!("mail-{}", uuid::Uuid::new_v4()));
+        std::fs::create_dir(&folder).unwrap();
+        Self(folder)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
 
 /// Settings for a server on `port` of this host.
 pub(crate) fn settings(port: u16) -> MailConfig {
