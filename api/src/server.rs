@@ -10,12 +10,13 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Request, State as Shared};
 use axum::http::header;
+use axum::middleware::from_fn;
 use axum::response::Response;
 use axum::routing::{any, get, put};
 use domain::infra::config::{MailTransport, is_loopback_url};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tracing::Instrument as _;
+use tracing::Span;
 
 use crate::auth::{Credentials, credentials, network_address, origin, request_id};
 use crate::graphql::context::Caller;
@@ -27,6 +28,7 @@ use crate::graphql::{MusterSchema, schema, sdl};
 use crate::health;
 use crate::pages;
 use crate::state::State;
+use crate::trace::trace;
 use crate::upload::{self, Uploads};
 
 /// How often uses of sessions are written.
@@ -65,7 +67,7 @@ impl Server {
         if config.mail.transport == MailTransport::Outbox && is_loopback_url(&config.http.public_url) {
             router = router.merge(pages::dev_mail::router(config.data_dir.join("mail")));
         }
-        router
+        router.layer(from_fn(trace))
     }
 
     fn uploads(&self) -> Uploads {
@@ -119,20 +121,14 @@ async fn graphql(
     request: Request<Body>,
 ) -> Response {
     let id = request_id(request.headers());
-    let span = tracing::info_span!("request", request.id = %id);
-    answer(server, peer, request, id).instrument(span).await
-}
-
-async fn answer(server: Server, peer: SocketAddr, request: Request<Body>, id: String) -> Response {
-    let started = std::time::Instant::now();
     let (head, prepared) = match server.endpoint.receive(request, &id).await {
         Ok(received) => received,
         Err(response) => return *response,
     };
     let operation = prepared.operation_name().unwrap_or("anonymous").chars().take(80).collect::<String>();
-    let mutation = prepared.is_mutation();
+    Span::current().record("graphql.operation", operation).record("graphql.mutation", prepared.is_mutation());
     let origin = origin(&id, network_address(&server.state.config.http, peer, &head.headers));
-    let response = match credentials(&server.state, &head.headers, origin.clone()).await {
+    match credentials(&server.state, &head.headers, origin.clone()).await {
         Ok(credentials) => {
             let agent = head.headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok()).map(str::to_owned);
             execute(&server, prepared, Caller { credentials, origin, user_agent: agent }).await
@@ -141,11 +137,7 @@ async fn answer(server: Server, peer: SocketAddr, request: Request<Body>, id: St
             let (code, message) = of_failure(error);
             server.endpoint.refuse(&prepared, code, message)
         }
-    };
-    let status = response.status().as_u16();
-    let millis = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-    tracing::info!(graphql.operation = %operation, graphql.mutation = mutation, http.status = status, elapsed.ms = millis, "request");
-    response
+    }
 }
 
 async fn execute(server: &Server, prepared: Prepared, caller: Caller) -> Response {

@@ -8,6 +8,8 @@ use domain::infra::db::Db;
 use domain::infra::files::Files;
 use domain::upload::{self, StoreFault};
 
+use crate::auth::request_id;
+
 /// What the address needs.
 #[derive(Clone, Debug)]
 pub struct Uploads {
@@ -33,7 +35,8 @@ pub async fn put(
         return StatusCode::PAYLOAD_TOO_LARGE.into_response();
     }
     let body = body.into_data_stream();
-    let stored = upload::store(&uploads.db, &uploads.files, &token, None, body, uploads.limit).await;
+    let id = request_id(&headers);
+    let stored = upload::store(&uploads.db, &uploads.files, &token, Some(id), body, uploads.limit).await;
     match stored {
         Ok(()) => StatusCode::NO_CONTENT,
         Err(StoreFault::Gone) => StatusCode::NOT_FOUND,
