@@ -27,7 +27,7 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// `postgres://user:password@host:port/name`.
     pub database_url: SecretString,
-    /// Connections for the API and as many for the worker.
+    /// Connections for the API, and as many and four more for the worker.
     pub database_connections: u32,
     /// `redis://host:port/0`; without it one process runs API and worker.
     pub redis_url: Option<SecretString>,
@@ -163,7 +163,7 @@ pub struct SignUp {
 /// Refusals by quantity.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Whether sign-in, mail and request rates are limited.
+    /// Whether sign-ins, sign-ups, resets, tries of links, mails, new accounts and uploads are limited.
     pub rate_limits: bool,
     /// Bytes of a request body.
     pub request_bytes: usize,

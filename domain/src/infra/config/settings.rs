@@ -82,7 +82,7 @@ pub static SETTINGS: &[Setting] = &[
     Setting::new("database_url", Text("a PostgreSQL URL", check::is_database_url), "postgres://muster:password@127.0.0.1:5432/muster",
         |c| &mut c.database_url, "The PostgreSQL database (15 or newer).").secret().also_from("DATABASE_URL").by_default("none: must be set"),
     Setting::new("database_connections", Number(2, 500), "10", |c| &mut c.database_connections,
-        "Connections of a process for the API, and as many for the worker."),
+        "Connections of a process for the API, and as many and four more for the worker."),
     Setting::new("redis_url", Text("a Redis URL", check::is_redis_url), "redis://127.0.0.1:6379/0", |c| &mut c.redis_url,
         "The Redis server through which processes wake each other and hand out jobs. Without it, one `muster serve` runs everything.")
         .secret().also_from("REDIS_URL"),
@@ -135,7 +135,8 @@ pub static SETTINGS: &[Setting] = &[
     Setting::new("sign_up.refuse_personal_domains", Flag, "true", |c| &mut c.sign_up.refuse_personal_domains,
         "Whether free-mail addresses may not sign up."),
     Setting::new("limits.rate_limits", Flag, "true", |c| &mut c.limits.rate_limits,
-        "Whether sign-in, mail and request rates are limited. Off for load tests only."),
+        "Whether it is limited how often people sign in, sign up, reset a password, try links, are sent mail, create accounts and upload files. \
+         Off for load tests only."),
     Setting::new("limits.request_bytes", Number(1_000, 100_000_000), "100000", |c| &mut c.limits.request_bytes, "Bytes of a request's body."),
     Setting::new("limits.query_bytes", Number(256, 10_000_000), "16384", |c| &mut c.limits.query_bytes, "Bytes of a GraphQL document."),
     Setting::new("limits.query_depth", Number(1, 100), "12", |c| &mut c.limits.query_depth, "Depth of a GraphQL document."),
