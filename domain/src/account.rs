@@ -15,6 +15,7 @@ use crate::infra::personal_domain::DomainPolicy;
 use crate::license;
 use crate::permission::SystemRole;
 use crate::profile;
+use crate::rate;
 
 /// An account as its members see it.
 #[derive(Clone, Debug)]
@@ -131,6 +132,7 @@ pub async fn found(change: &mut Change, founding: &Founding<'_>) -> Result<(Acco
     .await?;
     change.record_in(
         account,
+        owner,
         NewEvent::new(EventKind::AccountCreated)
             .subject(owner.0)
             .detail(json!({ "name": founding.name, "seats": founding.base_seats }))
@@ -222,6 +224,11 @@ pub async fn create(
     base_seats: i32,
 ) -> Result<AccountId> {
     let name = check_name(name).at("name")?;
+    change.standing(actor).await?;
+    let (db, now) = (change.db().clone(), change.now());
+    if let Err(reached) = rate::hit(&db, change.conn(), rate::ACCOUNT_USER, &actor.user_id.to_string(), now).await? {
+        return Err(Refused::new(Code::RateLimited).retry_at(reached.retry_at).into());
+    }
     let me = sqlx::query!(
         r#"SELECT m.email, m.first_name, m.last_name, coalesce(m.time_zone, a.time_zone) AS "time_zone!"
            FROM member m JOIN account a USING (account_id) WHERE m.account_id = $1 AND m.member_id = $2"#,

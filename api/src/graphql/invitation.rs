@@ -176,7 +176,7 @@ pub async fn page(ctx: &Context<'_>, page: InvitationPage) -> Result<Connection<
         .order
         .unwrap_or(InvitationOrder { field: InvitationOrderField::CreatedAt, direction: OrderDirection::Desc });
     let (field, descending) = (invitation::Order::from(order.field), order.direction == OrderDirection::Desc);
-    let request = Request::new(&page.arguments, &field.key(descending)).map_err(top_level)?;
+    let request = Request::new(&page.arguments, (&field.key(descending), field.kind())).map_err(top_level)?;
     let filter = page.filter.unwrap_or_default().read();
     let mut conn = ctx.state().db.pool.acquire().await.map_err(failed)?;
     let rows = invitation::list(&mut conn, actor, &filter, (field, descending), &request).await.map_err(failed)?;

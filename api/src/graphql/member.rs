@@ -209,7 +209,7 @@ pub enum MemberOrderField {
     Name,
     /// Address. Needs `members.read`.
     Email,
-    /// When they were invited, imported, or founded the account.
+    /// When they were invited, imported, or founded the account. Needs `members.read`.
     CreatedAt,
 }
 
@@ -269,12 +269,12 @@ pub async fn page(ctx: &Context<'_>, page: MemberPage) -> Result<Connection<Stri
     let actor = ctx.actor()?;
     let order = page.order.unwrap_or(MemberOrder { field: MemberOrderField::Name, direction: OrderDirection::Asc });
     let (field, descending) = (member::Order::from(order.field), order.direction == OrderDirection::Desc);
-    if field == member::Order::Email {
-        // The order, and the cursors, would tell addresses.
+    if field != member::Order::Name {
+        // The order, and the cursors, would tell what only readers of profiles may know.
         actor.may(Action::ReadMembers, Target::Account).map_err(top_level)?;
     }
     let filter = page.filter.unwrap_or_default().read();
-    let request = Request::new(&page.arguments, &field.key(descending)).map_err(top_level)?;
+    let request = Request::new(&page.arguments, (&field.key(descending), field.kind())).map_err(top_level)?;
     let include = include(ctx, &["nodes", "edges"]);
     let mut conn = ctx.state().db.pool.acquire().await.map_err(failed)?;
     let rows = member::list(&mut conn, actor, &filter, (field, descending), &request, include).await.map_err(failed)?;
