@@ -12,7 +12,7 @@ use axum::extract::{ConnectInfo, Request, State as Shared};
 use axum::http::header;
 use axum::middleware::from_fn;
 use axum::response::Response;
-use axum::routing::{any, get, put};
+use axum::routing::{any, get};
 use domain::infra::config::{MailTransport, is_loopback_url};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -22,7 +22,7 @@ use crate::auth::{Credentials, credentials, network_address, origin, request_id}
 use crate::graphql::context::Caller;
 use crate::graphql::error::{ErrorCode, of_failure};
 use crate::graphql::graphiql::{self, Sdl};
-use crate::graphql::http::{Endpoint, Prepared};
+use crate::graphql::http::{Endpoint, Origins, Prepared};
 use crate::graphql::loader::Loader;
 use crate::graphql::{MusterSchema, schema, sdl};
 use crate::health;
@@ -61,7 +61,7 @@ impl Server {
             .route("/graphiql", get(|| async { graphiql::page("/graphql") }))
             .route("/livez", get(health::live))
             .route("/readyz", get(health::ready).with_state(self.state.clone()))
-            .route("/uploads/{token}", put(upload::put).with_state(self.uploads()))
+            .merge(upload::router(self.uploads()))
             .merge(pages::router().with_state(self.state.clone()))
             .merge(pages::assets());
         if config.mail.transport == MailTransport::Outbox && is_loopback_url(&config.http.public_url) {
@@ -71,8 +71,9 @@ impl Server {
     }
 
     fn uploads(&self) -> Uploads {
-        let limit = self.state.config.limits.upload_bytes;
-        Uploads { db: self.state.db.clone(), files: self.state.files.clone(), limit }
+        let config = &self.state.config;
+        let (limit, origins) = (config.limits.upload_bytes, Origins::new(&config.http));
+        Uploads { db: self.state.db.clone(), files: self.state.files.clone(), limit, origins }
     }
 
     /// Serves until `shutdown`, then finishes the requests it has, as long as the configuration allows.
