@@ -3,6 +3,7 @@
 mod support;
 
 mod catalogue;
+mod health;
 mod import;
 mod invitation;
 mod member;

@@ -25,7 +25,7 @@ use crate::graphql::graphiql::{self, Sdl};
 use crate::graphql::http::{Endpoint, Origins, Prepared};
 use crate::graphql::loader::Loader;
 use crate::graphql::{MusterSchema, schema, sdl};
-use crate::health;
+use crate::health::{self, Health};
 use crate::pages;
 use crate::state::State;
 use crate::trace::trace;
@@ -59,8 +59,7 @@ impl Server {
             .with_state(self.clone())
             .route("/graphql/schema.graphql", get(move || async move { sdl.response() }))
             .route("/graphiql", get(|| async { graphiql::page("/graphql") }))
-            .route("/livez", get(health::live))
-            .route("/readyz", get(health::ready).with_state(self.state.clone()))
+            .merge(health::router(Health::new(self.state.db.clone(), Arc::clone(config))))
             .merge(upload::router(self.uploads()))
             .merge(pages::router().with_state(self.state.clone()))
             .merge(pages::assets());

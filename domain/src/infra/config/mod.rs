@@ -190,6 +190,8 @@ pub struct Limits {
 /// The worker.
 #[derive(Clone, Debug)]
 pub struct Worker {
+    /// Where `muster worker` answers `/livez` and `/readyz`; nowhere if not set.
+    pub listen: Option<SocketAddr>,
     /// Jobs of a lane that run at once.
     pub concurrency: usize,
     /// Ids of a lane that may be outstanding in the queue.
@@ -233,7 +235,7 @@ impl Config {
             log: Log { format: LogFormat::Text, filter: "info".to_owned() },
             sign_up: SignUp { base_seats: 3, refuse_personal_domains: false },
             limits: Limits::default(),
-            worker: Worker { concurrency: 16, outstanding: 2000 },
+            worker: Worker { listen: None, concurrency: 16, outstanding: 2000 },
             password: Password::default(),
             installation_key: None,
         }

@@ -73,6 +73,7 @@ pub const OTHER_VARIABLES: &[&str] = &[
 /// The beginning of variables that only tests read.
 pub const TEST_VARIABLES: &str = "MUSTER_TEST_";
 
+const ADDRESS: Form = Text("an IP address and a port", |text| text.parse::<std::net::SocketAddr>().is_ok());
 const PATH: Form = Text("a path", |text| !text.is_empty());
 const LINK: Form =
     Text("an http or https URL that contains {token}", |text| check::is_url(text) && text.contains("{token}"));
@@ -94,7 +95,7 @@ pub static SETTINGS: &[Setting] = &[
         |c| &mut c.installation_key,
         "The secret from which links in mails are derived. Set it where processes do not share `data_dir`; otherwise it is kept in `data_dir/keys`.")
         .secret().by_default("created in `data_dir/keys` on first start"),
-    Setting::new("http.listen", Text("an IP address and a port", |text| text.parse::<std::net::SocketAddr>().is_ok()), "0.0.0.0:8080",
+    Setting::new("http.listen", ADDRESS, "0.0.0.0:8080",
         |c| &mut c.http.listen, "Address the API listens on."),
     Setting::new("http.public_url", Text("an http or https URL without a trailing slash", check::is_base_url), "https://muster.example.com",
         |c| &mut c.http.public_url, "How people reach the API; links in mails begin with it."),
@@ -148,6 +149,8 @@ pub static SETTINGS: &[Setting] = &[
     Setting::new("limits.import_rows", Number(1, 10_000_000), "100000", |c| &mut c.limits.import_rows, "Rows of an import."),
     Setting::new("limits.import_field_bytes", Number(64, 1_000_000), "4096", |c| &mut c.limits.import_field_bytes, "Bytes of a field of an import."),
     Setting::new("limits.bulk", Number(1, 10_000), "500", |c| &mut c.limits.bulk, "Members one mutation may name."),
+    Setting::new("worker.listen", ADDRESS, "0.0.0.0:8081", |c| &mut c.worker.listen,
+        "Address on which `muster worker` answers `/livez` and `/readyz`. `muster serve` and `muster api` answer them at `http.listen`."),
     Setting::new("worker.concurrency", Number(1, 1_000), "16", |c| &mut c.worker.concurrency, "Jobs of a lane that run at once in a process."),
     Setting::new("worker.outstanding", Number(1, 5_000), "2000", |c| &mut c.worker.outstanding,
         "Jobs of a lane that may be handed to the queue before they are started."),
