@@ -9,6 +9,7 @@ mod access;
 mod account;
 mod catalogue;
 mod event;
+mod health;
 mod idempotency;
 mod import;
 mod invitation;
