@@ -16,7 +16,7 @@ CREATE TABLE invitation (
     invited_by        uuid,
     created_at        timestamptz NOT NULL,
     finished_at       timestamptz,
-    -- The token: a new generation each time a mail is asked for.
+    -- The token: a new generation each time a mail is asked for; null again a week after the invitation has ended.
     generation        integer NOT NULL DEFAULT 0,
     token_hash        bytea,
     token_key_version integer,
@@ -46,6 +46,7 @@ CREATE INDEX invitation_by_created ON invitation (account_id, created_at DESC, i
 CREATE INDEX invitation_due ON invitation (expires_at, account_id) WHERE state = 'PENDING' AND expires_at IS NOT NULL;
 CREATE INDEX invitation_due_in_account ON invitation (account_id, expires_at) WHERE state = 'PENDING';
 CREATE INDEX invitation_undelivered ON invitation (queued_at, account_id) WHERE state = 'PENDING' AND sent_at IS NULL;
+CREATE INDEX invitation_spent ON invitation (finished_at) WHERE token_hash IS NOT NULL AND finished_at IS NOT NULL;
 COMMENT ON COLUMN invitation.email IS 'personal: replaced by the digest of the id when the person, found by member_id or former_member_id, is erased';
 COMMENT ON COLUMN invitation.first_name IS 'personal: set to null when the person is erased';
 COMMENT ON COLUMN invitation.last_name IS 'personal: set to null when the person is erased';

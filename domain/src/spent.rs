@@ -1,4 +1,5 @@
-//! Deletes what has served: tokens, ended sessions, idempotency keys, counters. Nobody is told, and nothing refers to it.
+//! Deletes what has served: tokens, also those of invitations, which stay listed; ended sessions, idempotency keys, counters.
+//! Nobody is told, and nothing refers to it.
 
 use jiff::SignedDuration;
 
@@ -61,11 +62,18 @@ async fn batch(db: &Db, now: Timestamp) -> sqlx::Result<u64> {
         now,
         BATCH
     );
+    let invitations = sqlx::query!(
+        "UPDATE invitation SET token_hash = NULL, token_key_version = NULL WHERE (account_id, invitation_id) IN
+            (SELECT account_id, invitation_id FROM invitation WHERE finished_at < $1 AND token_hash IS NOT NULL LIMIT $2)",
+        links_before,
+        BATCH
+    );
     let mut conn = db.pool.acquire().await?;
     let mut all = sign_ups.execute(&mut *conn).await?.rows_affected();
     all += resets.execute(&mut *conn).await?.rows_affected();
     all += counters.execute(&mut *conn).await?.rows_affected();
     all += keys.execute(&mut *conn).await?.rows_affected();
     all += sessions.execute(&mut *conn).await?.rows_affected();
+    all += invitations.execute(&mut *conn).await?.rows_affected();
     Ok(all)
 }
