@@ -17,6 +17,7 @@ use domain::infra::config::{MailTransport, is_loopback_url};
 use futures::future::BoxFuture;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 use tracing::Span;
 
 use crate::auth::{Credentials, credentials, network_address, origin, request_id, session_cookie};
