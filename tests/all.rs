@@ -6,6 +6,7 @@ mod access;
 mod catalogue;
 mod import;
 mod invitation;
+mod member;
 mod migrations;
 mod operator;
 mod password;

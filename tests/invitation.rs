@@ -5,7 +5,11 @@ use domain::permission::SystemRole;
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
-use crate::support::app::{App, Person};
+use crate::support::app::{Answer, App, Person};
+
+mod accepting;
+mod inviting;
+mod open;
 
 const POOL: &str = "{ account { licensePools { owned inUse reserved available } } }";
 
@@ -14,6 +18,68 @@ async fn pool(app: &App, person: &Person) -> Result<(i64, i64, i64)> {
     let pool = answer.data("/account/licensePools/0");
     let number = |name: &str| pool[name].as_i64().unwrap();
     Ok((number("inUse"), number("reserved"), number("available")))
+}
+
+/// Somebody to invite as a Standard member.
+fn item(email: &str) -> Value {
+    item_with(email, &[SystemRole::Standard])
+}
+
+fn item_with(email: &str, roles: &[SystemRole]) -> Value {
+    json!({ "email": email, "roleIds": ids(roles) })
+}
+
+fn ids(roles: &[SystemRole]) -> Vec<String> {
+    roles.iter().map(|role| role.id().to_string()).collect()
+}
+
+const INVITED: &str = "invitations { id email state member { id } }";
+
+/// Invites several people under an error policy.
+async fn invite_all(app: &App, by: &Person, items: Vec<Value>, policy: &str) -> Result<Answer> {
+    let input = json!({ "invitations": items, "errorPolicy": policy });
+    app.mutate(Some(&by.token), "memberInvite", input, INVITED).await
+}
+
+/// Invites somebody as a Standard member; answers the ids of the invitation and of the member.
+async fn invited(app: &App, by: &Person, email: &str) -> Result<(String, String)> {
+    let answer = app.invite(by, email, &[SystemRole::Standard]).await?;
+    assert_eq!(answer.codes(), Vec::<String>::new(), "{}", answer.body);
+    Ok((answer.text("/memberInvite/invitations/0/id"), answer.text("/memberInvite/invitations/0/member/id")))
+}
+
+/// Runs a mutation of an invitation or a member and expects it to be refused or done: answers its codes.
+async fn codes(app: &App, by: &Person, mutation: &str, input: Value) -> Result<Vec<String>> {
+    Ok(app.mutate(Some(&by.token), mutation, input, "__typename").await?.codes())
+}
+
+/// The refusals as `CODE path.to.field`.
+#[track_caller]
+fn refusals(answer: &Answer) -> Vec<String> {
+    let path = |error: &Value| match error["field"].as_array() {
+        Some(path) => path.iter().map(|part| part.as_str().unwrap()).collect::<Vec<_>>().join("."),
+        None => "-".to_owned(),
+    };
+    answer.user_errors().iter().map(|error| format!("{} {}", error["code"].as_str().unwrap(), path(error))).collect()
+}
+
+/// An account's only invitation to an address, the newest first, with `fields`.
+async fn listed(app: &App, by: &Person, email: &str, fields: &str) -> Result<Value> {
+    let document = format!("{{ account {{ invitations(first: 100) {{ nodes {{ email {fields} }} }} }} }}");
+    let answer = app.graphql(Some(&by.token), &document, Value::Null).await?;
+    let nodes = answer.data("/account/invitations/nodes").as_array().unwrap();
+    Ok(nodes.iter().find(|node| node["email"] == email).cloned().unwrap_or(Value::Null))
+}
+
+/// What a link shows, or the code that it answers.
+async fn look(app: &App, token: &str) -> Result<Result<Value, String>> {
+    let document = "query ($token: String!) { invitationByToken(token: $token) {
+        invitation { accountName email firstName lastName message inviterName hasLogin expiresAt } userErrors { code } } }";
+    let answer = app.graphql(None, document, json!({ "token": token })).await?;
+    Ok(match answer.codes().pop() {
+        Some(code) => Err(code),
+        None => Ok(answer.data("/invitationByToken/invitation").clone()),
+    })
 }
 
 #[tokio::test]

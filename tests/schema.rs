@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use anyhow::Result;
 use api::graphql::error::ErrorCode;
 use domain::error::Code;
 
@@ -150,22 +151,22 @@ async fn what_has_an_id_is_a_node() {
 }
 
 /// All text of the Rust files in and below a folder, but this one.
-fn sources(folder: &Path) -> String {
+fn sources(folder: &Path) -> Result<String> {
     let mut text = String::new();
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
         if path.is_dir() && !path.ends_with("node_modules") {
-            text += &sources(&path);
+            text += &sources(&path)?;
         } else if path.extension().is_some_and(|extension| extension == "rs") && !path.ends_with("schema.rs") {
-            text += &std::fs::read_to_string(&path).unwrap();
+            text += &std::fs::read_to_string(&path)?;
         }
     }
-    text
+    Ok(text)
 }
 
 #[test]
 fn every_code_of_user_errors_is_provoked_by_a_test() {
-    let tests = sources(&root().join("tests"));
+    let tests = sources(&root().join("tests")).unwrap();
     let missing: Vec<String> = Code::ALL
         .iter()
         .map(|code| code.as_str().to_owned())
@@ -176,7 +177,7 @@ fn every_code_of_user_errors_is_provoked_by_a_test() {
 
 #[test]
 fn every_code_of_top_level_errors_is_provoked_by_a_test() {
-    let tests = sources(&root().join("tests")) + &sources(&root().join("api/src/graphql/http/tests"));
+    let tests = sources(&root().join("tests")).unwrap() + &sources(&root().join("api/src/graphql/http/tests")).unwrap();
     let missing: Vec<String> = ErrorCode::ALL
         .iter()
         .map(|code| code.as_str().to_owned())

@@ -76,7 +76,7 @@ impl Change {
     }
 
     async fn open(db: &Db, kind: Kind, origin: Origin, now: Option<Timestamp>) -> Result<Self> {
-        let mut tx = db.pool.begin().await?;
+        let mut tx = db.begin().await?;
         let now = match now {
             Some(now) => now,
             None => {

@@ -152,14 +152,20 @@ impl World {
         self.start_of(actor, upload, send).await.unwrap()
     }
 
-    /// Takes the job of the one import that is due.
+    /// Takes the job of the one import that is due, as soon as nobody has its row under lock: the relay passes it over until a
+    /// killed worker's transaction is rolled back.
     pub(super) async fn claim(&self) -> Claimed {
         let mut conn = self.db.pool.acquire().await.unwrap();
-        let hints = outbox::hint(&mut conn, Lane::Bulk, 10, Uuid::nil()).await.unwrap();
-        let ids: Vec<Uuid> = hints.iter().map(|hint| hint.job_id).collect();
-        let mut jobs = outbox::claim(&mut conn, &ids, Uuid::new_v4()).await.unwrap();
-        assert_eq!(jobs.len(), 1);
-        jobs.remove(0)
+        loop {
+            let hints = outbox::hint(&mut conn, Lane::Bulk, 10, Uuid::nil()).await.unwrap();
+            let ids: Vec<Uuid> = hints.iter().map(|hint| hint.job_id).collect();
+            let mut jobs = outbox::claim(&mut conn, &ids, Uuid::new_v4()).await.unwrap();
+            assert!(jobs.len() < 2);
+            if let Some(job) = jobs.pop() {
+                return job;
+            }
+            tokio::task::yield_now().await;
+        }
     }
 
     /// What 20 seconds without a renewal do.

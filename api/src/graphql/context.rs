@@ -71,12 +71,19 @@ pub fn parse_id<T: Id>(id: &ID) -> T {
     id.parse().unwrap_or(T::NOTHING)
 }
 
-/// Reads a list of ids, at most `bulk` of them.
-pub fn parse_ids<T: Id>(ids: &[ID], field: &str, bulk: usize) -> Result<Vec<T>, Error> {
-    if ids.len() > bulk {
-        return Err(Refused::new(Code::TooMany).at(field).into());
+/// Reads ids of a kind, each as [`parse_id`] does: the rule then answers an unreadable one as any other that it does not find, at
+/// its place, and only to those who may ask.
+pub fn parse_ids<T: Id>(ids: &[ID]) -> Vec<T> {
+    ids.iter().map(parse_id).collect()
+}
+
+/// Reads the ids of what a mutation is about: one to `bulk`.
+pub fn parse_subjects<T: Id>(ids: &[ID], field: &str, bulk: usize) -> Result<Vec<T>, Error> {
+    let code = if ids.is_empty() { Some(Code::Required) } else { (ids.len() > bulk).then_some(Code::TooMany) };
+    match code {
+        Some(code) => Err(Refused::new(code).at(field).into()),
+        None => Ok(parse_ids(ids)),
     }
-    Ok(ids.iter().map(parse_id).collect())
 }
 
 /// A rule in a transaction: the closure of [`mutate`].

@@ -117,7 +117,6 @@ impl MemberImport {
 
     /// What became of each row, in the order of the file.
     #[graphql(complexity = "cost::page(first, last, child_complexity)")]
-    #[expect(clippy::too_many_arguments, reason = "the arguments of a connection")]
     async fn rows(
         &self,
         ctx: &Context<'_>,

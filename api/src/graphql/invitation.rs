@@ -5,13 +5,13 @@ use async_graphql::{ComplexObject, Context, Enum, ID, InputObject, Object, Resul
 use domain::actor::{Action, Target};
 use domain::change::Kind;
 use domain::error::{Code, Error, Refused};
-use domain::id::{InvitationId, RoleId};
+use domain::id::InvitationId;
 use domain::infra::page::Request;
 use domain::invitation::{self, Acceptance, Delivery, Handled, Invite, State};
 use secrecy::SecretString;
 
 use super::connection::connection;
-use super::context::{ContextExt as _, mutate, parse_id, parse_ids};
+use super::context::{ContextExt as _, mutate, parse_id, parse_ids, parse_subjects};
 use super::error::top_level;
 use super::member::{Member, OrderDirection, SubscriptionType, failed, reference};
 use super::payload::payloads;
@@ -435,19 +435,15 @@ fn invites(items: Vec<MemberInviteItem>, bulk: usize) -> Result<Vec<Invite>, Err
     if let Some(code) = code {
         return Err(Refused::new(code).at("invitations").into());
     }
-    let invite = |(index, item): (usize, MemberInviteItem)| {
-        use domain::error::AtField as _;
-        let role_ids: Vec<RoleId> = parse_ids(&item.role_ids, "roleIds", 20).at(index).at("invitations")?;
-        Ok(Invite {
-            email: item.email.0,
-            first_name: item.first_name,
-            last_name: item.last_name,
-            message: item.message,
-            subscription_type: item.subscription_type.map(Into::into),
-            role_ids,
-        })
+    let invite = |item: MemberInviteItem| Invite {
+        email: item.email.0,
+        first_name: item.first_name,
+        last_name: item.last_name,
+        message: item.message,
+        subscription_type: item.subscription_type.map(Into::into),
+        role_ids: parse_ids(&item.role_ids),
     };
-    items.into_iter().enumerate().map(invite).collect()
+    Ok(items.into_iter().map(invite).collect())
 }
 
 /// Mutations of invitations.
@@ -484,7 +480,7 @@ impl InvitationMutation {
         #[graphql(desc = "Which invitations to send for the first time.")] input: InvitationSendInput,
     ) -> Option<Result<InvitationSendPayload>> {
         let outcome = async {
-            let ids = parse_ids(&input.invitation_ids, "invitationIds", ctx.state().config.limits.bulk)?;
+            let ids = parse_subjects(&input.invitation_ids, "invitationIds", ctx.state().config.limits.bulk)?;
             let done = mutate(ctx, input.idempotency_key.as_deref(), Kind::Asked, move |change, actor| {
                 let ids: Vec<InvitationId> = ids.clone();
                 Box::pin(async move { invitation::send(change, actor, &ids).await })
@@ -503,7 +499,7 @@ impl InvitationMutation {
         #[graphql(desc = "Which invitations to send again.")] input: InvitationResendInput,
     ) -> Option<Result<InvitationResendPayload>> {
         let outcome = async {
-            let ids = parse_ids(&input.invitation_ids, "invitationIds", ctx.state().config.limits.bulk)?;
+            let ids = parse_subjects(&input.invitation_ids, "invitationIds", ctx.state().config.limits.bulk)?;
             let done = mutate(ctx, input.idempotency_key.as_deref(), Kind::Asked, move |change, actor| {
                 let ids: Vec<InvitationId> = ids.clone();
                 Box::pin(async move { invitation::resend(change, actor, &ids).await })
@@ -528,7 +524,7 @@ impl InvitationMutation {
                 last_name: input.last_name,
                 message: input.message,
                 subscription_type: input.subscription_type.map(Into::into),
-                role_ids: input.role_ids.map(|ids| parse_ids(&ids, "roleIds", 20)).transpose()?,
+                role_ids: input.role_ids.map(|ids| parse_ids(&ids)),
             };
             let done = mutate(ctx, input.idempotency_key.as_deref(), Kind::Asked, move |change, actor| {
                 let update = update.clone();

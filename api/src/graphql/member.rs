@@ -449,7 +449,7 @@ impl MemberMutation {
     ) -> Option<Result<MemberAssignRolesPayload>> {
         let outcome = async {
             let id: MemberId = parse_id(&input.member_id);
-            let roles: Vec<RoleId> = parse_ids(&input.role_ids, "roleIds", 20)?;
+            let roles: Vec<RoleId> = parse_ids(&input.role_ids);
             let done = mutate(ctx, input.idempotency_key.as_deref(), Kind::Asked, move |change, actor| {
                 let roles = roles.clone();
                 Box::pin(async move { member::assign_roles(change, actor, id, &roles).await.map(|()| id) })

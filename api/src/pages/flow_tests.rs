@@ -406,8 +406,8 @@ async fn a_sign_up_is_confirmed_once() {
     }
 
     let second = firm::sign_up_token(stage.db(), firm::sign_up(stage.db(), "jane@firm.example").await);
-    let taken = stage.post(&format!("/sign-up/{second}"), "").await;
-    assert!(taken.status == 422 && taken.says("<li>This address has a login already."), "{}", taken.html);
+    let refused = stage.post(&format!("/sign-up/{second}"), "").await;
+    assert!(refused.status == 422 && refused.says("<li>This address has a login already."), "{}", refused.html);
 }
 
 #[tokio::test]

@@ -41,7 +41,8 @@ enum Fate {
 }
 
 impl Run {
-    /// Writes the batch that was read. The pool is left alone: the seats were taken before.
+    /// Writes the batch that was read. The seats were taken before; the pool is locked only where an overdue invitation is in the
+    /// way and lapses first.
     pub(super) async fn commit_batch(&mut self) -> Result<Written, Halt> {
         let (account, import, author) = (self.account.0, self.import.0, Author::Member(self.begun().created_by));
         let mut change = self.change(Kind::Asked, author).await?;
@@ -79,10 +80,9 @@ fn to_i32(row: u32) -> i32 {
 
 /// Looks at what depends on the account: roles, groups, and who is there already. All faults of a row are told.
 async fn decide(change: &mut Change, standing: &Standing, batch: &[Judged]) -> Result<Vec<Fate>> {
-    let account = change.account();
     let good = || batch.iter().filter_map(|judged| judged.verdict.as_ref().ok());
     let emails: Vec<String> = good().map(|row| row.email.as_str().to_owned()).collect();
-    let taken = invitation::address_states(change.conn(), account, &emails).await?;
+    let taken = invitation::address_states(change, &emails).await?;
     let roles = Roles::read(change, standing, good()).await?;
     let fate = |judged: &Judged| {
         let row = match &judged.verdict {

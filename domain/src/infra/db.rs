@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret as _, SecretString};
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::{Postgres, Transaction};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::id::AccountId;
@@ -62,6 +63,14 @@ impl Db {
             })
         };
         places.acquire_owned().await.expect("the semaphore is never closed")
+    }
+
+    /// Begins a transaction, in a task of its own. Dropped while `BEGIN` is under way, sqlx 0.9.0 gives the connection back to the
+    /// pool inside a transaction that nobody ends: it counts the transaction, and so rolls it back, only after the answer.
+    pub(crate) async fn begin(&self) -> sqlx::Result<Transaction<'static, Postgres>> {
+        let pool = self.pool.clone();
+        let begun = tokio::spawn(async move { pool.begin().await }).await;
+        begun.unwrap_or_else(|error| Err(sqlx::Error::Io(std::io::Error::other(error))))
     }
 
     /// Business time now, from the database's clock.

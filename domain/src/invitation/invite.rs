@@ -3,15 +3,15 @@
 use std::collections::{HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
-use sqlx::PgConnection;
 
+use super::lapse::{UNDELIVERABLE_AFTER, lapse_addresses};
 use super::{NewInvitation, State, create, remove_members};
 use crate::account;
 use crate::actor::{Action, Actor, Standing, Target, granted_by};
 use crate::change::Change;
 use crate::error::{AtField as _, Code, Error, Refused, Result, field};
 use crate::event::{EventKind, NewEvent};
-use crate::id::{AccountId, InvitationId, MemberId, RoleId};
+use crate::id::{InvitationId, MemberId, RoleId};
 use crate::infra::email_address::EmailAddress;
 use crate::infra::personal_domain::DomainPolicy;
 use crate::license::{self, Wanted};
@@ -74,9 +74,6 @@ pub async fn invite(
     let domains = account::read(change.conn(), account).await?.policy.domains();
     let mut items = batch.validate(invites, &domains);
     batch.check_addresses(change, &mut items).await?;
-    if send {
-        batch.check_mail_limits(change, &mut items).await?;
-    }
     batch.settle()?;
     let wanted = i32::try_from(items.len()).expect("bounded by the limit on bulk");
     let seats =
@@ -86,7 +83,8 @@ pub async fn invite(
     standing.may(Action::Invite, Target::Account)?;
     batch.check_grants(change, &standing, invites, &mut items).await?;
     batch.settle()?;
-    batch.give_seats(change, &mut items, seats).await?;
+    batch.give_seats(change, &mut items, seats, send).await?;
+    batch.settle()?;
     let replaced: Vec<Lapsed> = items.iter().filter_map(|(_, _, lapsed)| *lapsed).collect();
     replace(change, &replaced).await?;
     let new: Vec<NewInvitation> = items.into_iter().map(|(_, item, _)| item).collect();
@@ -136,9 +134,8 @@ impl Batch {
     }
 
     async fn check_addresses(&mut self, change: &mut Change, items: &mut Vec<Item>) -> Result<()> {
-        let account = change.account();
         let emails: Vec<String> = items.iter().map(|(_, item, _)| item.email.as_str().to_owned()).collect();
-        let taken = address_states(change.conn(), account, &emails).await?;
+        let taken = address_states(change, &emails).await?;
         items.retain_mut(|(index, item, lapsed)| match taken.get(item.email.as_str()) {
             None => true,
             Some(Ok(replaceable)) => {
@@ -150,22 +147,6 @@ impl Batch {
                 false
             }
         });
-        Ok(())
-    }
-
-    /// Counters are taken in the order of addresses, so that two batches never wait for each other in a circle.
-    async fn check_mail_limits(&mut self, change: &mut Change, items: &mut Vec<Item>) -> Result<()> {
-        let mut order: Vec<usize> = (0..items.len()).collect();
-        order.sort_by(|a, b| items[*a].1.email.as_str().cmp(items[*b].1.email.as_str()));
-        let mut over = HashSet::new();
-        for position in order {
-            let (index, item, _) = &items[position];
-            if let Err(refused) = count_mail(change, &item.email).await? {
-                self.refuse(*index, refused.at("email"));
-                over.insert(*index);
-            }
-        }
-        items.retain(|(index, _, _)| !over.contains(index));
         Ok(())
     }
 
@@ -205,14 +186,22 @@ impl Batch {
         Ok(())
     }
 
-    /// Seats go to the first ones; what is left over goes back.
-    async fn give_seats(&mut self, change: &mut Change, items: &mut Vec<Item>, seats: i32) -> Result<()> {
-        let seats = usize::try_from(seats).expect("not negative");
-        for (index, _, _) in items.iter().skip(seats) {
-            self.refuse(*index, Refused::new(Code::SeatShortage));
+    /// Seats go to the first ones who may get a mail; what is left over goes back. Mails are counted under the pool's lock, as
+    /// whoever sends later counts them, and only for those who get a seat.
+    async fn give_seats(&mut self, change: &mut Change, items: &mut Vec<Item>, seats: i32, send: bool) -> Result<()> {
+        let mut left = seats;
+        for (index, item, lapsed) in std::mem::take(items) {
+            if left == 0 {
+                self.refuse(index, Refused::new(Code::SeatShortage));
+                continue;
+            }
+            if send && let Err(refused) = count_mail(change, &item.email).await? {
+                self.refuse(index, refused.at("email"));
+                continue;
+            }
+            left -= 1;
+            items.push((index, item, lapsed));
         }
-        items.truncate(seats);
-        let left = i32::try_from(seats - items.len()).expect("not more than were taken");
         license::give_back(change, left).await
     }
 }
@@ -253,34 +242,63 @@ pub(super) async fn count_mail(change: &mut Change, email: &EmailAddress) -> Res
     Ok(counted.map_err(|reached| Refused::new(Code::MailLimit).retry_at(reached.retry_at)))
 }
 
-/// Of some addresses, those that are taken in the account: by a lapsed invitation that may be replaced, or by somebody.
+/// Of some addresses, those that are taken in the account: by a lapsed invitation that may be replaced, or by somebody. An
+/// overdue invitation blocks nobody either, although no sweep has found it yet: it lapses first, under the pool's lock.
 pub(crate) async fn address_states(
-    conn: &mut PgConnection,
-    account: AccountId,
+    change: &mut Change,
     emails: &[String],
-) -> sqlx::Result<HashMap<String, Result<Lapsed, Code>>> {
-    let rows = sqlx::query!(
+) -> Result<HashMap<String, Result<Lapsed, Code>>> {
+    let taken = read_addresses(change, emails).await?;
+    if taken.iter().any(|taken| taken.overdue) {
+        license::lock(change).await?;
+        lapse_addresses(change, emails).await?;
+        return Ok(read_addresses(change, emails).await?.into_iter().map(Taken::answer).collect());
+    }
+    Ok(taken.into_iter().map(Taken::answer).collect())
+}
+
+/// Somebody who has an address in the account.
+struct Taken {
+    email: String,
+    member_id: MemberId,
+    status: Status,
+    invitation_id: Option<InvitationId>,
+    state: Option<State>,
+    overdue: bool,
+}
+
+impl Taken {
+    fn answer(self) -> (String, Result<Lapsed, Code>) {
+        let answer = match (self.status, self.state, self.invitation_id) {
+            (Status::Invited, Some(State::Expired), Some(invitation_id)) => {
+                Ok(Lapsed { member_id: self.member_id, invitation_id })
+            }
+            (Status::Invited, _, _) => Err(Code::AlreadyInvited),
+            (Status::Active, _, _) => Err(Code::AlreadyMember),
+            (Status::Suspended | Status::Deactivated, _, _) => Err(Code::MemberInactive),
+        };
+        (self.email, answer)
+    }
+}
+
+async fn read_addresses(change: &mut Change, emails: &[String]) -> sqlx::Result<Vec<Taken>> {
+    let (account, now) = (change.account(), change.now());
+    sqlx::query_as!(
+        Taken,
         r#"SELECT m.email, m.member_id AS "member_id: MemberId", m.status AS "status: Status",
-                  i.invitation_id AS "invitation_id?: InvitationId", i.state AS "state?: State"
+                  i.invitation_id AS "invitation_id?: InvitationId", i.state AS "state?: State",
+                  (m.status = 'INVITED' AND i.state = 'PENDING'
+                   AND (i.expires_at <= $3 OR (i.sent_at IS NULL AND i.queued_at <= $4))) IS TRUE AS "overdue!"
            FROM member m
            LEFT JOIN invitation i ON i.account_id = m.account_id AND i.member_id = m.member_id AND i.finished_at IS NULL
            WHERE m.account_id = $1 AND m.email = ANY($2)"#,
         account.0,
         emails,
+        now,
+        now - UNDELIVERABLE_AFTER,
     )
-    .fetch_all(conn)
-    .await?;
-    let answer =
-        |row_status, state, member_id, invitation_id: Option<InvitationId>| match (row_status, state, invitation_id) {
-            (Status::Invited, Some(State::Expired), Some(invitation_id)) => Ok(Lapsed { member_id, invitation_id }),
-            (Status::Invited, _, _) => Err(Code::AlreadyInvited),
-            (Status::Active, _, _) => Err(Code::AlreadyMember),
-            (Status::Suspended | Status::Deactivated, _, _) => Err(Code::MemberInactive),
-        };
-    Ok(rows
-        .into_iter()
-        .map(|row| (row.email, answer(row.status, row.state, row.member_id, row.invitation_id)))
-        .collect())
+    .fetch_all(change.conn())
+    .await
 }
 
 /// Ends lapsed invitations whose people are invited anew.

@@ -21,10 +21,24 @@ const BATCH: i64 = 500;
 /// needs a seat calls this first. Invitations that are being answered right now are passed over.
 pub async fn lapse_overdue(change: &mut Change) -> Result<usize> {
     let (account, now) = (change.account(), change.now());
-    let due = due(change.conn(), account, now).await?;
+    let due = due(change.conn(), account, now, None).await?;
+    lapse(change, &due).await?;
+    Ok(due.len())
+}
+
+/// Lapses those of some addresses that are overdue, so that nobody has to wait for the sweep to be invited anew. The pool must
+/// be locked.
+pub(super) async fn lapse_addresses(change: &mut Change, emails: &[String]) -> Result<()> {
+    let (account, now) = (change.account(), change.now());
+    let due = due(change.conn(), account, now, Some(emails)).await?;
+    lapse(change, &due).await
+}
+
+async fn lapse(change: &mut Change, due: &[Due]) -> Result<()> {
     if due.is_empty() {
-        return Ok(0);
+        return Ok(());
     }
+    let account = change.account();
     let ids: Vec<_> = due.iter().map(|invitation| invitation.invitation_id.0).collect();
     sqlx::query!(
         "UPDATE invitation SET state = 'EXPIRED', undeliverable = sent_at IS NULL WHERE account_id = $1 AND invitation_id = ANY($2)",
@@ -35,7 +49,7 @@ pub async fn lapse_overdue(change: &mut Change) -> Result<usize> {
     .await?;
     let members: Vec<MemberId> = due.iter().map(|invitation| invitation.member_id).collect();
     license::release(change, &members).await?;
-    for invitation in &due {
+    for invitation in due {
         let kind = if invitation.sent { EventKind::InvitationLapsed } else { EventKind::InvitationUndeliverable };
         change.record(
             NewEvent::new(kind)
@@ -43,7 +57,7 @@ pub async fn lapse_overdue(change: &mut Change) -> Result<usize> {
                 .detail(json!({ "invitation": invitation.invitation_id })),
         );
     }
-    Ok(due.len())
+    Ok(())
 }
 
 struct Due {
@@ -52,18 +66,26 @@ struct Due {
     sent: bool,
 }
 
-async fn due(conn: &mut PgConnection, account: AccountId, now: Timestamp) -> sqlx::Result<Vec<Due>> {
+/// What is overdue, at some addresses or at any.
+async fn due(
+    conn: &mut PgConnection,
+    account: AccountId,
+    now: Timestamp,
+    emails: Option<&[String]>,
+) -> sqlx::Result<Vec<Due>> {
     sqlx::query_as!(
         Due,
         r#"SELECT invitation_id AS "invitation_id: InvitationId", member_id AS "member_id!: MemberId", sent_at IS NOT NULL AS "sent!"
            FROM invitation
            WHERE account_id = $1 AND state = 'PENDING'
              AND (expires_at <= $2 OR (sent_at IS NULL AND queued_at <= $3))
+             AND ($5::text[] IS NULL OR email = ANY($5))
            ORDER BY invitation_id LIMIT $4 FOR UPDATE SKIP LOCKED"#,
         account.0,
         now,
         now - UNDELIVERABLE_AFTER,
         BATCH,
+        emails,
     )
     .fetch_all(conn)
     .await

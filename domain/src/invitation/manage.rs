@@ -323,7 +323,7 @@ async fn update_email(change: &mut Change, standing: &Standing, open: &Open, ema
     let account = change.account();
     let policy = account::read(change.conn(), account).await?.policy;
     policy.domains().check(&email).map_err(profile::FieldFault::from)?;
-    match address_states(change.conn(), account, &[email.as_str().to_owned()]).await?.remove(email.as_str()) {
+    match address_states(change, &[email.as_str().to_owned()]).await?.remove(email.as_str()) {
         None => {}
         Some(Ok(lapsed)) => super::invite::replace(change, &[lapsed]).await?,
         Some(Err(code)) => return Err(code.into()),

@@ -1,5 +1,7 @@
 //! What administrators do to a member's status and roles.
 
+use std::collections::HashSet;
+
 use serde_json::json;
 use uuid::Uuid;
 
@@ -158,18 +160,22 @@ pub async fn assign_roles(change: &mut Change, actor: &Actor, member: MemberId, 
     if locked.owner && !wanted.contains(&SystemRole::Administrator.id()) {
         return Err(Refused::new(Code::OwnerProtected).at("roleIds").into());
     }
-    let ids: Vec<Uuid> = wanted.iter().map(|role| role.0).collect();
+    let mut ids: Vec<Uuid> = wanted.iter().map(|role| role.0).collect();
+    ids.sort_unstable();
     if ids == locked.roles {
         return Ok(());
     }
     let now = change.now();
+    // From now on the actor is answerable for what an open invitation of theirs grants.
     sqlx::query!(
-        "WITH gone AS (DELETE FROM member_role WHERE account_id = $1 AND member_id = $2 AND role_id <> ALL($3))
+        "WITH gone AS (DELETE FROM member_role WHERE account_id = $1 AND member_id = $2 AND role_id <> ALL($3)),
+         answerable AS (UPDATE invitation SET invited_by = $5 WHERE account_id = $1 AND member_id = $2 AND finished_at IS NULL)
          INSERT INTO member_role (account_id, member_id, role_id, assigned_at) SELECT $1, $2, unnest($3), $4 ON CONFLICT DO NOTHING",
         account.0,
         member.0,
         &ids,
         now,
+        actor.member_id.0,
     )
     .execute(change.conn())
     .await?;
@@ -183,11 +189,10 @@ pub async fn assign_roles(change: &mut Change, actor: &Actor, member: MemberId, 
     Ok(())
 }
 
-/// Each role once, in the order of ids.
+/// Each role once, in the order asked for.
 pub(crate) fn distinct(roles: &[RoleId]) -> Result<Vec<RoleId>> {
-    let mut distinct = roles.to_vec();
-    distinct.sort_unstable();
-    distinct.dedup();
+    let mut seen = HashSet::new();
+    let distinct: Vec<RoleId> = roles.iter().copied().filter(|role| seen.insert(*role)).collect();
     match distinct.len() {
         0 => Err(Code::RoleRequired.into()),
         1..=MAX_ROLES => Ok(distinct),

@@ -1,0 +1,431 @@
+//! A random walk over invitations and statuses beside a small model of them: after each step the answer, the members, their
+//! seats and the invitations must be what the model says, and the promises about seats, owner and invitations must hold.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, Result};
+use domain::permission::SystemRole;
+use jiff::SignedDuration;
+use serde_json::json;
+use sqlx::AssertSqlSafe;
+
+use crate::support::app::{App, Options, Person};
+
+const SEATS: usize = 6;
+const SLOTS: usize = 9;
+const LIFETIME: i64 = 24 * 60;
+const DAY: i64 = 24 * 60;
+const RESENDS_PER_DAY: usize = 5;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    NotSent,
+    /// Until this minute.
+    Pending(i64),
+    Expired,
+    Accepted,
+    Revoked,
+    Declined,
+}
+
+#[derive(Clone, Debug)]
+struct Invitation {
+    id: String,
+    state: State,
+    resent: Vec<i64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Status {
+    Invited,
+    Active,
+    Suspended,
+    Deactivated,
+}
+
+#[derive(Clone, Debug)]
+struct Member {
+    id: String,
+    status: Status,
+    prior: Option<Status>,
+    seat: bool,
+}
+
+/// An address: who is behind it now, the newest invitation, and the newest link that went there with what it leads to.
+#[derive(Clone, Debug, Default)]
+struct Slot {
+    email: String,
+    member: Option<Member>,
+    invitations: Vec<Invitation>,
+    link: Option<(String, usize)>,
+}
+
+impl Slot {
+    fn open(&mut self) -> Option<&mut Invitation> {
+        let last = self.invitations.last_mut()?;
+        matches!(last.state, State::NotSent | State::Pending(_) | State::Expired).then_some(last)
+    }
+
+    /// Ends the open invitation without a yes.
+    fn end(&mut self, state: State) {
+        self.open().expect("an open invitation").state = state;
+        self.member = None;
+    }
+}
+
+/// A small generator: its sequence is the whole of a walk's randomness.
+struct Random(u64);
+
+impl Random {
+    /// Of `xorshift64*`, the upper bits.
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        let bits = self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33;
+        usize::try_from(bits).unwrap() % bound
+    }
+}
+
+struct Walk<'a> {
+    app: &'a App,
+    owner: Person,
+    random: Random,
+    /// Minutes the clock was moved.
+    now: i64,
+    slots: Vec<Slot>,
+    /// Addresses that were used and are walked on no more.
+    left: Vec<Slot>,
+    addresses: usize,
+    tally: BTreeMap<String, usize>,
+}
+
+type Codes = Vec<String>;
+
+impl Walk<'_> {
+    fn in_use(&self) -> usize {
+        let members = self.slots.iter().chain(&self.left).filter_map(|slot| slot.member.as_ref());
+        1 + members.filter(|member| member.seat).count()
+    }
+
+    fn lapse(&mut self) -> i32 {
+        let mut lapsed = 0;
+        for slot in self.slots.iter_mut().chain(&mut self.left) {
+            let now = self.now;
+            let Some(open) = slot.open() else { continue };
+            if matches!(open.state, State::Pending(until) if until <= now) {
+                open.state = State::Expired;
+                slot.member.as_mut().expect("an open invitation has a member").seat = false;
+                lapsed += 1;
+            }
+        }
+        lapsed
+    }
+
+    /// Whether a seat can be had; overdue invitations lapse when there is none.
+    fn take_seat(&mut self) -> bool {
+        if self.in_use() < SEATS {
+            return true;
+        }
+        self.lapse();
+        self.in_use() < SEATS
+    }
+
+    fn pass(&mut self, minutes: i64) {
+        self.app.pass(SignedDuration::from_mins(minutes));
+        self.now += minutes;
+    }
+
+    async fn link(&self, slot: usize) -> Result<Option<(String, usize)>> {
+        let slot = &self.slots[slot];
+        let token = self.app.letter(&slot.email).await?.token();
+        Ok(Some((token, slot.invitations.len() - 1)))
+    }
+
+    /// Invites an address; answers the codes that came and those that the model wants.
+    async fn invite(&mut self, slot: usize) -> Result<(Codes, Codes)> {
+        let send = self.random.below(4) > 0;
+        let roles = [SystemRole::Standard.id().to_string()];
+        let input = json!({ "invitations": [{ "email": self.slots[slot].email, "roleIds": roles }], "send": send });
+        let answer =
+            self.app.mutate(Some(&self.owner.token), "memberInvite", input, "invitations { id member { id } }").await?;
+        let now = self.now;
+        let overdue =
+            matches!(self.slots[slot].open(), Some(Invitation { state: State::Pending(until), .. }) if *until <= now);
+        if overdue && self.slots[slot].member.as_ref().is_some_and(|member| member.status == Status::Invited) {
+            self.lapse();
+        }
+        let lapsed = matches!(self.slots[slot].open(), Some(Invitation { state: State::Expired, .. }));
+        let wanted = match self.slots[slot].member.clone() {
+            Some(Member { status: Status::Active, .. }) => "ALREADY_MEMBER",
+            Some(Member { status: Status::Suspended | Status::Deactivated, .. }) => "MEMBER_INACTIVE",
+            Some(Member { status: Status::Invited, .. }) if !lapsed => "ALREADY_INVITED",
+            _ if !self.take_seat() => "SEAT_SHORTAGE",
+            _ => "",
+        };
+        if wanted.is_empty() && answer.codes().is_empty() {
+            if self.slots[slot].member.is_some() {
+                self.slots[slot].end(State::Revoked);
+            }
+            let state = if send { State::Pending(self.now + LIFETIME) } else { State::NotSent };
+            let id = answer.text("/memberInvite/invitations/0/id");
+            self.slots[slot].invitations.push(Invitation { id, state, resent: Vec::new() });
+            let id = answer.text("/memberInvite/invitations/0/member/id");
+            self.slots[slot].member = Some(Member { id, status: Status::Invited, prior: None, seat: true });
+            if send {
+                self.slots[slot].link = self.link(slot).await?;
+            }
+        }
+        Ok((answer.codes(), codes(wanted)))
+    }
+
+    async fn send(&mut self, slot: usize, mutation: &str) -> Result<Option<(Codes, Codes)>> {
+        let Some(invitation) = self.slots[slot].invitations.last().cloned() else { return Ok(None) };
+        let input = json!({ "invitationIds": [invitation.id] });
+        let answer = self.app.mutate(Some(&self.owner.token), mutation, input, "invitations { id }").await?;
+        let suspended = self.slots[slot].member.as_ref().is_some_and(|member| member.status == Status::Suspended);
+        let first = mutation == "invitationSend";
+        let today = invitation.resent.iter().filter(|at| **at + DAY > self.now).count();
+        let wanted = match invitation.state {
+            State::Accepted | State::Revoked | State::Declined => "INVITATION_NOT_OPEN",
+            State::Pending(_) | State::Expired if first => "INVITATION_ALREADY_SENT",
+            State::NotSent if !first => "INVITATION_NOT_SENT",
+            _ if suspended => "INVITATION_SUSPENDED",
+            _ if !first && today >= RESENDS_PER_DAY => "MAIL_LIMIT",
+            State::Expired if !self.take_seat() => "SEAT_SHORTAGE",
+            _ => "",
+        };
+        if wanted.is_empty() {
+            let now = self.now;
+            let slot_now = &mut self.slots[slot];
+            slot_now.member.as_mut().context("an open invitation has a member")?.seat = true;
+            let open = slot_now.open().expect("it is open");
+            open.state = State::Pending(now + LIFETIME);
+            if !first {
+                open.resent.push(now);
+            }
+            self.slots[slot].link = self.link(slot).await?;
+        }
+        Ok(Some((answer.codes(), codes(wanted))))
+    }
+
+    async fn answer(&mut self, slot: usize, accept: bool) -> Result<Option<(Codes, Codes)>> {
+        let Some((token, index)) = self.slots[slot].link.clone() else { return Ok(None) };
+        let answer = if accept {
+            self.app.accept(&token, "Jo", "Doe").await?
+        } else {
+            self.app.mutate(None, "invitationDecline", json!({ "token": token }), "declined").await?
+        };
+        let state = self.slots[slot].invitations[index].state;
+        let suspended = self.slots[slot].member.as_ref().is_some_and(|member| member.status == Status::Suspended);
+        let wanted = match state {
+            State::Accepted => "INVITATION_USED",
+            State::Declined => "INVITATION_DECLINED",
+            State::Revoked => "INVITATION_REVOKED",
+            State::Expired => "INVITATION_EXPIRED",
+            State::Pending(_) if suspended => "INVITATION_SUSPENDED",
+            State::Pending(until) if until <= self.now => "INVITATION_EXPIRED",
+            State::Pending(_) => "",
+            State::NotSent => unreachable!("no link leads to an invitation without one"),
+        };
+        if wanted.is_empty() && accept {
+            self.slots[slot].open().expect("it is open").state = State::Accepted;
+            self.slots[slot].member.as_mut().expect("somebody is invited").status = Status::Active;
+        } else if wanted.is_empty() {
+            self.slots[slot].end(State::Declined);
+        }
+        Ok(Some((answer.codes(), codes(wanted))))
+    }
+
+    async fn revoke(&mut self, slot: usize) -> Result<Option<(Codes, Codes)>> {
+        let Some(invitation) = self.slots[slot].invitations.last().cloned() else { return Ok(None) };
+        let input = json!({ "invitationId": invitation.id });
+        let answer = self.app.mutate(Some(&self.owner.token), "invitationRevoke", input, "invitation { id }").await?;
+        let open = self.slots[slot].open().is_some();
+        if open {
+            self.slots[slot].end(State::Revoked);
+        }
+        Ok(Some((answer.codes(), codes(if open { "" } else { "INVITATION_NOT_OPEN" }))))
+    }
+
+    async fn status(&mut self, slot: usize, mutation: &str) -> Result<Option<(Codes, Codes)>> {
+        let Some(member) = self.slots[slot].member.clone() else { return Ok(None) };
+        let input = json!({ "memberId": member.id });
+        let answer = self.app.mutate(Some(&self.owner.token), mutation, input, "member { id }").await?;
+        let joined = member.status == Status::Active || member.prior == Some(Status::Active);
+        let (wanted, after) = match (mutation, member.status) {
+            ("memberSuspend", Status::Invited | Status::Active) => {
+                ("", Some((Status::Suspended, Some(member.status), member.seat)))
+            }
+            ("memberActivate", Status::Suspended) => ("", Some((member.prior.unwrap(), None, member.seat))),
+            ("memberDeactivate", Status::Active | Status::Suspended) if joined => {
+                ("", Some((Status::Deactivated, Some(member.status), false)))
+            }
+            ("memberReactivate", Status::Deactivated) if !self.take_seat() => ("SEAT_SHORTAGE", None),
+            ("memberReactivate", Status::Deactivated) => {
+                let prior = member.prior.unwrap();
+                ("", Some((prior, (prior == Status::Suspended).then_some(Status::Active), true)))
+            }
+            _ => ("WRONG_STATUS", None),
+        };
+        if let Some((status, prior, seat)) = after {
+            self.slots[slot].member = Some(Member { status, prior, seat, ..member });
+        }
+        Ok(Some((answer.codes(), codes(wanted))))
+    }
+
+    async fn step(&mut self) -> Result<(String, Option<(Codes, Codes)>)> {
+        let slot = self.random.below(SLOTS);
+        let names = [
+            "invite",
+            "invite",
+            "invitationSend",
+            "invitationResend",
+            "accept",
+            "accept",
+            "decline",
+            "revoke",
+            "time",
+            "sweep",
+            "memberSuspend",
+            "memberActivate",
+            "memberDeactivate",
+            "memberReactivate",
+            "another address",
+        ];
+        let name = names[self.random.below(names.len())];
+        let outcome = match name {
+            "invite" => Some(self.invite(slot).await?),
+            "invitationSend" => self.send(slot, name).await?,
+            "invitationResend" => {
+                self.pass(2);
+                self.send(slot, name).await?
+            }
+            "accept" => self.answer(slot, true).await?,
+            "decline" => self.answer(slot, false).await?,
+            "revoke" => self.revoke(slot).await?,
+            "time" => {
+                let hours = i64::try_from(self.random.below(9))?;
+                self.pass(60 * hours);
+                None
+            }
+            "sweep" => {
+                let swept = self.app.sweep("invitations.lapse").await?;
+                Some((vec![swept.to_string()], vec![self.lapse().to_string()]))
+            }
+            "another address" => {
+                let gone = self.slots[slot].member.as_ref().is_some_and(|m| m.status == Status::Deactivated);
+                if gone {
+                    let fresh = self.fresh();
+                    self.left.push(std::mem::replace(&mut self.slots[slot], fresh));
+                }
+                None
+            }
+            status => self.status(slot, status).await?,
+        };
+        Ok((format!("{name} of {}", self.slots[slot].email), outcome))
+    }
+
+    fn fresh(&mut self) -> Slot {
+        self.addresses += 1;
+        Slot { email: format!("p{:04}@harborandfinch.example", self.addresses), ..Slot::default() }
+    }
+
+    /// The database against the model and against the promises.
+    async fn check(&self) -> Result<()> {
+        let pool = &self.app.db.pool;
+        let (granted, in_use, held): (i32, i32, i64) = sqlx::query_as(
+            "SELECT granted + paid, in_use, (SELECT count(*) FROM license_allocation) FROM license_pool",
+        )
+        .fetch_one(pool)
+        .await?;
+        assert!((0..=granted).contains(&in_use) && i64::from(in_use) == held, "{in_use} of {granted}, {held} held");
+        assert_eq!(usize::try_from(in_use)?, self.in_use(), "seats in use");
+        let owners: Vec<(String, bool)> = sqlx::query_as(AssertSqlSafe(format!(
+            "SELECT m.status, EXISTS (SELECT FROM member_role r WHERE (r.account_id, r.member_id) = (m.account_id, m.member_id)
+                                      AND r.role_id = '{}')
+             FROM account_owner o JOIN member m USING (account_id, member_id)",
+            SystemRole::Administrator.id().0
+        )))
+        .fetch_all(pool)
+        .await?;
+        assert_eq!(owners, [("ACTIVE".to_owned(), true)], "one owner, an active administrator");
+        let twice = "SELECT string_agg(email, ',') FROM (SELECT email FROM invitation WHERE finished_at IS NULL
+                     GROUP BY account_id, email HAVING count(*) > 1) d";
+        assert_eq!(self.app.look(twice).await?, None, "one live invitation per address");
+        let stored: Vec<(String, String, Option<String>, Option<String>, bool)> = sqlx::query_as(
+            "SELECT m.email, m.status, m.prior_status,
+                    (SELECT state FROM invitation i WHERE (i.account_id, i.member_id) = (m.account_id, m.member_id) AND i.finished_at IS NULL),
+                    EXISTS (SELECT FROM license_allocation l WHERE (l.account_id, l.member_id) = (m.account_id, m.member_id))
+             FROM member m WHERE NOT EXISTS (SELECT FROM account_owner o WHERE o.member_id = m.member_id) ORDER BY m.email",
+        )
+        .fetch_all(pool)
+        .await?;
+        let mut wanted: Vec<_> = self.slots.iter().chain(&self.left).filter_map(stored_form).collect();
+        wanted.sort();
+        assert_eq!(stored, wanted);
+        Ok(())
+    }
+}
+
+/// A member as [`Walk::check`] reads them.
+fn stored_form(slot: &Slot) -> Option<(String, String, Option<String>, Option<String>, bool)> {
+    let member = slot.member.as_ref()?;
+    let word = |status: Status| format!("{status:?}").to_uppercase();
+    let state = match slot.invitations.last()?.state {
+        State::NotSent => Some("NOT_SENT"),
+        State::Pending(_) => Some("PENDING"),
+        State::Expired => Some("EXPIRED"),
+        State::Accepted | State::Revoked | State::Declined => None,
+    };
+    let state = state.map(str::to_owned);
+    Some((slot.email.clone(), word(member.status), member.prior.map(word), state, member.seat))
+}
+
+fn codes(code: &str) -> Codes {
+    if code.is_empty() { Vec::new() } else { vec![code.to_owned()] }
+}
+
+/// Walks so many steps from a seed.
+async fn walk(seed: u64, steps: usize) -> Result<()> {
+    let app =
+        App::with(Options { configure: |config| config.limits.rate_limits = false, ..Options::default() }).await?;
+    let owner = app.found("olivia@harborandfinch.example", i32::try_from(SEATS)?).await?;
+    let mut walk = Walk {
+        app: &app,
+        owner,
+        random: Random(seed | 1),
+        now: 0,
+        slots: Vec::new(),
+        left: Vec::new(),
+        addresses: 0,
+        tally: BTreeMap::new(),
+    };
+    walk.slots = (0..SLOTS).map(|_| walk.fresh()).collect();
+    for number in 0..steps {
+        if number % 20 == 0 {
+            // Weeks pass in a walk, and no session lasts as long.
+            walk.owner.token = app.sign_in("olivia@harborandfinch.example").await?;
+        }
+        let (name, outcome) = walk.step().await?;
+        if let Some((came, wanted)) = outcome {
+            assert_eq!(came, wanted, "seed {seed}, step {number}: {name}");
+            let kind = name.split(' ').next().unwrap();
+            *walk.tally.entry(format!("{kind} {}", wanted.join(" "))).or_default() += 1;
+        }
+        walk.check().await.with_context(|| format!("seed {seed}, step {number}: {name}"))?;
+    }
+    eprintln!("{:#?}", walk.tally);
+    app.finish().await
+}
+
+#[tokio::test]
+async fn invitations_and_statuses_follow_their_model() -> Result<()> {
+    let seed = match std::env::var("MUSTER_TEST_SEED") {
+        Ok(seed) => seed.parse()?,
+        Err(_) => uuid::Uuid::new_v4().as_u64_pair().0,
+    };
+    let steps = if std::env::var("MUSTER_TEST_FULL").is_ok_and(|full| full == "1") { 10_000 } else { 2_000 };
+    eprintln!("seed {seed}: set MUSTER_TEST_SEED to it to walk this way again");
+    walk(seed, steps).await
+}
