@@ -49,6 +49,10 @@ pub struct AccountPolicy {
     allowed_personal_domains: Vec<String>,
     /// The only domains that are accepted; empty for any.
     allowed_domains: Vec<String>,
+    /// Seconds of disuse after which a session ends.
+    session_idle_seconds: i32,
+    /// Seconds after which a session ends in any case.
+    session_absolute_seconds: i32,
 }
 
 impl From<account::Account> for Account {
@@ -64,6 +68,8 @@ impl From<account::Account> for Account {
                 refuse_personal_domains: account.policy.refuse_personal_domains,
                 allowed_personal_domains: account.policy.allowed_personal_domains,
                 allowed_domains: account.policy.allowed_domains,
+                session_idle_seconds: account.policy.session_idle_seconds,
+                session_absolute_seconds: account.policy.session_absolute_seconds,
             },
         }
     }
@@ -229,6 +235,10 @@ pub struct AccountPolicyUpdateInput {
     allowed_personal_domains: Option<Vec<String>>,
     /// The only domains that are accepted: at most 100; empty for any.
     allowed_domains: Option<Vec<String>>,
+    /// Seconds: five minutes to 90 days. Holds for sessions opened from now on.
+    session_idle_seconds: Option<i32>,
+    /// Seconds: five minutes to 365 days. Holds for sessions opened from now on.
+    session_absolute_seconds: Option<i32>,
     /// Makes a repetition harmless.
     idempotency_key: Option<String>,
 }
@@ -297,6 +307,8 @@ impl AccountMutation {
             refuse_personal_domains: input.refuse_personal_domains,
             allowed_personal_domains: input.allowed_personal_domains,
             allowed_domains: input.allowed_domains,
+            session_idle_seconds: input.session_idle_seconds,
+            session_absolute_seconds: input.session_absolute_seconds,
         };
         let done = mutate(ctx, input.idempotency_key.as_deref(), Kind::Asked, move |change, actor| {
             let update = update.clone();

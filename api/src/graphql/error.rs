@@ -175,7 +175,7 @@ const LOCK_TIMEOUT: &str = "55P03";
 const DEADLOCK: &str = "40P01";
 
 fn sqlstate(error: &sqlx::Error) -> Option<String> {
-    error.as_database_error().and_then(|error| error.code()).map(std::borrow::Cow::into_owned)
+    error.as_database_error().and_then(sqlx::error::DatabaseError::code).map(std::borrow::Cow::into_owned)
 }
 
 /// Whether the database cannot be reached, is starting or is stopping.

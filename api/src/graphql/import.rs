@@ -42,6 +42,7 @@ pub struct JobProgress {
 
 /// Long work that the worker does.
 #[derive(Interface, Clone, Debug)]
+#[expect(clippy::duplicated_attributes, reason = "two fields have the same type")]
 #[graphql(
     field(name = "id", ty = "&ID", desc = "Opaque id."),
     field(name = "status", ty = "&JobStatus", desc = "Where it stands."),

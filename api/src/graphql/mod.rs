@@ -4,7 +4,8 @@ use async_graphql::{Context, EmptySubscription, ID, MergedObject, Object, Result
 
 use self::account::{Account, AccountMutation};
 use self::import::{ImportMutation, Job, MemberImport};
-use self::invitation::{InvitationByTokenPayload, InvitationMutation};
+use self::invitation::InvitationMutation;
+use self::invitation::answer::{InvitationAnswer, InvitationByTokenPayload};
 use self::member::MemberMutation;
 use self::node::Node;
 use self::password::PasswordMutation;
@@ -91,7 +92,7 @@ impl Query {
         ctx: &Context<'_>,
         #[graphql(desc = "The link's token.")] token: String,
     ) -> Option<Result<InvitationByTokenPayload>> {
-        Some(invitation::by_token(ctx, &token).await)
+        Some(invitation::answer::by_token(ctx, &token).await)
     }
 }
 
@@ -103,6 +104,7 @@ pub struct Mutation(
     PasswordMutation,
     AccountMutation,
     InvitationMutation,
+    InvitationAnswer,
     MemberMutation,
     ImportMutation,
 );

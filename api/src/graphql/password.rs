@@ -51,10 +51,10 @@ payloads! {
 }
 
 fn answer<P: From<(bool, Vec<UserError>)>>(outcome: Result<(), Error>) -> Result<P> {
-    Ok(P::from(match split(outcome)? {
-        Ok(()) => (true, Vec::new()),
-        Err(user_errors) => (false, user_errors),
-    }))
+    Ok(match split(outcome)? {
+        Ok(()) => P::from((true, Vec::new())),
+        Err(user_errors) => P::from((false, user_errors)),
+    })
 }
 
 /// Mutations of passwords.
