@@ -70,11 +70,7 @@ fn cases() -> Vec<(&'static str, String, Value)> {
         ),
         (
             "introspection of introspection",
-            format!(
-                "{{ __schema {{ types {}{} }} }}",
-                repeat("{ fields { type ", 20),
-                format!("{{ name }}{}", repeat("} }", 20))
-            ),
+            format!("{{ __schema {{ types {}{{ name }}{} }} }}", repeat("{ fields { type ", 20), repeat("} }", 20)),
             none(),
         ),
         ("1,000 operations", many(1_000, |n| format!("query q{n} {{ viewer {{ permissions }} }}")), none()),
