@@ -4,7 +4,11 @@
 pub(crate) const FIELDS: &[(&str, &str)] = &[
     ("Account", "createdAt id name policy timeZone"),
     ("AccountCreatePayload", "accountId userErrors"),
-    ("AccountPolicy", "allowedDomains allowedPersonalDomains invitationLifetimeSeconds refusePersonalDomains"),
+    (
+        "AccountPolicy",
+        "allowedDomains allowedPersonalDomains invitationLifetimeSeconds refusePersonalDomains sessionAbsoluteSeconds
+         sessionIdleSeconds",
+    ),
     ("AccountPolicyUpdatePayload", "account userErrors"),
     ("AccountRenamePayload", "account userErrors"),
     ("ClosedAccount", "name status"),

@@ -83,7 +83,7 @@ pub(crate) const ROWS: &[Read] = &[
         "Query.invitationByToken",
         "query ($token: String!) { invitationByToken(token: $token) { invitation { accountName } userErrors { code } } }",
         "/invitationByToken/invitation",
-        |firm| json!({ "token": firm.app.mailbox.to("ivy@harborandfinch.example").unwrap()[0].token() }),
+        |firm| json!({ "token": firm.app.mailbox.to("ivy@harborandfinch.example").expect("a mailbox")[0].token() }),
         [ALLOWED; 8],
     ),
     plain("Account.owner", "{ account { owner { id } } }", "/account/owner", SIGNED_IN),
