@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "what fails in a test ends it")]
 
 mod interrupted;
+mod mails;
 mod rows;
 mod seats;
 mod uploads;

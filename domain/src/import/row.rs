@@ -5,6 +5,7 @@ use std::fmt;
 use super::column::Column;
 use super::duplicates::SeenAddresses;
 use super::file::Record;
+use crate::infra::clock::Timestamp;
 use crate::infra::email_address::EmailAddress;
 use crate::infra::personal_domain::DomainPolicy;
 use crate::profile::{self, FieldFault, Profile, SubscriptionType};
@@ -49,6 +50,15 @@ impl RowFault {
             _ => code.sentence().to_owned(),
         };
         Self { column, value, code, sentence }
+    }
+
+    /// With the time from which the row may be tried again, if that is known.
+    #[must_use]
+    pub(super) fn until(mut self, retry_at: Option<Timestamp>) -> Self {
+        if let Some(at) = retry_at {
+            self.sentence = format!("{} The limit ends at {}.", self.sentence, at.0);
+        }
+        self
     }
 }
 

@@ -53,6 +53,7 @@ faults! {
     NotImportable "NOT_IMPORTABLE"
         "This person is suspended or deactivated in this account; delete the row, and activate them in the list of members instead."
     NoSeat "NO_SEAT" "No licence is free for this person; free or add one, then upload the row again."
+    MailLimit "MAIL_LIMIT" "The account sent this address too many invitations; upload the row again later, or import it without a mail."
     UnknownRole "UNKNOWN_ROLE" "The account has no role of this name; correct it, or leave the cell empty for the role Standard."
     RoleNotPermitted "ROLE_NOT_PERMITTED"
         "You may not give this role, because it holds more than you do; leave it out, or ask an administrator to import the row."
