@@ -59,6 +59,46 @@ pub async fn abandon(change: &mut Change, id: ImportId) -> Result<bool> {
     close(change, id, Some(&Failure::Abandoned)).await
 }
 
+/// What became of the wish to let an import go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reopened {
+    /// It goes on where it stopped, or was never given up.
+    Yes,
+    /// Its file was deleted.
+    FileGone,
+}
+
+/// Lets an import that was given up go on where it stopped; it takes its seats again as it goes.
+pub async fn reopen(change: &mut Change, id: ImportId) -> Result<Reopened> {
+    let account = change.account();
+    let given_up = sqlx::query!(
+        r#"SELECT EXISTS (SELECT FROM upload u WHERE u.account_id = i.account_id AND u.upload_id = i.upload_id
+                          AND u.object_key IS NOT NULL) AS "file!"
+           FROM member_import i WHERE account_id = $1 AND import_id = $2 AND error_code = $3 FOR NO KEY UPDATE OF i"#,
+        account.0,
+        id.0,
+        Failure::Abandoned.code(),
+    )
+    .fetch_optional(change.conn())
+    .await?;
+    match given_up {
+        None => return Ok(Reopened::Yes),
+        Some(import) if !import.file => return Ok(Reopened::FileGone),
+        Some(_) => {}
+    }
+    sqlx::query!(
+        "UPDATE member_import SET state = CASE WHEN started_at IS NULL THEN 'QUEUED' ELSE 'RUNNING' END,
+                error_code = NULL, error_message = NULL, finished_at = NULL
+         WHERE account_id = $1 AND import_id = $2",
+        account.0,
+        id.0,
+    )
+    .execute(change.conn())
+    .await?;
+    change.record(NewEvent::new(EventKind::ImportReopened).subject(id.0).detail(json!({ "import": id })));
+    Ok(Reopened::Yes)
+}
+
 /// Ends imports whose jobs are dead or gone all the same, as when a worker met a job of a version it does not know. Returns
 /// how many.
 pub async fn abandon_stranded(db: &Db) -> Result<usize> {

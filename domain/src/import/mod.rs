@@ -36,7 +36,7 @@ pub mod report;
 pub mod row;
 mod run;
 
-pub use end::{abandon, abandon_stranded, forget_values};
+pub use end::{Reopened, abandon, abandon_stranded, forget_values, reopen};
 pub use list::{IMPORTS, MemberImport, Outcome, Progress, ROWS, RowOutcome, list, read_many, rows};
 pub use run::{Run, Step};
 
