@@ -3,6 +3,7 @@
 
 mod interrupted;
 mod mails;
+mod readers;
 mod rows;
 mod seats;
 mod uploads;

@@ -200,15 +200,15 @@ impl From<import::RowOutcome> for ImportRow {
     }
 }
 
-/// Reads an import. Needs `imports.run`.
+/// Reads an import. Needs `imports.read` or `imports.run`.
 pub async fn read(ctx: &Context<'_>, id: &ID) -> Result<Option<MemberImport>> {
     let actor = ctx.actor()?;
-    actor.may(Action::Import, Target::Account).map_err(top_level)?;
+    actor.may(Action::ReadImports, Target::Account).map_err(top_level)?;
     let Ok(id) = id.parse::<ImportId>() else { return Ok(None) };
     Ok(read_many(ctx, &[id]).await?.pop())
 }
 
-/// Reads imports by their ids; none when the viewer may not import.
+/// Reads imports by their ids; none when the viewer may not read imports.
 pub async fn read_many(ctx: &Context<'_>, ids: &[ImportId]) -> Result<Vec<MemberImport>> {
     let actor = ctx.actor()?;
     let mut conn = ctx.state().db.pool.acquire().await.map_err(failed)?;
@@ -216,13 +216,13 @@ pub async fn read_many(ctx: &Context<'_>, ids: &[ImportId]) -> Result<Vec<Member
     Ok(imports.into_iter().map(MemberImport::from).collect())
 }
 
-/// Reads a page of imports, the newest first. Needs `imports.run`.
+/// Reads a page of imports, the newest first. Needs `imports.read` or `imports.run`.
 pub async fn page(
     ctx: &Context<'_>,
     arguments: &domain::infra::page::Arguments,
 ) -> Result<Connection<String, MemberImport>> {
     let actor = ctx.actor()?;
-    actor.may(Action::Import, Target::Account).map_err(top_level)?;
+    actor.may(Action::ReadImports, Target::Account).map_err(top_level)?;
     let request = Request::new(arguments, import::IMPORTS).map_err(top_level)?;
     let mut conn = ctx.state().db.pool.acquire().await.map_err(failed)?;
     let page = import::list(&mut conn, actor, &request).await.map_err(failed)?;

@@ -102,9 +102,9 @@ macro_rules! select {
     };
 }
 
-/// Reads imports by id; those that do not exist in the account are left out, and all of them unless the actor may import.
+/// Reads imports by id; those that do not exist in the account are left out, and all of them unless the actor may read imports.
 pub async fn read_many(conn: &mut PgConnection, actor: &Actor, ids: &[ImportId]) -> sqlx::Result<Vec<MemberImport>> {
-    if !actor.can(Action::Import) {
+    if !actor.can(Action::ReadImports) {
         return Ok(Vec::new());
     }
     let raw: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
@@ -115,7 +115,7 @@ pub async fn read_many(conn: &mut PgConnection, actor: &Actor, ids: &[ImportId])
         .await
 }
 
-/// A page of an account's imports, the newest first, each with its cursor. The caller has looked at the right to import.
+/// A page of an account's imports, the newest first, each with its cursor. The caller has looked at the right to read imports.
 pub async fn list(
     conn: &mut PgConnection,
     actor: &Actor,
@@ -131,7 +131,7 @@ pub async fn list(
 }
 
 /// A page of what became of the rows of an import, in the order of the file, each with its cursor. The caller has looked at
-/// the right to import.
+/// the right to read imports.
 pub async fn rows(
     conn: &mut PgConnection,
     actor: &Actor,
