@@ -70,6 +70,9 @@ pub struct MemberImport {
     progress: JobProgress,
     /// Whether the people get a mail; without one they can be sent their invitations later.
     send_welcome_email: bool,
+    /// Names of columns of the file that are not imported, as they stand there, cut at 200 characters; none before the worker began,
+    /// and 7 days after the import.
+    ignored_columns: Vec<String>,
     /// Rows that became invited members.
     rows_invited: i32,
     /// Rows that did not.
@@ -96,6 +99,7 @@ impl From<import::MemberImport> for MemberImport {
             status: import.state.into(),
             progress: JobProgress { done: progress.done, total: progress.total },
             send_welcome_email: import.send_welcome_email,
+            ignored_columns: import.ignored_columns,
             rows_invited: import.rows_invited,
             rows_rejected: import.rows_rejected,
             created_at: import.created_at.into(),

@@ -111,9 +111,15 @@ pub async fn abandon_stranded(db: &Db) -> Result<usize> {
     Ok(abandoned)
 }
 
-/// Removes the rejected values from the report of an upload's import; what was wrong with them stays.
+/// Removes the rejected values from the report of an upload's import, and the names of ignored columns; what was wrong stays.
 pub async fn forget_values(change: &mut Change, upload: UploadId) -> Result<()> {
     let account = change.account();
+    let names = sqlx::query!(
+        "UPDATE member_import SET ignored_columns = '{}' WHERE account_id = $1 AND upload_id = $2 AND ignored_columns <> '{}'",
+        account.0,
+        upload.0,
+    );
+    names.execute(change.conn()).await?;
     let report = sqlx::query!(
         r#"SELECT i.import_id, (SELECT max(r.row_no) FROM member_import_row r
                                 WHERE r.account_id = i.account_id AND r.import_id = i.import_id) AS last_row

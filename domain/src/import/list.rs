@@ -30,6 +30,8 @@ pub struct MemberImport {
     pub state: State,
     /// Rows of the file; unknown until the worker has looked at it.
     pub rows_total: Option<i32>,
+    /// Names of columns that are not imported. They go 7 days after the import was started.
+    pub ignored_columns: Vec<String>,
     /// Rows that became members.
     pub rows_invited: i32,
     /// Rows that did not.
@@ -97,8 +99,8 @@ pub struct RowOutcome {
 
 macro_rules! select {
     () => {
-        "SELECT import_id, created_by, send_welcome_email, state, rows_total, rows_invited, rows_rejected, error_code, error_message, \
-         created_at, started_at, finished_at FROM member_import WHERE account_id = "
+        "SELECT import_id, created_by, send_welcome_email, state, rows_total, ignored_columns, rows_invited, rows_rejected, error_code, \
+         error_message, created_at, started_at, finished_at FROM member_import WHERE account_id = "
     };
 }
 
