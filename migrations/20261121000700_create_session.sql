@@ -44,8 +44,8 @@ CREATE TABLE idempotency_key (
     fingerprint     bytea NOT NULL,
     outcome         jsonb,
     created_at      timestamptz NOT NULL,
-    PRIMARY KEY (account_id, member_id, idempotency_key),
-    FOREIGN KEY (account_id, member_id) REFERENCES member ON DELETE CASCADE
+    -- No foreign key to member: it would lock the actor's row before the pool, against the order of locks.
+    PRIMARY KEY (account_id, member_id, idempotency_key)
 );
 CREATE INDEX idempotency_key_created ON idempotency_key (created_at);
 COMMENT ON COLUMN idempotency_key.idempotency_key IS 'personal: chosen by the caller; the row is deleted with the membership, and after 72 h';

@@ -25,13 +25,15 @@ CREATE TABLE event_personal (
     account_id      uuid NOT NULL REFERENCES account,
     event_id        uuid NOT NULL,
     subject_id      uuid,
+    actor_id        uuid,
     salt            bytea NOT NULL,
     body            jsonb NOT NULL,
     PRIMARY KEY (account_id, event_id)
 );
 CREATE INDEX event_personal_by_subject ON event_personal (account_id, subject_id);
+CREATE INDEX event_personal_by_actor ON event_personal (account_id, actor_id);
 COMMENT ON COLUMN event_personal.salt IS 'personal: deleted when the person is erased';
-COMMENT ON COLUMN event_personal.body IS 'personal: deleted when the person is erased';
+COMMENT ON COLUMN event_personal.body IS 'personal: the row is deleted when its subject is erased, its network address when its actor is';
 
 CREATE TABLE event_seal (
     account_id uuid NOT NULL REFERENCES account,

@@ -6,4 +6,5 @@ pub mod health;
 pub mod pages;
 pub mod server;
 pub mod state;
+pub mod trace;
 pub mod upload;

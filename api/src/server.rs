@@ -10,23 +10,27 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Request, State as Shared};
 use axum::http::header;
+use axum::middleware::from_fn;
 use axum::response::Response;
-use axum::routing::{any, get, put};
+use axum::routing::{any, get};
 use domain::infra::config::{MailTransport, is_loopback_url};
+use futures::future::BoxFuture;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
+use tracing::Span;
 
-use crate::auth::{Credentials, credentials, network_address, origin, request_id};
+use crate::auth::{Credentials, credentials, network_address, origin, request_id, session_cookie};
 use crate::graphql::context::Caller;
 use crate::graphql::error::{ErrorCode, of_failure};
 use crate::graphql::graphiql::{self, Sdl};
-use crate::graphql::http::{Endpoint, Prepared};
+use crate::graphql::http::{Endpoint, Origins, Prepared};
 use crate::graphql::loader::Loader;
 use crate::graphql::{MusterSchema, schema, sdl};
-use crate::health;
+use crate::health::{self, Health};
 use crate::pages;
 use crate::state::State;
+use crate::trace::trace;
 use crate::upload::{self, Uploads};
 
 /// How often uses of sessions are written.
@@ -57,20 +61,20 @@ impl Server {
             .with_state(self.clone())
             .route("/graphql/schema.graphql", get(move || async move { sdl.response() }))
             .route("/graphiql", get(|| async { graphiql::page("/graphql") }))
-            .route("/livez", get(health::live))
-            .route("/readyz", get(health::ready).with_state(self.state.clone()))
-            .route("/uploads/{token}", put(upload::put).with_state(self.uploads()))
+            .merge(health::router(Health::new(self.state.db.clone(), Arc::clone(config))))
+            .merge(upload::router(self.uploads()))
             .merge(pages::router().with_state(self.state.clone()))
             .merge(pages::assets());
         if config.mail.transport == MailTransport::Outbox && is_loopback_url(&config.http.public_url) {
             router = router.merge(pages::dev_mail::router(config.data_dir.join("mail")));
         }
-        router
+        router.layer(from_fn(trace))
     }
 
     fn uploads(&self) -> Uploads {
-        let limit = self.state.config.limits.upload_bytes;
-        Uploads { db: self.state.db.clone(), files: self.state.files.clone(), limit }
+        let config = &self.state.config;
+        let (limit, origins) = (config.limits.upload_bytes, Origins::new(&config.http));
+        Uploads { db: self.state.db.clone(), files: self.state.files.clone(), limit, origins }
     }
 
     /// Serves until `shutdown`, then finishes the requests it has, as long as the configuration allows.
@@ -78,14 +82,14 @@ impl Server {
         let flusher = tokio::spawn(flush(self.state.clone(), shutdown.clone()));
         let app = self.router().into_make_service_with_connect_info::<SocketAddr>();
         let stopping = shutdown.clone();
-        let server = axum::serve(listener, app).with_graceful_shutdown(async move { stopping.cancelled().await });
+        let requests = axum::serve(listener, app).with_graceful_shutdown(async move { stopping.cancelled().await });
         let patience = Duration::from_secs(self.state.config.http.shutdown_seconds);
         let late = async {
             shutdown.cancelled().await;
             tokio::time::sleep(patience).await;
         };
         let served = tokio::select! {
-            served = server => served,
+            served = requests => served,
             () = late => {
                 tracing::warn!("requests were cut off: they took longer than http.shutdown_seconds");
                 Ok(())
@@ -119,20 +123,14 @@ async fn graphql(
     request: Request<Body>,
 ) -> Response {
     let id = request_id(request.headers());
-    let span = tracing::info_span!("request", request.id = %id);
-    answer(server, peer, request, id).instrument(span).await
-}
-
-async fn answer(server: Server, peer: SocketAddr, request: Request<Body>, id: String) -> Response {
-    let started = std::time::Instant::now();
     let (head, prepared) = match server.endpoint.receive(request, &id).await {
         Ok(received) => received,
         Err(response) => return *response,
     };
     let operation = prepared.operation_name().unwrap_or("anonymous").chars().take(80).collect::<String>();
-    let mutation = prepared.is_mutation();
+    Span::current().record("graphql.operation", operation).record("graphql.mutation", prepared.is_mutation());
     let origin = origin(&id, network_address(&server.state.config.http, peer, &head.headers));
-    let response = match credentials(&server.state, &head.headers, origin.clone()).await {
+    match credentials(&server.state, &head.headers, origin.clone()).await {
         Ok(credentials) => {
             let agent = head.headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok()).map(str::to_owned);
             execute(&server, prepared, Caller { credentials, origin, user_agent: agent }).await
@@ -141,11 +139,7 @@ async fn answer(server: Server, peer: SocketAddr, request: Request<Body>, id: St
             let (code, message) = of_failure(error);
             server.endpoint.refuse(&prepared, code, message)
         }
-    };
-    let status = response.status().as_u16();
-    let millis = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-    tracing::info!(graphql.operation = %operation, graphql.mutation = mutation, http.status = status, elapsed.ms = millis, "request");
-    response
+    }
 }
 
 async fn execute(server: &Server, prepared: Prepared, caller: Caller) -> Response {
@@ -159,13 +153,21 @@ async fn execute(server: &Server, prepared: Prepared, caller: Caller) -> Respons
             let message = "A request that carries the session cookie needs the header X-Muster-CSRF: 1.";
             return server.endpoint.refuse(&prepared, ErrorCode::Forbidden, message);
         }
-        Credentials::Anonymous => {}
+        Credentials::Anonymous | Credentials::EndedCookie => {}
         Credentials::Session(session) => {
             let loader = Loader { db: server.state.db.clone(), actor: session.actor.clone() };
-            data.insert(DataLoader::new(loader, tokio::spawn));
+            // What it logs belongs to the request.
+            data.insert(DataLoader::new(loader, |work: BoxFuture<'static, ()>| tokio::spawn(work.in_current_span())));
         }
     }
+    let ended_cookie = matches!(caller.credentials, Credentials::EndedCookie);
     data.insert(server.state.clone());
     data.insert(caller);
-    server.endpoint.execute(prepared, data).await
+    let mut response = server.endpoint.execute(prepared, data).await;
+    if ended_cookie && !response.headers().contains_key(header::SET_COOKIE) {
+        let cleared = session_cookie(&server.state.config.http, "", 0);
+        let cleared = cleared.parse().expect("a cookie of plain characters");
+        response.headers_mut().insert(header::SET_COOKIE, cleared);
+    }
+    response
 }

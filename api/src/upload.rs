@@ -1,12 +1,17 @@
 //! `PUT /uploads/{token}`: a file arrives. The address is the right to it, so nothing else is asked for.
 
+use axum::Router;
 use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
+use axum::routing::put;
 use domain::infra::db::Db;
 use domain::infra::files::Files;
 use domain::upload::{self, StoreFault};
+
+use crate::auth::request_id;
+use crate::graphql::http::{Caller, Origins, origin};
 
 /// What the address needs.
 #[derive(Clone, Debug)]
@@ -17,24 +22,47 @@ pub struct Uploads {
     pub files: Files,
     /// Bytes of a file at most.
     pub limit: u64,
+    /// Whose pages may put files.
+    pub origins: Origins,
+}
+
+/// `/uploads/{token}`. The server must not limit bodies before they come here.
+pub fn router(uploads: Uploads) -> Router {
+    Router::new().route("/uploads/{token}", put(store).options(preflight)).with_state(uploads)
+}
+
+/// What a browser asks before a page of another site may put a file.
+async fn preflight(State(uploads): State<Uploads>, headers: HeaderMap) -> Response {
+    let caller = uploads.origins.caller(&headers);
+    let status = if caller == Caller::Foreign { StatusCode::FORBIDDEN } else { StatusCode::NO_CONTENT };
+    let mut response = status.into_response();
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("PUT, OPTIONS"));
+    origin::preflight(&caller, "PUT", "content-type", response.headers_mut());
+    origin::apply(&caller, response.headers_mut());
+    response
 }
 
 /// Stores the body as the file of the upload whose token is in the path.
 ///
-/// 204 when it is stored. 404 for an upload that is unknown, over or used, all alike; 413 for a file that is too long; 400 when the
-/// body breaks off; 503 when something failed here. The body must not be limited before it comes here.
-pub async fn put(
-    State(uploads): State<Uploads>,
-    Path(token): Path<String>,
-    headers: HeaderMap,
-    body: Body,
-) -> Response {
-    if declared_length(&headers).is_some_and(|length| length > uploads.limit) {
-        return StatusCode::PAYLOAD_TOO_LARGE.into_response();
+/// 204 when it is stored. 403 for a page of a site that may not call; 404 for an upload that is unknown, over or used, all alike; 413
+/// for a file that is too long; 400 when the body breaks off; 503 when something failed here.
+async fn store(State(uploads): State<Uploads>, Path(token): Path<String>, headers: HeaderMap, body: Body) -> Response {
+    let caller = uploads.origins.caller(&headers);
+    let status = match caller {
+        Caller::Foreign => StatusCode::FORBIDDEN,
+        Caller::Direct | Caller::Allowed(_) => receive(&uploads, &token, &headers, body).await,
+    };
+    let mut response = status.into_response();
+    origin::apply(&caller, response.headers_mut());
+    response
+}
+
+async fn receive(uploads: &Uploads, token: &str, headers: &HeaderMap, body: Body) -> StatusCode {
+    if declared_length(headers).is_some_and(|length| length > uploads.limit) {
+        return StatusCode::PAYLOAD_TOO_LARGE;
     }
-    let body = body.into_data_stream();
-    let stored = upload::store(&uploads.db, &uploads.files, &token, None, body, uploads.limit).await;
-    match stored {
+    let (id, body) = (request_id(headers), body.into_data_stream());
+    match upload::store(&uploads.db, &uploads.files, token, Some(id), body, uploads.limit).await {
         Ok(()) => StatusCode::NO_CONTENT,
         Err(StoreFault::Gone) => StatusCode::NOT_FOUND,
         Err(StoreFault::TooLarge) => StatusCode::PAYLOAD_TOO_LARGE,
@@ -44,7 +72,6 @@ pub async fn put(
             StatusCode::SERVICE_UNAVAILABLE
         }
     }
-    .into_response()
 }
 
 fn declared_length(headers: &HeaderMap) -> Option<u64> {

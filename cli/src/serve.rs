@@ -1,9 +1,11 @@
 //! `muster serve`, `muster api`, `muster worker`: the processes that stay.
 
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context as _, ensure};
+use api::health::{self, Health};
 use api::server::Server;
 use api::state::State;
 use domain::infra::config::Config;
@@ -47,16 +49,19 @@ pub(crate) async fn run(role: Role, config: Config) -> anyhow::Result<ExitCode> 
     let mut parts: JoinSet<anyhow::Result<()>> = JoinSet::new();
     if role != Role::Worker {
         let db = Db::open(&config, waker.clone(), Arc::clone(&key)).await?;
-        let listener = TcpListener::bind(config.http.listen)
-            .await
-            .with_context(|| format!("cannot listen on {}: choose another http.listen", config.http.listen))?;
-        tracing::info!(http.listen = %listener.local_addr()?, "serving");
+        let listener = listen(config.http.listen, "http.listen").await?;
         let server = Server::new(State::new(db, Arc::clone(&config), files.clone()));
         let stop = stop.clone();
         parts.spawn(async move { Ok(server.serve(listener, stop).await?) });
     }
     if role != Role::Api {
         let db = Db::open(&config, waker.clone(), key).await?;
+        if let (Role::Worker, Some(address)) = (role, config.worker.listen) {
+            let listener = listen(address, "worker.listen").await?;
+            let health = Health::new(db.clone(), Arc::clone(&config));
+            let stop = stop.clone();
+            parts.spawn(async move { Ok(health::serve(health, listener, stop).await?) });
+        }
         let registry = worker::job::registry(&db, &config, &files, &stop)?;
         let sweeps = worker::sweeps::all(&db, &files);
         let own = worker::Parts { pool: db.pool.clone(), clock: db.clock.clone(), registry, sweeps, waker };
@@ -72,6 +77,13 @@ pub(crate) async fn run(role: Role, config: Config) -> anyhow::Result<ExitCode> 
         }
     }
     outcome
+}
+
+async fn listen(address: SocketAddr, setting: &str) -> anyhow::Result<TcpListener> {
+    let listener = TcpListener::bind(address).await;
+    let listener = listener.with_context(|| format!("cannot listen on {address}: choose another {setting}"))?;
+    tracing::info!(http.listen = %listener.local_addr()?, "serving");
+    Ok(listener)
 }
 
 /// A token that is cancelled by the first SIGTERM or SIGINT; the second one ends the process at once.

@@ -157,3 +157,76 @@ pub async fn accounts_with_overdue_invitations(
     .fetch_all(pool)
     .await
 }
+
+/// Deletes idempotency keys of before a time, at most `limit`; returns how many.
+pub async fn delete_idempotency_keys(conn: &mut PgConnection, before: Timestamp, limit: i64) -> sqlx::Result<u64> {
+    let deleted = sqlx::query!(
+        "DELETE FROM idempotency_key WHERE (account_id, member_id, idempotency_key) IN
+            (SELECT account_id, member_id, idempotency_key FROM idempotency_key WHERE created_at < $1 LIMIT $2)",
+        before,
+        limit
+    );
+    Ok(deleted.execute(conn).await?.rows_affected())
+}
+
+/// Deletes sessions that have ended by themselves, at most `limit`; returns how many. That changes nobody's rights: they were
+/// refused from that moment on.
+pub async fn delete_ended_sessions(conn: &mut PgConnection, now: Timestamp, limit: i64) -> sqlx::Result<u64> {
+    let deleted = sqlx::query!(
+        "DELETE FROM session WHERE (account_id, session_id) IN (
+             SELECT s.account_id, s.session_id FROM session s LEFT JOIN session_activity a USING (account_id, session_id)
+             WHERE s.absolute_expires_at < $1 OR coalesce(a.last_used_at, s.created_at) + s.idle_seconds * interval '1 second' < $1
+             LIMIT $2)",
+        now,
+        limit
+    );
+    Ok(deleted.execute(conn).await?.rows_affected())
+}
+
+/// Forgets the links of invitations that ended before a time, at most `limit`; returns how many.
+pub async fn forget_invitation_tokens(conn: &mut PgConnection, before: Timestamp, limit: i64) -> sqlx::Result<u64> {
+    let forgotten = sqlx::query!(
+        "UPDATE invitation SET token_hash = NULL, token_key_version = NULL WHERE (account_id, invitation_id) IN
+            (SELECT account_id, invitation_id FROM invitation WHERE finished_at < $1 AND token_hash IS NOT NULL LIMIT $2)",
+        before,
+        limit
+    );
+    Ok(forgotten.execute(conn).await?.rows_affected())
+}
+
+/// Uses of sessions of many accounts: a column each of [`write_activity`].
+#[derive(Clone, Debug, Default)]
+pub struct Uses {
+    /// Accounts.
+    pub accounts: Vec<uuid::Uuid>,
+    /// Sessions.
+    pub sessions: Vec<uuid::Uuid>,
+    /// Whose they are.
+    pub members: Vec<uuid::Uuid>,
+    /// When they were used.
+    pub at: Vec<Timestamp>,
+}
+
+/// Writes when sessions and members were last active. Sessions that ended meanwhile are left out; rows are taken in one order, so
+/// that two processes do not deadlock.
+pub async fn write_activity(pool: &PgPool, uses: &Uses) -> sqlx::Result<()> {
+    sqlx::query!(
+        "WITH used AS (
+             SELECT u.* FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::timestamptz[]) u(account_id, session_id, member_id, used_at)
+             JOIN session s USING (account_id, session_id) ORDER BY account_id, session_id FOR KEY SHARE OF s),
+         sessions AS (
+             INSERT INTO session_activity AS a (account_id, session_id, last_used_at)
+             SELECT account_id, session_id, used_at FROM used
+             ON CONFLICT (account_id, session_id) DO UPDATE SET last_used_at = greatest(a.last_used_at, excluded.last_used_at))
+         INSERT INTO member_activity AS a (account_id, member_id, last_activity_at)
+         SELECT account_id, member_id, max(used_at) FROM used GROUP BY account_id, member_id ORDER BY account_id, member_id
+         ON CONFLICT (account_id, member_id) DO UPDATE SET last_activity_at = greatest(a.last_activity_at, excluded.last_activity_at)",
+        &uses.accounts,
+        &uses.sessions,
+        &uses.members,
+        &uses.at,
+    )
+    .execute(pool)
+    .await?;
+    Ok(())
+}

@@ -7,12 +7,13 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use sqlx::{PgConnection, Postgres, Transaction};
 use tokio::sync::OwnedSemaphorePermit;
+use tracing::Instrument as _;
 use uuid::Uuid;
 
 use crate::actor::{Actor, Author, Origin, Rights, Standing, read_rights};
 use crate::error::{Code, Error, Result};
 use crate::event::{NewEvent, personal_digest};
-use crate::id::AccountId;
+use crate::id::{AccountId, MemberId};
 use crate::infra::clock::Timestamp;
 use crate::infra::db::Db;
 use crate::job::{Lane, NewJob};
@@ -35,6 +36,8 @@ pub enum Kind {
 /// What is written to the feed of one account at the end.
 #[derive(Debug, Default)]
 struct Feed {
+    /// Who causes the events here, where that is not the change's own author: a person's place differs by account.
+    author: Option<Author>,
     events: Vec<NewEvent>,
     rights_changed: bool,
 }
@@ -51,7 +54,8 @@ pub struct Change {
     seen: Option<i64>,
     feeds: BTreeMap<AccountId, Feed>,
     jobs: Vec<NewJob>,
-    _place: Option<OwnedSemaphorePermit>,
+    /// Held for as long as this lives, so that others of the account wait for it.
+    place: Option<OwnedSemaphorePermit>,
 }
 
 impl Change {
@@ -66,7 +70,7 @@ impl Change {
         let place = db.writer(account).await;
         let mut change = Self::open(db, kind, origin, now).await?;
         change.account = Some(account);
-        change._place = Some(place);
+        change.place = Some(place);
         Ok(change)
     }
 
@@ -79,10 +83,7 @@ impl Change {
         let mut tx = db.begin().await?;
         let now = match now {
             Some(now) => now,
-            None => {
-                let now = sqlx::query_scalar!(r#"SELECT now() AS "now!""#).fetch_one(&mut *tx).await?;
-                db.clock.business(now)
-            }
+            None => db.now_on(&mut tx).await?,
         };
         Ok(Self {
             tx,
@@ -94,7 +95,7 @@ impl Change {
             seen: None,
             feeds: BTreeMap::new(),
             jobs: Vec::new(),
-            _place: None,
+            place: None,
         })
     }
 
@@ -149,13 +150,14 @@ impl Change {
             let rights = read_rights(self.conn(), actor.account_id, actor.member_id).await?;
             Arc::new(rights.ok_or(Error::Unauthenticated)?)
         };
-        self.seen = Some(rights.version);
+        // Not the version that came with the rights: the session was looked at before, and may have been revoked between.
+        self.seen = Some(current.access_version);
         Ok(Standing { member_id: actor.member_id, rights })
     }
 
     /// The rights of somebody who acts through a job, or is answerable for an invitation; `None` unless they are active. Either
     /// way the commit fails if anybody's rights in the account change first.
-    pub async fn standing_of(&mut self, member: crate::id::MemberId) -> Result<Option<Standing>> {
+    pub async fn standing_of(&mut self, member: MemberId) -> Result<Option<Standing>> {
         let account = self.account();
         let rights: Option<Rights> = read_rights(self.conn(), account, member).await?;
         let seen = match &rights {
@@ -172,12 +174,15 @@ impl Change {
 
     /// Leaves an event of this change's account.
     pub fn record(&mut self, event: NewEvent) {
-        self.record_in(self.account(), event);
+        self.feeds.entry(self.account()).or_default().events.push(event);
     }
 
-    /// Leaves an event of any account, for identity acts.
-    pub fn record_in(&mut self, account: AccountId, event: NewEvent) {
-        self.feeds.entry(account).or_default().events.push(event);
+    /// Leaves an event of any account, for identity acts. It names the person by their place there, `member`: no account learns
+    /// of another one.
+    pub fn record_in(&mut self, account: AccountId, member: MemberId, event: NewEvent) {
+        let feed = self.feeds.entry(account).or_default();
+        feed.author = Some(Author::Member(member));
+        feed.events.push(event);
     }
 
     /// Says that what an existing principal of the account may do has changed.
@@ -195,18 +200,24 @@ impl Change {
         self.jobs.push(job);
     }
 
-    /// Writes jobs and events and commits. [`Error::Stale`] when rights changed since [`Change::standing`].
-    pub async fn commit(mut self) -> Result<()> {
+    /// Writes jobs and events and commits. [`Error::Stale`] when rights changed since [`Change::standing`]. Once begun it runs to
+    /// its end, whether or not anybody still waits for it.
+    pub async fn commit(self) -> Result<()> {
+        let task = tokio::spawn(self.finish().in_current_span());
+        task.await.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()))
+    }
+
+    async fn finish(mut self) -> Result<()> {
         let jobs = std::mem::take(&mut self.jobs);
         if !jobs.is_empty() {
             outbox::insert(&mut self.tx, &jobs, self.origin.request_id.as_deref()).await?;
         }
         let mut feeds = std::mem::take(&mut self.feeds);
-        if self.kind == Kind::Asked {
+        if self.kind == Kind::Asked || self.seen.is_some() {
             feeds.entry(self.account()).or_default();
         }
         for (account, feed) in &feeds {
-            self.write_personal(*account, &feed.events).await?;
+            self.write_personal(*account, feed).await?;
         }
         for (account, feed) in &feeds {
             self.write_feed(*account, feed).await?;
@@ -222,12 +233,12 @@ impl Change {
     }
 
     /// The erasable parts go in before their events; their digests go into the events.
-    async fn write_personal(&mut self, account: AccountId, events: &[NewEvent]) -> Result<()> {
+    async fn write_personal(&mut self, account: AccountId, feed: &Feed) -> Result<()> {
         let mut ids = Vec::new();
         let mut subjects = Vec::new();
         let mut salts = Vec::new();
         let mut bodies = Vec::new();
-        for event in events {
+        for event in &feed.events {
             if let Some(body) = self.personal_body(event) {
                 ids.push(event.id.0);
                 subjects.push(event.subject);
@@ -239,9 +250,10 @@ impl Change {
             return Ok(());
         }
         sqlx::query!(
-            "INSERT INTO event_personal (account_id, event_id, subject_id, salt, body)
-             SELECT $1, * FROM unnest($2::uuid[], $3::uuid[], $4::bytea[], $5::jsonb[])",
+            "INSERT INTO event_personal (account_id, actor_id, event_id, subject_id, salt, body)
+             SELECT $1, $2, * FROM unnest($3::uuid[], $4::uuid[], $5::bytea[], $6::jsonb[])",
             account.0,
+            self.author(feed).1,
             &ids,
             &subjects as &[Option<Uuid>],
             &salts,
@@ -250,6 +262,14 @@ impl Change {
         .execute(&mut *self.tx)
         .await?;
         Ok(())
+    }
+
+    fn author(&self, feed: &Feed) -> (&'static str, Option<Uuid>) {
+        match feed.author.unwrap_or(self.origin.author) {
+            Author::Member(member) => ("MEMBER", Some(member.0)),
+            Author::Operator => ("OPERATOR", None),
+            Author::System => ("SYSTEM", None),
+        }
     }
 
     fn personal_body(&self, event: &NewEvent) -> Option<Value> {
@@ -269,11 +289,7 @@ impl Change {
     /// One statement numbers and writes the events, checks that the account may be written and that the writer's rights are
     /// still those the rules looked at. It is the last one before the commit, so the account's hot row is held shortest.
     async fn write_feed(&mut self, account: AccountId, feed: &Feed) -> Result<()> {
-        let (actor_kind, actor_id) = match self.origin.author {
-            Author::Member(member) => ("MEMBER", Some(member.0)),
-            Author::Operator => ("OPERATOR", None),
-            Author::System => ("SYSTEM", None),
-        };
+        let (actor_kind, actor_id) = self.author(feed);
         let events = &feed.events;
         let ids: Vec<Uuid> = events.iter().map(|e| e.id.0).collect();
         let kinds: Vec<String> = events.iter().map(|e| e.kind.as_str().to_owned()).collect();

@@ -116,6 +116,7 @@ impl Refused {
 
     /// Puts an outer segment before the path.
     #[must_use]
+    #[expect(clippy::needless_pass_by_value, reason = "names and positions read best without a reference")]
     pub fn at(mut self, segment: impl ToString) -> Self {
         self.field.insert(0, segment.to_string());
         self
@@ -215,7 +216,7 @@ macro_rules! with_codes {
             DuplicateAddress = "DUPLICATE_ADDRESS", "The same address appears twice.";
             RoleRequired = "ROLE_REQUIRED", "At least one role is required.";
             SeatShortage = "SEAT_SHORTAGE", "There are not enough free seats. Add seats or free some.";
-            OwnStatus = "OWN_STATUS", "You cannot change your own status or roles. Ask another administrator.";
+            OwnStatus = "OWN_STATUS", "You cannot change your own status. Ask another administrator.";
             OwnerProtected = "OWNER_PROTECTED", "This is the account's owner. Transfer the ownership first.";
             WrongStatus = "WRONG_STATUS", "The member's status does not allow this.";
             InvitationNotOpen = "INVITATION_NOT_OPEN", "The invitation is no longer open.";

@@ -27,14 +27,13 @@ pub const LIFETIME: SignedDuration = SignedDuration::from_hours(1);
 /// Sends a link to choose a new password, if the address has a login. The answer and the work are the same if not.
 pub async fn request(db: &Db, origin: Origin, email: &str) -> Result<()> {
     let email = EmailAddress::parse(email).map_err(|_| Refused::new(Code::InvalidEmail).at("email"))?;
-    let mut change = Change::begin_identity(db, origin, None).await?;
-    let now = change.now();
-    let network = rate::network(change.origin().network_address);
-    for (limit, subject) in [(rate::RESET_ADDRESS, email.as_str()), (rate::RESET_NETWORK, &network)] {
-        if let Err(reached) = rate::hit(db, change.conn(), limit, subject, now).await? {
-            return Err(Refused::new(Code::RateLimited).retry_at(reached.retry_at).into());
-        }
-    }
+    let network = rate::network(origin.network_address);
+    let mut conn = db.pool.acquire().await?;
+    let now = db.now_on(&mut conn).await?;
+    let limits = [(rate::RESET_ADDRESS, email.as_str()), (rate::RESET_NETWORK, network.as_str())];
+    rate::hit_all(db, &mut conn, &limits, now).await??;
+    drop(conn);
+    let mut change = Change::begin_identity(db, origin, Some(now)).await?;
     let id = PasswordResetId::new();
     let token = token(db, id);
     // For an unknown address the row has no user, and its job finds nothing to send.
@@ -72,30 +71,40 @@ pub async fn complete(
 ) -> Result<()> {
     let token = parse(token)?;
     let network = rate::network(origin.network_address);
-    let now = db.now().await?;
     let mut conn = db.pool.acquire().await?;
-    if let Err(reached) = rate::hit(db, &mut conn, rate::LINK_NETWORK, &network, now).await? {
-        return Err(Refused::new(Code::RateLimited).retry_at(reached.retry_at).into());
-    }
+    let now = db.now_on(&mut conn).await?;
+    rate::hit(db, &mut conn, rate::LINK_NETWORK, &network, now).await??;
     let email = check_link(&mut conn, &token, now).await?;
     drop(conn);
     password::check_new(password, &email).at("password")?;
     let hash = passwords.hash(password).await?;
 
-    let mut change = Change::begin_identity(db, origin, None).await?;
-    let now = change.now();
-    check_link(change.conn(), &token, now).await?;
-    let user = sqlx::query_scalar!(
-        r#"UPDATE password_reset SET used_at = $2 WHERE token_hash = $1 AND used_at IS NULL RETURNING user_id AS "user_id: UserId""#,
-        token.hash(),
-        now,
-    )
-    .fetch_optional(change.conn())
-    .await?
-    .flatten()
-    .ok_or_else(|| Refused::new(Code::TokenUsed).at("token"))?;
-    set(&mut change, user, &hash, None).await?;
-    change.commit().await
+    let (origin, token, hash) = (&origin, &token, &hash);
+    change::persist(|| async move {
+        let mut change = Change::begin_identity(db, origin.clone(), None).await?;
+        let now = change.now();
+        check_link(change.conn(), token, now).await?;
+        // The credential before anything that hangs on it, as everywhere.
+        sqlx::query!(
+            "SELECT 1 AS one FROM user_credential
+             WHERE user_id = (SELECT user_id FROM password_reset WHERE token_hash = $1) FOR NO KEY UPDATE",
+            token.hash(),
+        )
+        .fetch_optional(change.conn())
+        .await?;
+        let user = sqlx::query_scalar!(
+            r#"UPDATE password_reset SET used_at = $2 WHERE token_hash = $1 AND used_at IS NULL RETURNING user_id AS "user_id: UserId""#,
+            token.hash(),
+            now,
+        )
+        .fetch_optional(change.conn())
+        .await?
+        .flatten()
+        .ok_or_else(|| Refused::new(Code::TokenUsed).at("token"))?;
+        set(&mut change, user, hash, None).await?;
+        change.commit().await
+    })
+    .await
 }
 
 /// Whose password the link is for: what may be shown to who holds it.
@@ -155,7 +164,17 @@ pub async fn change_known(
         .await?;
     let email = EmailAddress::parse(&email).expect("stored addresses are normalised");
     password::check_new(new, email.as_str()).at("newPassword")?;
-    let known = session::verify(db, passwords, &actor.origin, Some(&email), current).await.at("currentPassword")?;
+    let known = match session::verify(db, passwords, &actor.origin, Some(&email), current).await.at("currentPassword") {
+        Ok(known) => known,
+        Err(refused) => {
+            // The same request may have come twice at once: then the first one has changed the password meanwhile.
+            let replayed = match once {
+                Some(once) => change::replay::<()>(db, actor, once).await?,
+                None => None,
+            };
+            return replayed.ok_or(refused);
+        }
+    };
     let hash = passwords.hash(new).await?;
     let proven = known.password_changed_at;
     let done = change::run(db, actor, Kind::System, once, move |change, actor| {
@@ -193,7 +212,11 @@ async fn set(change: &mut Change, user: UserId, hash: &str, keep: Option<Session
         .await?;
     let ended_in = across::end_sessions(change.conn(), user, keep).await?;
     for place in across::memberships(change.conn(), user).await? {
-        change.record_in(place.account_id, NewEvent::new(EventKind::PasswordChanged).subject(place.member_id.0));
+        change.record_in(
+            place.account_id,
+            place.member_id,
+            NewEvent::new(EventKind::PasswordChanged).subject(place.member_id.0),
+        );
     }
     for account in ended_in {
         change.rights_changed_in(account);

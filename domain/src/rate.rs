@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use jiff::SignedDuration;
 use sqlx::PgConnection;
 
+use crate::error::{Code, Error, Refused};
 use crate::infra::clock::Timestamp;
 use crate::infra::db::Db;
 
@@ -38,6 +39,8 @@ pub const RESET_NETWORK: Limit = limit("reset.network", 60, 60);
 pub const LINK_NETWORK: Limit = limit("link.network", 300, 15);
 /// Invitation mails of one account to one address.
 pub const MAIL_ACCOUNT_ADDRESS: Limit = limit("mail.account-address", 3, 60);
+/// Further accounts founded by one person.
+pub const ACCOUNT_USER: Limit = limit("account.user", 10, 24 * 60);
 /// Mails of all accounts to one address: more are delayed, never refused.
 pub const MAIL_ADDRESS: Limit = limit("mail.address", 20, 60);
 
@@ -46,6 +49,95 @@ pub const MAIL_ADDRESS: Limit = limit("mail.address", 20, 60);
 pub struct Reached {
     /// The window's end.
     pub retry_at: Timestamp,
+}
+
+/// RATE_LIMITED, as people are told.
+impl From<Reached> for Error {
+    fn from(reached: Reached) -> Self {
+        Refused::new(Code::RateLimited).retry_at(reached.retry_at).into()
+    }
+}
+
+/// An address signed in from a network: wrong passwords from elsewhere do not shut it out there, see [`hit_sign_in`].
+const TRUSTED: Limit = limit("sign-in.trusted", 0, 30 * 24 * 60);
+
+/// Counts a try to sign in, before it is known whether the password is right, so that tries at once cannot slip past a limit.
+/// Where the address signed in from this network in the last 30 days, the limit on the address from anywhere does not
+/// count: no stranger shuts somebody out.
+pub async fn hit_sign_in(
+    db: &Db,
+    conn: &mut PgConnection,
+    address: &str,
+    network: &str,
+    now: Timestamp,
+) -> sqlx::Result<Result<(), Reached>> {
+    if !db.rate_limits {
+        return Ok(Ok(()));
+    }
+    let limits = sign_in_limits(db, address, network);
+    let (keys, most): (Vec<Vec<u8>>, Vec<i32>) = limits.iter().map(|(key, limit)| (key.clone(), limit.hits)).unzip();
+    let ends: Vec<Timestamp> = limits.iter().map(|(_, limit)| now + limit.window).collect();
+    let trusted = db.key.digest(TRUSTED.name, &format!("{address} {network}"));
+    let from_anywhere = db.key.digest(SIGN_IN_ADDRESS.name, address);
+    // In the order of keys, so that two tries never wait for each other in a circle.
+    let reached = sqlx::query_scalar!(
+        "WITH counted AS (
+             INSERT INTO rate_counter AS c (rate_key, window_start, window_end, hits)
+             SELECT l.rate_key, $2, l.window_end, 1 FROM unnest($1::bytea[], $3::timestamptz[]) l(rate_key, window_end)
+             WHERE l.rate_key <> $5 OR NOT EXISTS (SELECT FROM rate_counter t WHERE t.rate_key = $6 AND t.window_end > $2)
+             ORDER BY l.rate_key
+             ON CONFLICT (rate_key) DO UPDATE SET
+                 hits = CASE WHEN c.window_end <= $2 THEN 1 ELSE c.hits + 1 END,
+                 window_start = CASE WHEN c.window_end <= $2 THEN $2 ELSE c.window_start END,
+                 window_end = CASE WHEN c.window_end <= $2 THEN excluded.window_end ELSE c.window_end END
+             RETURNING c.rate_key, c.hits, c.window_end)
+         SELECT max(c.window_end) FROM counted c JOIN unnest($1::bytea[], $4::int[]) l(rate_key, most) USING (rate_key)
+         WHERE c.hits > l.most",
+        &keys,
+        now,
+        &ends,
+        &most,
+        from_anywhere.as_slice(),
+        trusted.as_slice(),
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(reached.map_or(Ok(()), |retry_at| Err(Reached { retry_at })))
+}
+
+/// Takes a try back that was no wrong one, and remembers that the address signs in from this network.
+pub async fn forgive_sign_in(
+    db: &Db,
+    conn: &mut PgConnection,
+    address: &str,
+    network: &str,
+    now: Timestamp,
+) -> sqlx::Result<()> {
+    if !db.rate_limits {
+        return Ok(());
+    }
+    let keys: Vec<Vec<u8>> = sign_in_limits(db, address, network).into_iter().map(|(key, _)| key).collect();
+    let trusted = db.key.digest(TRUSTED.name, &format!("{address} {network}"));
+    sqlx::query!(
+        "WITH forgiven AS (
+             UPDATE rate_counter SET hits = greatest(hits - 1, 0)
+             WHERE rate_key IN (SELECT rate_key FROM rate_counter WHERE rate_key = ANY($1) ORDER BY rate_key FOR UPDATE))
+         INSERT INTO rate_counter (rate_key, window_start, window_end, hits) VALUES ($2, $3, $4, 0)
+         ON CONFLICT (rate_key) DO UPDATE SET window_end = excluded.window_end",
+        &keys,
+        trusted.as_slice(),
+        now,
+        now + TRUSTED.window,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+fn sign_in_limits(db: &Db, address: &str, network: &str) -> [(Vec<u8>, Limit); 3] {
+    let both = format!("{address} {network}");
+    [(SIGN_IN_ADDRESS_NETWORK, both.as_str()), (SIGN_IN_ADDRESS, address), (SIGN_IN_NETWORK, network)]
+        .map(|(limit, subject)| (db.key.digest(limit.name, subject).to_vec(), limit))
 }
 
 /// Counts one more and says whether the limit allows it.
@@ -76,34 +168,26 @@ pub async fn hit(
     Ok(if counter.hits <= limit.hits { Ok(()) } else { Err(Reached { retry_at: counter.window_end }) })
 }
 
-/// Whether the limit is reached already, without counting.
-pub async fn check(
+/// Counts one more against several limits, each at once and for good: for what is refused before a transaction begins.
+pub async fn hit_all(
     db: &Db,
     conn: &mut PgConnection,
     limits: &[(Limit, &str)],
     now: Timestamp,
 ) -> sqlx::Result<Result<(), Reached>> {
-    if !db.rate_limits {
-        return Ok(Ok(()));
+    for (limit, subject) in limits {
+        let hit = hit(db, conn, *limit, subject, now).await?;
+        if hit.is_err() {
+            return Ok(hit);
+        }
     }
-    let keys: Vec<Vec<u8>> =
-        limits.iter().map(|(limit, subject)| db.key.digest(limit.name, subject).to_vec()).collect();
-    let most: Vec<i32> = limits.iter().map(|(limit, _)| limit.hits).collect();
-    let reached = sqlx::query_scalar!(
-        "SELECT max(c.window_end) FROM rate_counter c JOIN unnest($1::bytea[], $2::int[]) l(rate_key, most) USING (rate_key)
-         WHERE c.hits >= l.most AND c.window_end > $3",
-        &keys,
-        &most,
-        now,
-    )
-    .fetch_one(conn)
-    .await?;
-    Ok(reached.map_or(Ok(()), |retry_at| Err(Reached { retry_at })))
+    Ok(Ok(()))
 }
 
 /// The network an address belongs to: what one customer of a provider usually has.
 pub fn network(address: Option<IpAddr>) -> String {
-    match address {
+    // An IPv4 client of a listener for both families comes as ::ffff:a.b.c.d.
+    match address.map(|address| address.to_canonical()) {
         None => "unknown".to_owned(),
         Some(IpAddr::V4(address)) => address.to_string(),
         Some(IpAddr::V6(address)) => {

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::across::{Membership, memberships};
 use crate::actor::{Actor, Author, Origin};
-use crate::change::{Change, Kind};
+use crate::change::{self, Change, Kind};
 use crate::error::{ClosedAccount, Code, Detail, Error, Refused, Result};
 use crate::event::{EventKind, NewEvent};
 use crate::id::{AccountId, MemberId, SessionId, UserId};
@@ -72,23 +72,27 @@ pub async fn create(db: &Db, passwords: &Passwords, origin: Origin, sign_in: Sig
     let memberships = memberships(&mut conn, known.user_id).await?;
     drop(conn);
     let membership = choose(&memberships, sign_in.account_id, known.last_account_id)?;
-    let origin = Origin { author: Author::Member(membership.member_id), ..origin };
-    let mut change = Change::begin(db, membership.account_id, Kind::System, origin, None).await?;
-    // Locks the credential, and finds out whether the password that was compared is still the one.
-    let same = sqlx::query!(
-        "UPDATE user_credential SET last_account_id = $3 WHERE user_id = $1 AND password_changed_at = $2",
-        known.user_id.0,
-        known.password_changed_at,
-        membership.account_id.0,
-    )
-    .execute(change.conn())
-    .await?;
-    if same.rows_affected() == 0 {
-        return Err(Code::CredentialsInvalid.into());
-    }
-    let opened = open(&mut change, membership.member_id, &sign_in.client).await?;
-    change.commit().await?;
-    Ok(opened)
+    let origin = &Origin { author: Author::Member(membership.member_id), ..origin };
+    let (known, client) = (&known, &sign_in.client);
+    change::persist(|| async move {
+        let mut change = Change::begin(db, membership.account_id, Kind::System, origin.clone(), None).await?;
+        // Locks the credential, and finds out whether the password that was compared is still the one.
+        let same = sqlx::query!(
+            "UPDATE user_credential SET last_account_id = $3 WHERE user_id = $1 AND password_changed_at = $2",
+            known.user_id.0,
+            known.password_changed_at,
+            membership.account_id.0,
+        )
+        .execute(change.conn())
+        .await?;
+        if same.rows_affected() == 0 {
+            return Err(Code::CredentialsInvalid.into());
+        }
+        let opened = open(&mut change, membership.member_id, client, None).await?;
+        change.commit().await?;
+        Ok(opened)
+    })
+    .await
 }
 
 /// Whose password it is.
@@ -108,17 +112,9 @@ pub(crate) async fn verify(
 ) -> Result<Known> {
     let network = rate::network(origin.network_address);
     let address = email.map_or("", EmailAddress::as_str);
-    let both = format!("{address} {network}");
-    let limits = [
-        (rate::SIGN_IN_ADDRESS_NETWORK, both.as_str()),
-        (rate::SIGN_IN_ADDRESS, address),
-        (rate::SIGN_IN_NETWORK, network.as_str()),
-    ];
     let mut conn = db.pool.acquire().await?;
-    let now = db.clock.business(sqlx::query_scalar!(r#"SELECT now() AS "now!""#).fetch_one(&mut *conn).await?);
-    if let Err(reached) = rate::check(db, &mut conn, &limits, now).await? {
-        return Err(Refused::new(Code::RateLimited).retry_at(reached.retry_at).into());
-    }
+    let now = db.now_on(&mut conn).await?;
+    rate::hit_sign_in(db, &mut conn, address, &network, now).await??;
     let credential = sqlx::query!(
         r#"SELECT c.user_id AS "user_id: UserId", c.password_hash, c.password_changed_at, c.last_account_id AS "last_account_id: AccountId"
            FROM app_user u JOIN user_credential c USING (user_id) WHERE u.email = $1"#,
@@ -128,22 +124,16 @@ pub(crate) async fn verify(
     .await?;
     // No connection is held while the hash is computed.
     drop(conn);
-    let right = passwords.verify(password, credential.as_ref().map(|c| c.password_hash.as_str())).await?;
-    match credential {
-        Some(c) if right => Ok(Known {
-            user_id: c.user_id,
-            password_changed_at: c.password_changed_at,
-            last_account_id: c.last_account_id,
-        }),
-        _ => {
-            let mut conn = db.pool.acquire().await?;
-            for (limit, subject) in limits {
-                // The limit that is reached by this very try answers the next one.
-                let _ = rate::hit(db, &mut conn, limit, subject, now).await?;
-            }
-            Err(Code::CredentialsInvalid.into())
-        }
-    }
+    let right = passwords.verify(password, credential.as_ref().map(|c| c.password_hash.as_str())).await;
+    let Some(credential) = credential.filter(|_| matches!(right, Ok(true))) else {
+        return Err(right.err().unwrap_or_else(|| Code::CredentialsInvalid.into()));
+    };
+    rate::forgive_sign_in(db, &mut *db.pool.acquire().await?, address, &network, now).await?;
+    Ok(Known {
+        user_id: credential.user_id,
+        password_changed_at: credential.password_changed_at,
+        last_account_id: credential.last_account_id,
+    })
 }
 
 fn choose(memberships: &[Membership], wanted: Option<AccountId>, last: Option<AccountId>) -> Result<&Membership> {
@@ -162,8 +152,14 @@ fn choose(memberships: &[Membership], wanted: Option<AccountId>, last: Option<Ac
     })
 }
 
+/// A session that was left for another account: what it had proven, and no more, goes along.
+struct Left {
+    absolute_expires_at: Timestamp,
+    password_proven_at: Timestamp,
+}
+
 /// Writes a session of an active member. The member's status is looked at under a lock that a suspension waits for.
-async fn open(change: &mut Change, member: MemberId, client: &Client) -> Result<Opened> {
+async fn open(change: &mut Change, member: MemberId, client: &Client, left: Option<Left>) -> Result<Opened> {
     let (account, now) = (change.account(), change.now());
     let origin = change.origin().clone();
     let token = Token::random(Purpose::Session, Some(account));
@@ -176,7 +172,7 @@ async fn open(change: &mut Change, member: MemberId, client: &Client) -> Result<
         "INSERT INTO session (account_id, session_id, member_id, user_id, token_hash, cookie, account_name, user_agent, network_address,
                               created_at, idle_seconds, absolute_expires_at, password_proven_at)
          SELECT m.account_id, $3, m.member_id, m.user_id, $4, $5, a.name, $6, $7::text::inet, $8::timestamptz, a.session_idle_seconds,
-                $8::timestamptz + a.session_absolute_seconds * interval '1 second', $8::timestamptz
+                least($8::timestamptz + a.session_absolute_seconds * interval '1 second', $9), coalesce($10, $8::timestamptz)
          FROM (SELECT * FROM member WHERE account_id = $1 AND member_id = $2 AND status = 'ACTIVE' FOR KEY SHARE) m
          JOIN account a USING (account_id)
          RETURNING absolute_expires_at",
@@ -188,6 +184,8 @@ async fn open(change: &mut Change, member: MemberId, client: &Client) -> Result<
         agent,
         origin.network_address.map(|address| address.to_string()),
         now,
+        left.as_ref().map(|left| left.absolute_expires_at) as Option<Timestamp>,
+        left.as_ref().map(|left| left.password_proven_at) as Option<Timestamp>,
     )
     .fetch_optional(change.conn())
     .await?;
@@ -247,31 +245,35 @@ pub async fn switch_account(db: &Db, actor: &Actor, account: AccountId, client: 
         return Err(Refused::new(Code::NotFound).at("accountId").into());
     }
     let member = choose(&places, Some(account), None)?.member_id;
-    let origin = Origin { author: Author::Member(member), ..actor.origin.clone() };
-    let mut change = Change::begin(db, account, Kind::System, origin, Some(actor.now)).await?;
-    let ended = sqlx::query!(
-        "DELETE FROM session WHERE account_id = $1 AND session_id = $2",
-        actor.account_id.0,
-        actor.session_id.0
-    )
-    .execute(change.conn())
-    .await?;
-    if ended.rows_affected() == 0 {
-        return Err(Error::Unauthenticated);
-    }
-    sqlx::query!("UPDATE user_credential SET last_account_id = $2 WHERE user_id = $1", actor.user_id.0, account.0)
-        .execute(change.conn())
-        .await?;
-    let opened = open(&mut change, member, client).await?;
-    change.rights_changed_in(actor.account_id);
-    change.record_in(
-        actor.account_id,
-        NewEvent::new(EventKind::SessionRevoked)
-            .subject(actor.member_id.0)
-            .detail(json!({ "session": actor.session_id })),
-    );
-    change.commit().await?;
-    Ok(opened)
+    let origin = &Origin { author: Author::Member(member), ..actor.origin.clone() };
+    change::persist(|| async move {
+        let mut change = Change::begin(db, account, Kind::System, origin.clone(), Some(actor.now)).await?;
+        // The credential before sessions, as everywhere.
+        sqlx::query!("UPDATE user_credential SET last_account_id = $2 WHERE user_id = $1", actor.user_id.0, account.0)
+            .execute(change.conn())
+            .await?;
+        let left = sqlx::query_as!(
+            Left,
+            "DELETE FROM session WHERE account_id = $1 AND session_id = $2 RETURNING absolute_expires_at, password_proven_at",
+            actor.account_id.0,
+            actor.session_id.0
+        )
+        .fetch_optional(change.conn())
+        .await?
+        .ok_or(Error::Unauthenticated)?;
+        let opened = open(&mut change, member, client, Some(left)).await?;
+        change.rights_changed_in(actor.account_id);
+        change.record_in(
+            actor.account_id,
+            actor.member_id,
+            NewEvent::new(EventKind::SessionRevoked)
+                .subject(actor.member_id.0)
+                .detail(json!({ "session": actor.session_id })),
+        );
+        change.commit().await?;
+        Ok(opened)
+    })
+    .await
 }
 
 /// One of a member's sessions, as they see it.

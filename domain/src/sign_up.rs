@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::account::{self, Founding};
 use crate::actor::Origin;
-use crate::change::Change;
+use crate::change::{self, Change};
 use crate::error::{AtField as _, Code, Refused, Result, field};
 use crate::id::{AccountId, SignUpId};
 use crate::infra::clock::Timestamp;
@@ -56,16 +56,16 @@ pub async fn request(db: &Db, passwords: &Passwords, origin: Origin, sign_up: Si
         return Err(Refused::new(Code::PersonalDomain).at("email").into());
     }
     password::check_new(sign_up.password, email.as_str()).at("password")?;
+    let network = rate::network(origin.network_address);
+    let mut conn = db.pool.acquire().await?;
+    let now = db.now_on(&mut conn).await?;
+    // Before the hash, which takes one of few places that sign-in needs, too.
+    let limits = [(rate::SIGN_UP_ADDRESS, email.as_str()), (rate::SIGN_UP_NETWORK, network.as_str())];
+    rate::hit_all(db, &mut conn, &limits, now).await??;
+    drop(conn);
     let password_hash = passwords.hash(sign_up.password).await?;
 
-    let mut change = Change::begin_identity(db, origin, None).await?;
-    let now = change.now();
-    let network = rate::network(change.origin().network_address);
-    for (limit, subject) in [(rate::SIGN_UP_ADDRESS, email.as_str()), (rate::SIGN_UP_NETWORK, &network)] {
-        if let Err(reached) = rate::hit(db, change.conn(), limit, subject, now).await? {
-            return Err(Refused::new(Code::RateLimited).retry_at(reached.retry_at).into());
-        }
-    }
+    let mut change = Change::begin_identity(db, origin, Some(now)).await?;
     let id = SignUpId::new();
     let token = token(db, id);
     sqlx::query!(
@@ -135,8 +135,13 @@ fn check_open(confirmed_at: Option<Timestamp>, expires_at: Timestamp, now: Times
 /// # Errors
 /// TOKEN_INVALID, TOKEN_EXPIRED, TOKEN_USED; ADDRESS_TAKEN when the address got a login in the meantime.
 pub async fn confirm(db: &Db, origin: Origin, token: &str, base_seats: i32) -> Result<AccountId> {
-    let token = Token::parse(Purpose::SignUp, token).ok_or_else(|| Refused::new(Code::TokenInvalid).at("token"))?;
-    let mut change = Change::begin_identity(db, origin, None).await?;
+    let token = &Token::parse(Purpose::SignUp, token).ok_or_else(|| Refused::new(Code::TokenInvalid).at("token"))?;
+    let origin = &origin;
+    change::persist(|| confirm_once(db, origin, token, base_seats)).await
+}
+
+async fn confirm_once(db: &Db, origin: &Origin, token: &Token, base_seats: i32) -> Result<AccountId> {
+    let mut change = Change::begin_identity(db, origin.clone(), None).await?;
     let now = change.now();
     let row = sqlx::query!(
         "SELECT sign_up_id, email, account_name, first_name, last_name, time_zone, password_hash, expires_at, confirmed_at

@@ -3,6 +3,7 @@
 
 use jiff::SignedDuration;
 
+use crate::across;
 use crate::infra::clock::Timestamp;
 use crate::infra::db::Db;
 
@@ -47,33 +48,12 @@ async fn batch(db: &Db, now: Timestamp) -> sqlx::Result<u64> {
         now,
         BATCH
     );
-    let keys = sqlx::query!(
-        "DELETE FROM idempotency_key WHERE (account_id, member_id, idempotency_key) IN
-            (SELECT account_id, member_id, idempotency_key FROM idempotency_key WHERE created_at < $1 LIMIT $2)",
-        keys_before,
-        BATCH
-    );
-    // A session that ended by itself changes nobody's rights: it was refused from that moment on.
-    let sessions = sqlx::query!(
-        "DELETE FROM session WHERE (account_id, session_id) IN (
-             SELECT s.account_id, s.session_id FROM session s LEFT JOIN session_activity a USING (account_id, session_id)
-             WHERE s.absolute_expires_at < $1 OR coalesce(a.last_used_at, s.created_at) + s.idle_seconds * interval '1 second' < $1
-             LIMIT $2)",
-        now,
-        BATCH
-    );
-    let invitations = sqlx::query!(
-        "UPDATE invitation SET token_hash = NULL, token_key_version = NULL WHERE (account_id, invitation_id) IN
-            (SELECT account_id, invitation_id FROM invitation WHERE finished_at < $1 AND token_hash IS NOT NULL LIMIT $2)",
-        links_before,
-        BATCH
-    );
     let mut conn = db.pool.acquire().await?;
     let mut all = sign_ups.execute(&mut *conn).await?.rows_affected();
     all += resets.execute(&mut *conn).await?.rows_affected();
     all += counters.execute(&mut *conn).await?.rows_affected();
-    all += keys.execute(&mut *conn).await?.rows_affected();
-    all += sessions.execute(&mut *conn).await?.rows_affected();
-    all += invitations.execute(&mut *conn).await?.rows_affected();
+    all += across::delete_idempotency_keys(&mut conn, keys_before, BATCH).await?;
+    all += across::delete_ended_sessions(&mut conn, now, BATCH).await?;
+    all += across::forget_invitation_tokens(&mut conn, links_before, BATCH).await?;
     Ok(all)
 }

@@ -1,5 +1,6 @@
 //! Files on their way in, and out again after their time.
 
+use api::graphql::http::Origins;
 use api::upload::Uploads;
 use domain::error::{Code, Error};
 use domain::job::Verdict;
@@ -20,8 +21,11 @@ fn code<T: std::fmt::Debug>(result: Result<T, Error>) -> Code {
 
 /// Serves the address of uploads with a limit of 20,000 bytes.
 async fn serve(world: &World) -> String {
-    let state = Uploads { db: world.db.clone(), files: world.files.clone(), limit: 20_000 };
-    let routes = axum::Router::new().route("/uploads/{token}", axum::routing::put(api::upload::put)).with_state(state);
+    let mut http = world.config.http.clone();
+    http.allowed_origins = vec!["https://app.example.com".to_owned()];
+    let origins = Origins::new(&http);
+    let routes =
+        api::upload::router(Uploads { db: world.db.clone(), files: world.files.clone(), limit: 20_000, origins });
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move { axum::serve(listener, routes).await });
@@ -147,5 +151,46 @@ async fn files_that_nobody_names_go_after_a_day() {
     assert!(!left[0].exists() && !left[1].exists());
     assert!(left[2].exists(), "it may be on its way in");
     assert!(kept.exists());
+    world.end().await;
+}
+
+/// What a browser does for a page of another site: it asks, and sends the file only if the answer names the page's origin.
+#[tokio::test]
+async fn pages_of_allowed_sites_may_put_files() {
+    let world = World::new(200).await;
+    let base = serve(&world).await;
+    let id = world.create_upload(&world.owner).await;
+    let url = || format!("{base}{}", world.upload_token(id));
+    let http = reqwest::Client::new();
+    let ask = async |origin: &str| {
+        let asked = http.request(reqwest::Method::OPTIONS, url()).header("origin", origin);
+        asked.header("access-control-request-method", "PUT").send().await.unwrap()
+    };
+    let send = async |origin: &str| {
+        let sent = http.put(url()).header("origin", origin).header("content-type", "text/csv").body(MEMBERS);
+        sent.send().await.unwrap()
+    };
+    let header = |answer: &reqwest::Response, name: &str| {
+        answer.headers().get(name).map(|value| value.to_str().unwrap().to_owned()).unwrap_or_default()
+    };
+
+    let foreign = "https://evil.example";
+    let asked = ask(foreign).await;
+    assert_eq!((asked.status(), header(&asked, "access-control-allow-origin")), (StatusCode::FORBIDDEN, String::new()));
+    assert_eq!(send(foreign).await.status(), StatusCode::FORBIDDEN);
+    assert_eq!(world.stored().await.len(), 0);
+
+    let allowed = "https://app.example.com";
+    let asked = ask(allowed).await;
+    assert_eq!(asked.status(), StatusCode::NO_CONTENT);
+    assert_eq!(header(&asked, "access-control-allow-origin"), allowed);
+    assert_eq!(header(&asked, "access-control-allow-methods"), "PUT");
+    assert_eq!(header(&asked, "access-control-allow-headers"), "content-type");
+    let answer = send(allowed).await;
+    assert_eq!(
+        (answer.status(), header(&answer, "access-control-allow-origin").as_str()),
+        (StatusCode::NO_CONTENT, allowed)
+    );
+    assert_eq!(world.stored().await.len(), 1);
     world.end().await;
 }

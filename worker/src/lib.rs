@@ -27,7 +27,7 @@ pub use handler::{Handler, Registry};
 use queue::{MemoryQueue, Queue, QueueError, RedisQueue};
 
 /// Connections kept for claims, leases and outcomes, so that handlers which use up the pool cannot hold those up.
-const OWN_CONNECTIONS: u32 = 4;
+pub const OWN_CONNECTIONS: u32 = 4;
 
 /// The worker ended though nobody stopped it.
 #[derive(Debug, thiserror::Error)]

@@ -58,18 +58,25 @@ pub(crate) fn code(error: &Error) -> &'static str {
     }
 }
 
-/// Lapses invitations that were not answered in time, and those that could not be delivered for 72 hours.
+/// Lapses invitations that were not answered in time, and those that could not be delivered for 72 hours. An account that fails
+/// keeps no other one waiting; the sweep is tried again for it.
 async fn lapse_invitations(db: Db, now: Timestamp) -> Result<usize> {
-    let mut lapsed = 0;
+    let (mut lapsed, mut failure) = (0, None);
     let mut after = None;
     loop {
         let accounts = across::accounts_with_overdue_invitations(&db.pool, now, after, ACCOUNTS).await?;
         for account in &accounts {
-            lapsed += lapse_in(&db, *account, now).await?;
+            match lapse_in(&db, *account, now).await {
+                Ok(count) => lapsed += count,
+                Err(error) => {
+                    tracing::error!(%error, account.id = %account, "overdue invitations were not lapsed");
+                    failure = Some(error);
+                }
+            }
         }
         match accounts.last() {
             Some(last) => after = Some(*last),
-            None => return Ok(lapsed),
+            None => return failure.map_or(Ok(lapsed), Err),
         }
     }
 }

@@ -20,7 +20,7 @@
 
 mod body;
 mod media;
-mod origin;
+pub mod origin;
 mod params;
 mod reply;
 
@@ -249,11 +249,7 @@ fn preflight(reply: &Reply) -> Response {
     let mut response = reply.empty(StatusCode::NO_CONTENT);
     let headers = response.headers_mut();
     headers.insert(header::ALLOW, HeaderValue::from_static("GET, POST, OPTIONS"));
-    if matches!(reply.caller, Caller::Allowed(_)) {
-        for (name, value) in origin::PREFLIGHT {
-            headers.insert(name, HeaderValue::from_static(value));
-        }
-    }
+    origin::preflight(&reply.caller, "GET, POST", "authorization, content-type, x-muster-csrf", headers);
     response
 }
 

@@ -139,8 +139,8 @@ impl From<member::Member> for Member {
             phone: profile.phone.map(PhoneNumber),
             job_title: profile.job_title,
             subscription_type: profile.subscription_type.map(Into::into),
-            version: readable.then_some(member.version),
-            created_at: readable.then_some(member.created_at.into()),
+            version: member.version,
+            created_at: member.created_at.map(Into::into),
             joined_at: member.joined_at.map(Into::into),
             last_sign_in_at: member.last_sign_in_at.map(Into::into),
             last_activity_at: member.last_activity_at.map(Into::into),
@@ -209,7 +209,7 @@ pub enum MemberOrderField {
     Name,
     /// Address. Needs `members.read`.
     Email,
-    /// When they were invited, imported, or founded the account.
+    /// When they were invited, imported, or founded the account. Needs `members.read`.
     CreatedAt,
 }
 
@@ -269,12 +269,12 @@ pub async fn page(ctx: &Context<'_>, page: MemberPage) -> Result<Connection<Stri
     let actor = ctx.actor()?;
     let order = page.order.unwrap_or(MemberOrder { field: MemberOrderField::Name, direction: OrderDirection::Asc });
     let (field, descending) = (member::Order::from(order.field), order.direction == OrderDirection::Desc);
-    if field == member::Order::Email {
-        // The order, and the cursors, would tell addresses.
+    if field != member::Order::Name {
+        // The order, and the cursors, would tell what only readers of profiles may know.
         actor.may(Action::ReadMembers, Target::Account).map_err(top_level)?;
     }
     let filter = page.filter.unwrap_or_default().read();
-    let request = Request::new(&page.arguments, &field.key(descending)).map_err(top_level)?;
+    let request = Request::new(&page.arguments, (&field.key(descending), field.kind())).map_err(top_level)?;
     let include = include(ctx, &["nodes", "edges"]);
     let mut conn = ctx.state().db.pool.acquire().await.map_err(failed)?;
     let rows = member::list(&mut conn, actor, &filter, (field, descending), &request, include).await.map_err(failed)?;

@@ -46,7 +46,8 @@ async fn look(config: &Config, database: &mut PgConnection) -> Result<Vec<Findin
             "only for development",
         ));
     }
-    let wanted = config.database_connections.saturating_mul(2);
+    // `muster serve`: those of the API, as many of the worker, and the worker's own.
+    let wanted = config.database_connections.saturating_mul(2).saturating_add(worker::OWN_CONNECTIONS);
     if i64::from(wanted) + 5 > i64::from(most) {
         findings.push(Finding::warning(
             format!("a process opens up to {wanted} connections and the server allows {most} in all"),

@@ -14,12 +14,21 @@ const ROWS_PER_SEAL: i64 = 5_000;
 /// harmless: the seal that comes second is refused by its key.
 pub async fn seal_due(pool: &PgPool) -> sqlx::Result<usize> {
     let mut seals = 0;
+    let mut failure = None;
     for account in crate::across::accounts_with_unsealed_events(pool).await? {
-        while seal_next(pool, account).await? {
-            seals += 1;
+        // An account that fails keeps no other one waiting.
+        loop {
+            match seal_next(pool, account).await {
+                Ok(true) => seals += 1,
+                Ok(false) => break,
+                Err(error) => {
+                    failure = Some(error);
+                    break;
+                }
+            }
         }
     }
-    Ok(seals)
+    failure.map_or(Ok(seals), Err)
 }
 
 /// Writes one more seal of an account; false when there is nothing to seal.

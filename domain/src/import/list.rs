@@ -9,13 +9,13 @@ use super::row::RowFault;
 use crate::actor::{Action, Actor};
 use crate::id::{ImportId, MemberId};
 use crate::infra::clock::Timestamp;
-use crate::infra::page::{Cursor, Page, Request, SortValue};
+use crate::infra::page::{Cursor, Page, Request, SortKind, SortValue};
 
 /// The order of [`rows`], as [`Request::new`] wants it.
-pub const ROWS: &str = "import.row";
+pub const ROWS: (&str, SortKind) = ("import.row", SortKind::Number);
 
 /// The order of [`list`], as [`Request::new`] wants it: the newest first.
-pub const IMPORTS: &str = "import.created_at.desc";
+pub const IMPORTS: (&str, SortKind) = ("import.created_at.desc", SortKind::Instant);
 
 /// An import.
 #[derive(Clone, Debug, FromRow)]
@@ -129,7 +129,7 @@ pub async fn list(
     let imports: Vec<MemberImport> = statement.build_query_as().fetch_all(conn).await?;
     Ok(request
         .page(imports)
-        .map(|import| (Cursor::new(IMPORTS, SortValue::Instant(import.created_at), import.import_id.0), import)))
+        .map(|import| (Cursor::new(IMPORTS.0, SortValue::Instant(import.created_at), import.import_id.0), import)))
 }
 
 /// A page of what became of the rows of an import, in the order of the file, each with its cursor. The caller has looked at
@@ -149,5 +149,5 @@ pub async fn rows(
     }
     request.push_to(&mut statement, "row_no", "import_id", false);
     let rows: Vec<RowOutcome> = statement.build_query_as().fetch_all(conn).await?;
-    Ok(request.page(rows).map(|row| (Cursor::new(ROWS, SortValue::Number(row.row_no), id.0), row)))
+    Ok(request.page(rows).map(|row| (Cursor::new(ROWS.0, SortValue::Number(row.row_no), id.0), row)))
 }

@@ -25,6 +25,17 @@ pub enum SortValue {
     Number(i32),
 }
 
+/// What kind of value a list is sorted by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SortKind {
+    /// A text.
+    Text,
+    /// An instant, not before 1970.
+    Instant,
+    /// A number.
+    Number,
+}
+
 /// Where a row stands in its list: opaque to clients.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cursor {
@@ -45,9 +56,16 @@ impl Cursor {
         URL_SAFE_NO_PAD.encode(serde_json::to_vec(self).expect("plain data"))
     }
 
-    fn decode(text: &str, order: &str) -> Option<Self> {
+    /// Reads a cursor of this order; whatever a client may have made of it, the database can compare its value.
+    fn decode(text: &str, order: &str, kind: SortKind) -> Option<Self> {
         let cursor: Self = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(text).ok()?).ok()?;
-        (cursor.order == order).then_some(cursor)
+        let comparable = match (&cursor.value, kind) {
+            (SortValue::Text(text), SortKind::Text) => !text.contains('\0'),
+            (SortValue::Instant(at), SortKind::Instant) => at.0 >= jiff::Timestamp::UNIX_EPOCH,
+            (SortValue::Number(_), SortKind::Number) => true,
+            _ => false,
+        };
+        (comparable && cursor.order == order).then_some(cursor)
     }
 }
 
@@ -77,7 +95,7 @@ impl Request {
     ///
     /// # Errors
     /// OUT_OF_RANGE for a size outside 1–100 or for both directions at once; INVALID_CURSOR for a cursor of another order.
-    pub fn new(arguments: &Arguments, order: &str) -> Result<Self> {
+    pub fn new(arguments: &Arguments, (order, kind): (&str, SortKind)) -> Result<Self> {
         let backwards = arguments.last.is_some() || arguments.before.is_some();
         if backwards && (arguments.first.is_some() || arguments.after.is_some()) {
             return Err(Refused::new(Code::OutOfRange).at("last").into());
@@ -93,7 +111,9 @@ impl Request {
         let (name, cursor) = if backwards { ("before", &arguments.before) } else { ("after", &arguments.after) };
         let from = match cursor {
             None => None,
-            Some(text) => Some(Cursor::decode(text, order).ok_or_else(|| Refused::new(Code::InvalidCursor).at(name))?),
+            Some(text) => {
+                Some(Cursor::decode(text, order, kind).ok_or_else(|| Refused::new(Code::InvalidCursor).at(name))?)
+            }
         };
         Ok(Self { size, backwards, from })
     }

@@ -10,7 +10,7 @@ use crate::actor::{Actor, Author, Origin, granted_by};
 use crate::change::{Change, Kind, persist};
 use crate::error::{AtField as _, Code, Error, Refused, Result, field};
 use crate::event::{EventKind, NewEvent};
-use crate::id::{AccountId, InvitationId, MemberId, RoleId, UserId};
+use crate::id::{AccountId, InvitationId, MemberId, RoleId, SessionId, UserId};
 use crate::infra::clock::Timestamp;
 use crate::infra::db::Db;
 use crate::infra::email_address::EmailAddress;
@@ -139,12 +139,14 @@ impl Found {
     }
 }
 
-async fn limit(db: &Db, conn: &mut PgConnection, origin: &Origin, now: Timestamp) -> Result<()> {
-    let network = rate::network(origin.network_address);
-    match rate::hit(db, conn, rate::LINK_NETWORK, &network, now).await? {
-        Ok(()) => Ok(()),
-        Err(reached) => Err(Refused::new(Code::RateLimited).retry_at(reached.retry_at).into()),
-    }
+/// Looks at a link for somebody who answers it: what it is about, who would join, and when it was looked at. Counts the try.
+async fn open(db: &Db, origin: &Origin, token: &str) -> Result<(Found, MemberId, Timestamp)> {
+    let mut conn = db.pool.acquire().await?;
+    let now = db.now_on(&mut conn).await?;
+    rate::hit(db, &mut conn, rate::LINK_NETWORK, &rate::network(origin.network_address), now).await??;
+    let found = find(&mut conn, token).await?;
+    let member = found.answerable(now)?;
+    Ok((found, member, now))
 }
 
 /// What the link shows.
@@ -154,7 +156,7 @@ async fn limit(db: &Db, conn: &mut PgConnection, origin: &Origin, now: Timestamp
 pub async fn by_token(db: &Db, token: &str) -> Result<Preview> {
     let mut conn = db.pool.acquire().await?;
     let found = find(&mut conn, token).await?;
-    let now = db.clock.business(sqlx::query_scalar!(r#"SELECT now() AS "now!""#).fetch_one(&mut *conn).await?);
+    let now = db.now_on(&mut conn).await?;
     found.answerable(now)?;
     Ok(Preview {
         account_name: found.account_name,
@@ -171,7 +173,15 @@ pub async fn by_token(db: &Db, token: &str) -> Result<Preview> {
 /// Who accepts: somebody new with the hash of their password, or somebody with a login.
 enum Person {
     New { password_hash: String },
-    Known(UserId),
+    Known { user_id: UserId, proof: Proof },
+}
+
+/// By what somebody with a login has proven it; it must still hold when they join.
+enum Proof {
+    /// The password as of this time.
+    Password(Timestamp),
+    /// A session, of whichever account.
+    Session(AccountId, SessionId),
 }
 
 /// Accepts an invitation. The link proves the address; a login that the address has must be proven besides.
@@ -187,12 +197,7 @@ pub async fn accept(
     token: &str,
     acceptance: &Acceptance,
 ) -> Result<Accepted> {
-    let mut conn = db.pool.acquire().await?;
-    let now = db.clock.business(sqlx::query_scalar!(r#"SELECT now() AS "now!""#).fetch_one(&mut *conn).await?);
-    limit(db, &mut conn, &origin, now).await?;
-    let found = find(&mut conn, token).await?;
-    let member = found.answerable(now)?;
-    drop(conn);
+    let (found, member, now) = open(db, &origin, token).await?;
     let (first_name, last_name) = names(acceptance, &found)?;
     let person = prove(db, passwords, &origin, signed_in, &found, acceptance.password.as_ref()).await?;
     let joining = Joining { token, member, email: &found.email, person, first_name, last_name };
@@ -234,13 +239,16 @@ async fn prove(
     password: Option<&SecretString>,
 ) -> Result<Person> {
     match (found.user_id, signed_in, password) {
-        (Some(user), Some(actor), _) if actor.user_id == user => Ok(Person::Known(user)),
+        (Some(user), Some(actor), _) if actor.user_id == user => {
+            let proof = Proof::Session(actor.account_id, actor.session_id);
+            Ok(Person::Known { user_id: user, proof })
+        }
         (_, Some(_), _) => Err(Code::OtherPerson.into()),
         (_, None, None) => Err(Refused::new(Code::PasswordRequired).at("password").into()),
         (Some(user), None, Some(password)) => {
             let known = session::verify(db, passwords, origin, Some(&found.email), password).await.at("password")?;
             debug_assert!(known.user_id == user, "an address has one login");
-            Ok(Person::Known(known.user_id))
+            Ok(Person::Known { user_id: known.user_id, proof: Proof::Password(known.password_changed_at) })
         }
         (None, None, Some(password)) => {
             password::check_new(password, found.email.as_str()).at("password")?;
@@ -313,7 +321,7 @@ async fn join(change: &mut Change, joining: &Joining<'_>) -> Result<()> {
 async fn identity(change: &mut Change, joining: &Joining<'_>) -> Result<UserId> {
     let now = change.now();
     let password_hash = match &joining.person {
-        Person::Known(user) => return Ok(*user),
+        Person::Known { user_id, proof } => return still_proven(change, *user_id, proof).await,
         Person::New { password_hash } => password_hash,
     };
     match user::create(change.conn(), joining.email.as_str(), password_hash, now).await {
@@ -324,6 +332,24 @@ async fn identity(change: &mut Change, joining: &Joining<'_>) -> Result<UserId> 
         }
         created => created,
     }
+}
+
+/// Looks at the proof again, under a lock that a change of the password waits for.
+async fn still_proven(change: &mut Change, user: UserId, proof: &Proof) -> Result<UserId> {
+    let changed_at =
+        sqlx::query_scalar!("SELECT password_changed_at FROM user_credential WHERE user_id = $1 FOR SHARE", user.0,)
+            .fetch_optional(change.conn())
+            .await?;
+    let holds = match proof {
+        Proof::Password(proven) => changed_at == Some(*proven),
+        Proof::Session(account, session) => {
+            sqlx::query!("SELECT 1 AS one FROM session WHERE account_id = $1 AND session_id = $2", account.0, session.0)
+                .fetch_optional(change.conn())
+                .await?
+                .is_some()
+        }
+    };
+    if holds { Ok(user) } else { Err(Refused::new(Code::CredentialsInvalid).at("password").into()) }
 }
 
 /// What the invitation grants must still be the inviter's to grant. Roles without administrative permissions always are:
@@ -356,12 +382,7 @@ async fn check_inviter(change: &mut Change, invited_by: Option<MemberId>, member
 /// # Errors
 /// As [`by_token`].
 pub async fn decline(db: &Db, origin: Origin, token: &str) -> Result<()> {
-    let mut conn = db.pool.acquire().await?;
-    let now = db.clock.business(sqlx::query_scalar!(r#"SELECT now() AS "now!""#).fetch_one(&mut *conn).await?);
-    limit(db, &mut conn, &origin, now).await?;
-    let found = find(&mut conn, token).await?;
-    let member = found.answerable(now)?;
-    drop(conn);
+    let (found, member, now) = open(db, &origin, token).await?;
     let origin = Origin { author: Author::Member(member), ..origin };
     persist(|| async {
         let mut change = Change::begin(db, found.account_id, Kind::Asked, origin.clone(), Some(now)).await?;

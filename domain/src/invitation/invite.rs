@@ -9,7 +9,7 @@ use super::{NewInvitation, State, create, remove_members};
 use crate::account;
 use crate::actor::{Action, Actor, Standing, Target, granted_by};
 use crate::change::Change;
-use crate::error::{AtField as _, Code, Error, Refused, Result, field};
+use crate::error::{AtField as _, Code, Detail, Error, Refused, Result, field};
 use crate::event::{EventKind, NewEvent};
 use crate::id::{InvitationId, MemberId, RoleId};
 use crate::infra::email_address::EmailAddress;
@@ -189,10 +189,12 @@ impl Batch {
     /// Seats go to the first ones who may get a mail; what is left over goes back. Mails are counted under the pool's lock, as
     /// whoever sends later counts them, and only for those who get a seat.
     async fn give_seats(&mut self, change: &mut Change, items: &mut Vec<Item>, seats: i32, send: bool) -> Result<()> {
+        let required = i32::try_from(items.len()).expect("bounded by the limit on bulk");
         let mut left = seats;
         for (index, item, lapsed) in std::mem::take(items) {
             if left == 0 {
-                self.refuse(index, Refused::new(Code::SeatShortage));
+                let detail = Detail::Seats { required, available: seats };
+                self.refuse(index, Refused { detail, ..Refused::new(Code::SeatShortage) });
                 continue;
             }
             if send && let Err(refused) = count_mail(change, &item.email).await? {
@@ -310,13 +312,16 @@ pub(crate) async fn replace(change: &mut Change, lapsed: &[Lapsed]) -> Result<()
     let ids: Vec<_> = lapsed.iter().map(|l| l.invitation_id.0).collect();
     let members: Vec<MemberId> = lapsed.iter().map(|l| l.member_id).collect();
     let raw: Vec<_> = members.iter().map(|member| member.0).collect();
-    sqlx::query!(
-        "SELECT 1 AS one FROM member WHERE account_id = $1 AND member_id = ANY($2) ORDER BY member_id FOR UPDATE",
+    let locked = sqlx::query!(
+        "SELECT 1 AS one FROM member WHERE account_id = $1 AND member_id = ANY($2) AND status = 'INVITED' ORDER BY member_id FOR UPDATE",
         account.0,
         &raw
     )
     .fetch_all(change.conn())
     .await?;
+    if locked.len() != lapsed.len() {
+        return Err(Error::Stale);
+    }
     let ended = sqlx::query!(
         "UPDATE invitation SET state = 'REVOKED', finished_at = $3, former_member_id = member_id, member_id = NULL
          WHERE account_id = $1 AND invitation_id = ANY($2) AND state = 'EXPIRED'",

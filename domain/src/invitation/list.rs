@@ -7,7 +7,7 @@ use super::{Delivery, State};
 use crate::actor::{Action, Actor};
 use crate::id::{InvitationId, MemberId};
 use crate::infra::clock::Timestamp;
-use crate::infra::page::{Cursor, Page, Request, SortValue};
+use crate::infra::page::{Cursor, Page, Request, SortKind, SortValue};
 
 /// An invitation as administrators see it.
 #[derive(Clone, Debug, FromRow)]
@@ -59,6 +59,14 @@ impl Order {
     /// Part of the cursors.
     pub fn key(self, descending: bool) -> String {
         format!("invitation.{}.{}", self.column(), if descending { "desc" } else { "asc" })
+    }
+
+    /// What [`Request::new`] wants to know of it.
+    pub const fn kind(self) -> SortKind {
+        match self {
+            Self::CreatedAt => SortKind::Instant,
+            Self::Email => SortKind::Text,
+        }
     }
 
     const fn column(self) -> &'static str {

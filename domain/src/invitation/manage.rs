@@ -30,6 +30,10 @@ struct Open {
     invitation_id: InvitationId,
     member_id: MemberId,
     email: EmailAddress,
+    first_name: Option<String>,
+    last_name: Option<String>,
+    message: Option<String>,
+    subscription_type: Option<SubscriptionType>,
     state: State,
     generation: i32,
     queued_at: Option<Timestamp>,
@@ -38,7 +42,7 @@ struct Open {
     suspended: bool,
 }
 
-/// What became of several invitations.
+/// What became of several invitations, in the order of the request.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Handled {
     /// Those that were handled.
@@ -51,9 +55,8 @@ async fn lock(change: &mut Change, id: InvitationId) -> Result<Open> {
     let account = change.account();
     let row = sqlx::query!(
         r#"SELECT i.invitation_id AS "invitation_id: InvitationId", m.member_id AS "member_id: MemberId", i.email, i.state AS "state: State",
-                  i.generation, i.queued_at, i.resent_at, m.status AS "status: Status",
-                  ARRAY(SELECT role_id FROM member_role r WHERE r.account_id = i.account_id AND r.member_id = i.member_id ORDER BY role_id)
-                      AS "roles!"
+                  i.generation, i.queued_at, i.resent_at, m.status AS "status: Status", i.first_name, i.last_name, i.message,
+                  m.subscription_type AS "subscription_type: SubscriptionType"
            FROM member m JOIN invitation i USING (account_id, member_id)
            WHERE i.account_id = $1 AND i.invitation_id = $2 AND i.finished_at IS NULL
            FOR NO KEY UPDATE OF m, i"#,
@@ -68,6 +71,14 @@ async fn lock(change: &mut Change, id: InvitationId) -> Result<Open> {
         let known = known.fetch_optional(change.conn()).await?.is_some();
         return Err(if known { Code::InvitationNotOpen } else { Code::NotFound }.into());
     };
+    // In a statement of its own: within the one that waits for the lock it would show the roles from before the wait.
+    let roles = sqlx::query_scalar!(
+        r#"SELECT role_id AS "role_id: RoleId" FROM member_role WHERE account_id = $1 AND member_id = $2 ORDER BY role_id"#,
+        account.0,
+        row.member_id.0,
+    )
+    .fetch_all(change.conn())
+    .await?;
     Ok(Open {
         invitation_id: row.invitation_id,
         member_id: row.member_id,
@@ -76,7 +87,11 @@ async fn lock(change: &mut Change, id: InvitationId) -> Result<Open> {
         generation: row.generation,
         queued_at: row.queued_at,
         resent_at: row.resent_at,
-        roles: row.roles.into_iter().map(RoleId).collect(),
+        first_name: row.first_name,
+        last_name: row.last_name,
+        message: row.message,
+        subscription_type: row.subscription_type,
+        roles,
         suspended: row.status == Status::Suspended,
     })
 }
@@ -113,17 +128,23 @@ async fn each(change: &mut Change, actor: &Actor, ids: &[InvitationId], sending:
     // A lapsed one takes a seat, and the pool comes before members in the order of locks.
     license::lock(change).await?;
     let standing = change.standing(actor).await?;
-    let mut handled = Handled { invitations: Vec::new(), refused: Vec::new() };
+    let (mut sent, mut refused) = (Vec::new(), Vec::new());
     for (index, id) in order {
         match send_one(change, &standing, id, sending).await {
-            Ok(()) => handled.invitations.push(id),
+            Ok(()) => sent.push((index, id)),
             Err(Error::Refused(list)) => {
-                handled.refused.extend(list.into_iter().map(|refused| refused.at(index).at("invitationIds")))
+                refused.extend(list.into_iter().map(|refused| (index, refused.at(index).at("invitationIds"))));
             }
             Err(other) => return Err(other),
         }
     }
-    Ok(handled)
+    Ok(Handled { invitations: as_asked(sent), refused: as_asked(refused) })
+}
+
+/// In the order of the request.
+fn as_asked<T>(mut found: Vec<(usize, T)>) -> Vec<T> {
+    found.sort_by_key(|(index, _)| *index);
+    found.into_iter().map(|(_, one)| one).collect()
 }
 
 /// Everything that can be refused is looked at before anything is written, so a refusal leaves nothing behind.
@@ -240,57 +261,102 @@ pub async fn update(change: &mut Change, actor: &Actor, id: InvitationId, update
     let account = change.account();
     let held = granted_by(change.conn(), account, &open.roles).await?;
     standing.may(Action::Invite, Target::Grant(held)).at("invitationId")?;
-    update_text(change, &open, update).await?;
+    let mut differences = update_text(change, &open, update).await?;
     if let Some(roles) = &update.role_ids {
-        update_roles(change, &standing, &open, roles).await?;
+        update_roles(change, &standing, &open, roles).await.map(|roles| differences.roles = roles)?;
     }
     if let Some(email) = &update.email {
-        update_email(change, &standing, &open, email).await.at("email")?;
+        update_email(change, &standing, &open, email).await.map(|email| differences.email = email).at("email")?;
     }
-    change.record(
-        NewEvent::new(EventKind::InvitationUpdated)
-            .subject(open.member_id.0)
-            .detail(json!({ "invitation": id, "rolesBefore": open.roles, "rolesAfter": update.role_ids }))
-            .personal(json!({ "emailBefore": open.email, "emailAfter": update.email, "firstName": update.first_name, "lastName": update.last_name })),
-    );
+    if let Some(event) = differences.event(&open) {
+        change.record(event);
+    }
     Ok(())
 }
 
-async fn update_text(change: &mut Change, open: &Open, update: &Update) -> Result<()> {
-    let text = |name: &str, value: &Option<String>, parse: fn(&str) -> Result<String, profile::FieldFault>| match value
-    {
-        None => Ok(None),
-        Some(value) => field(name, profile::optional(value, parse)).map(Some),
+/// What an update makes different: each field with its value from now on.
+#[derive(Default)]
+struct Differences {
+    email: Option<EmailAddress>,
+    texts: Vec<(&'static str, Option<String>, Option<String>)>,
+    subscription_type: Option<SubscriptionType>,
+    roles: Option<Vec<RoleId>>,
+}
+
+impl Differences {
+    /// The event that tells them; none if nothing differs.
+    fn event(self, open: &Open) -> Option<NewEvent> {
+        let (mut before, mut after) = (serde_json::Map::new(), serde_json::Map::new());
+        if let Some(email) = self.email {
+            before.insert("email".to_owned(), json!(open.email));
+            after.insert("email".to_owned(), json!(email));
+        }
+        for (name, old, new) in self.texts {
+            before.insert(name.to_owned(), json!(old));
+            after.insert(name.to_owned(), json!(new));
+        }
+        let mut detail = json!({ "invitation": open.invitation_id });
+        if let Some(roles) = &self.roles {
+            detail["roles"] = json!({ "before": open.roles, "after": roles });
+        }
+        if let Some(subscription) = self.subscription_type {
+            detail["subscriptionType"] = json!({ "before": open.subscription_type, "after": subscription });
+        }
+        if before.is_empty() && self.roles.is_none() && self.subscription_type.is_none() {
+            return None;
+        }
+        let event = NewEvent::new(EventKind::InvitationUpdated).subject(open.member_id.0).detail(detail);
+        Some(if before.is_empty() { event } else { event.personal(json!({ "before": before, "after": after })) })
+    }
+}
+
+async fn update_text(change: &mut Change, open: &Open, update: &Update) -> Result<Differences> {
+    let text = |name,
+                given: &Option<String>,
+                held: &Option<String>,
+                parse: fn(&str) -> Result<String, profile::FieldFault>| {
+        let new = match given {
+            None => return Ok(None),
+            Some(text) => field(name, profile::optional(text, parse))?,
+        };
+        Ok::<_, Error>((new != *held).then(|| (name, held.clone(), new)))
     };
-    let first = text("firstName", &update.first_name, profile::person_name)?;
-    let last = text("lastName", &update.last_name, profile::person_name)?;
-    let message = text("message", &update.message, profile::message)?;
+    let first = text("firstName", &update.first_name, &open.first_name, profile::person_name)?;
+    let last = text("lastName", &update.last_name, &open.last_name, profile::person_name)?;
+    let message = text("message", &update.message, &open.message, profile::message)?;
+    let subscription_type =
+        update.subscription_type.filter(|subscription| Some(*subscription) != open.subscription_type);
+    let value = |difference: &Option<(&str, Option<String>, Option<String>)>, held: &Option<String>| match difference {
+        Some((_, _, new)) => new.clone(),
+        None => held.clone(),
+    };
     let account = change.account();
     sqlx::query!(
         "WITH i AS (
-             UPDATE invitation SET first_name = CASE WHEN $3 THEN $4 ELSE first_name END, last_name = CASE WHEN $5 THEN $6 ELSE last_name END,
-                    message = CASE WHEN $7 THEN $8 ELSE message END
-             WHERE account_id = $1 AND invitation_id = $2)
-         UPDATE member SET first_name = CASE WHEN $3 THEN $4 ELSE first_name END, last_name = CASE WHEN $5 THEN $6 ELSE last_name END,
-                subscription_type = coalesce($9, subscription_type), version = version + 1
-         WHERE account_id = $1 AND member_id = $10",
+             UPDATE invitation SET first_name = $3, last_name = $4, message = $5 WHERE account_id = $1 AND invitation_id = $2)
+         UPDATE member SET first_name = $3, last_name = $4, subscription_type = coalesce($6, subscription_type), version = version + 1
+         WHERE account_id = $1 AND member_id = $7",
         account.0,
         open.invitation_id.0,
-        first.is_some(),
-        first.flatten(),
-        last.is_some(),
-        last.flatten(),
-        message.is_some(),
-        message.flatten(),
-        update.subscription_type.map(SubscriptionType::as_str),
+        value(&first, &open.first_name),
+        value(&last, &open.last_name),
+        value(&message, &open.message),
+        subscription_type.map(SubscriptionType::as_str),
         open.member_id.0,
     )
     .execute(change.conn())
     .await?;
-    Ok(())
+    let texts = [first, last, message].into_iter().flatten().collect();
+    Ok(Differences { texts, subscription_type, ..Differences::default() })
 }
 
-async fn update_roles(change: &mut Change, standing: &Standing, open: &Open, roles: &[RoleId]) -> Result<()> {
+/// Answers the roles if they differ from those before.
+async fn update_roles(
+    change: &mut Change,
+    standing: &Standing,
+    open: &Open,
+    roles: &[RoleId],
+) -> Result<Option<Vec<RoleId>>> {
     let wanted = member::distinct_roles(roles).at("roleIds")?;
     let (account, now) = (change.account(), change.now());
     let granted = granted_by(change.conn(), account, roles).await?;
@@ -309,13 +375,19 @@ async fn update_roles(change: &mut Change, standing: &Standing, open: &Open, rol
     )
     .execute(change.conn())
     .await?;
-    Ok(())
+    Ok((wanted != open.roles).then_some(wanted))
 }
 
-async fn update_email(change: &mut Change, standing: &Standing, open: &Open, email: &str) -> Result<()> {
+/// Answers the address if it differs from the one before.
+async fn update_email(
+    change: &mut Change,
+    standing: &Standing,
+    open: &Open,
+    email: &str,
+) -> Result<Option<EmailAddress>> {
     let email = EmailAddress::parse(email).map_err(profile::FieldFault::from)?;
     if email == open.email {
-        return Ok(());
+        return Ok(None);
     }
     if open.suspended {
         return Err(Code::InvitationSuspended.into());
@@ -344,7 +416,7 @@ async fn update_email(change: &mut Change, standing: &Standing, open: &Open, ema
         )
         .execute(change.conn())
         .await?;
-        return Ok(());
+        return Ok(Some(email));
     }
     if let Err(refused) = count_mail(change, &email).await? {
         return Err(refused.into());
@@ -353,7 +425,8 @@ async fn update_email(change: &mut Change, standing: &Standing, open: &Open, ema
         license::take(change, Wanted::All(1)).await?;
         license::allocate(change, &[open.member_id], true).await?;
     }
-    queue(change, standing.member_id, open, &email, &open.resent_at).await
+    queue(change, standing.member_id, open, &email, &open.resent_at).await?;
+    Ok(Some(email))
 }
 
 /// Withdraws an open invitation: the link is dead, the seat is free, the member is gone, the invitation stays listed. Anybody

@@ -6,7 +6,7 @@ use super::{Include, Member, Status, Visibility, attach_lists, visibility};
 use crate::actor::{Action, Actor};
 use crate::id::{MemberId, RoleId, UserId};
 use crate::infra::clock::Timestamp;
-use crate::infra::page::{Cursor, Page, Request, SortValue};
+use crate::infra::page::{Cursor, Page, Request, SortKind, SortValue};
 use crate::profile::{Profile, SubscriptionType};
 
 /// What the list is sorted by.
@@ -24,6 +24,14 @@ impl Order {
     /// Part of the cursors.
     pub fn key(self, descending: bool) -> String {
         format!("member.{}.{}", self.column(), if descending { "desc" } else { "asc" })
+    }
+
+    /// What [`Request::new`] wants to know of it.
+    pub const fn kind(self) -> SortKind {
+        match self {
+            Self::Name | Self::Email => SortKind::Text,
+            Self::CreatedAt => SortKind::Instant,
+        }
     }
 
     const fn column(self) -> &'static str {
@@ -123,8 +131,8 @@ impl Row {
                 phone: hide(self.phone),
                 subscription_type: if basic { None } else { self.subscription_type },
             },
-            version: self.version,
-            created_at: self.created_at,
+            version: (!basic).then_some(self.version),
+            created_at: (!basic).then_some(self.created_at),
             joined_at: if basic { None } else { self.joined_at },
             last_sign_in_at: if basic { None } else { self.last_sign_in_at },
             last_activity_at: if basic { None } else { self.last_activity_at },
@@ -186,7 +194,9 @@ fn push_filter(statement: &mut QueryBuilder<Postgres>, actor: &Actor, filter: &F
             statement.push(" AND m.member_id = ").push_bind(actor.member_id.0);
         }
     }
-    if let Some(text) = filter.text.as_deref().map(str::trim).filter(|text| !text.is_empty()) {
+    // No name and no address holds a control character, and the database takes no NUL.
+    let text = filter.text.as_deref().map(|text| text.replace(char::is_control, " "));
+    if let Some(text) = text.as_deref().map(str::trim).filter(|text| !text.is_empty()) {
         let pattern = format!("%{}%", escape_like(&text.to_lowercase()));
         statement
             .push(" AND (lower(coalesce(m.first_name, '') || ' ' || coalesce(m.last_name, '')) LIKE ")

@@ -34,17 +34,18 @@ async fn lock(change: &mut Change, actor: &Actor, member: MemberId, action: Acti
     actor.may(action, Target::Account)?;
     let account = change.account();
     let row = sqlx::query!(
-        r#"SELECT status AS "status: Status", prior_status AS "prior_status: Status",
-                  EXISTS (SELECT FROM account_owner o WHERE o.account_id = m.account_id AND o.member_id = m.member_id) AS "owner!"
-           FROM member m WHERE account_id = $1 AND member_id = $2 FOR UPDATE"#,
+        r#"SELECT status AS "status: Status", prior_status AS "prior_status: Status"
+           FROM member WHERE account_id = $1 AND member_id = $2 FOR UPDATE"#,
         account.0,
         member.0,
     )
     .fetch_optional(change.conn())
     .await?
     .ok_or_else(|| Refused::new(Code::NotFound).at("memberId"))?;
+    // In a statement of its own: within the one that waits for the lock it would show what was before the wait.
     let held = sqlx::query!(
-        r#"SELECT ARRAY(SELECT role_id FROM member_role WHERE account_id = $1 AND member_id = $2 ORDER BY role_id) AS "roles!",
+        r#"SELECT EXISTS (SELECT FROM account_owner WHERE account_id = $1 AND member_id = $2) AS "owner!",
+                  ARRAY(SELECT role_id FROM member_role WHERE account_id = $1 AND member_id = $2 ORDER BY role_id) AS "roles!",
                   ARRAY(SELECT DISTINCT p.permission FROM member_role a JOIN role_permission p USING (account_id, role_id)
                         WHERE a.account_id = $1 AND a.member_id = $2) AS "keys!""#,
         account.0,
@@ -56,7 +57,7 @@ async fn lock(change: &mut Change, actor: &Actor, member: MemberId, action: Acti
     let locked = Locked {
         status: row.status,
         prior_status: row.prior_status,
-        owner: row.owner,
+        owner: held.owner,
         permissions: permission_set(everything, &held.keys),
         roles: held.roles,
     };

@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use uuid::Uuid;
 
+use crate::across::{self, Uses};
 use crate::actor::Actor;
 use crate::infra::clock::Timestamp;
 use crate::infra::db::Db;
@@ -29,35 +30,21 @@ impl Activity {
         if noted.is_empty() {
             return Ok(());
         }
-        let mut accounts = Vec::with_capacity(noted.len());
-        let mut sessions = Vec::with_capacity(noted.len());
-        let mut members = Vec::with_capacity(noted.len());
-        let mut uses = Vec::with_capacity(noted.len());
-        for ((account, session), (member, used)) in noted {
-            accounts.push(account);
-            sessions.push(session);
-            members.push(member);
-            uses.push(used);
+        let mut uses = Uses::default();
+        for ((account, session), (member, used)) in &noted {
+            uses.accounts.push(*account);
+            uses.sessions.push(*session);
+            uses.members.push(*member);
+            uses.at.push(*used);
         }
-        // Sessions that ended meanwhile are left out; rows are taken in one order, so that two processes do not deadlock.
-        sqlx::query!(
-            "WITH used AS (
-                 SELECT u.* FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::timestamptz[]) u(account_id, session_id, member_id, used_at)
-                 JOIN session s USING (account_id, session_id) ORDER BY account_id, session_id FOR KEY SHARE OF s),
-             sessions AS (
-                 INSERT INTO session_activity AS a (account_id, session_id, last_used_at)
-                 SELECT account_id, session_id, used_at FROM used
-                 ON CONFLICT (account_id, session_id) DO UPDATE SET last_used_at = greatest(a.last_used_at, excluded.last_used_at))
-             INSERT INTO member_activity AS a (account_id, member_id, last_activity_at)
-             SELECT account_id, member_id, max(used_at) FROM used GROUP BY account_id, member_id ORDER BY account_id, member_id
-             ON CONFLICT (account_id, member_id) DO UPDATE SET last_activity_at = greatest(a.last_activity_at, excluded.last_activity_at)",
-            &accounts,
-            &sessions,
-            &members,
-            &uses,
-        )
-        .execute(&db.pool)
-        .await?;
-        Ok(())
+        let written = across::write_activity(&db.pool, &uses).await;
+        if written.is_err() {
+            // They are written with the next batch; what was noted since is newer.
+            let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+            for (session, used) in noted {
+                pending.entry(session).or_insert(used);
+            }
+        }
+        written
     }
 }

@@ -242,8 +242,8 @@ impl Header for AutoSubmitted {
     }
 }
 
-/// Each mail with everything filled in, and the invitation with everything left out.
-fn samples() -> [Mail; 6] {
+/// Each mail with everything filled in, and those that can do without something with all of that left out.
+fn samples() -> [Mail; 8] {
     let (url, valid_for) = ("https://muster.example.com/a?b=1&c=2".to_owned(), "24 hours".to_owned());
     let (account_name, first_name) = ("Doe & Roe".to_owned(), "Ann".to_owned());
     [
@@ -264,9 +264,11 @@ fn samples() -> [Mail; 6] {
             lifetime: valid_for.clone(),
         },
         Mail::SignUpConfirm { first_name, account_name, url: url.clone(), valid_for: valid_for.clone() },
-        Mail::SignUpExisting { sign_in_url: url.clone() },
+        Mail::SignUpExisting { sign_in_url: Some(url.clone()) },
+        Mail::SignUpExisting { sign_in_url: None },
         Mail::PasswordReset { url: url.clone(), valid_for },
-        Mail::PasswordChanged { when: Timestamp(jiff::Timestamp::UNIX_EPOCH), reset_url: url },
+        Mail::PasswordChanged { when: Timestamp(jiff::Timestamp::UNIX_EPOCH), reset_url: Some(url) },
+        Mail::PasswordChanged { when: Timestamp(jiff::Timestamp::UNIX_EPOCH), reset_url: None },
     ]
 }
 

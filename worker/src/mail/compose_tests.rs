@@ -4,7 +4,7 @@ use mail_parser::{Message as Parsed, MessageParser, MimeHeaders as _};
 use proptest::prelude::*;
 
 use super::*;
-use crate::mail::transport::test_server::{Folder, settings};
+use crate::mail::transport::test_mail::{Folder, settings};
 
 const URL: &str = "https://muster.example/i/inv_1?a=b&c=d";
 const HEADERS: [&str; 8] =
@@ -65,7 +65,10 @@ fn assert_intact(mail: &Composed, links: &[&str]) {
 
     let html = parsed.body_html(0).unwrap();
     let found = addresses(&html);
-    assert!(!found.is_empty() && found.iter().all(|found| links.contains(&found.as_str())), "{found:?}");
+    assert!(
+        found.is_empty() == links.is_empty() && found.iter().all(|found| links.contains(&found.as_str())),
+        "{found:?}"
+    );
     for forbidden in ["<script", "<img", "<link", "<form", "<iframe", "url(", "@import"] {
         assert!(!html.contains(forbidden), "{forbidden}");
     }
@@ -76,7 +79,10 @@ fn assert_intact(mail: &Composed, links: &[&str]) {
 #[test]
 fn every_mail_has_both_parts_and_only_its_own_links() {
     for mail in samples() {
-        assert_intact(&compose(&mail, Some("Ann Lee")), &["https://muster.example.com/a?b=1&c=2"]);
+        let linkless =
+            matches!(mail, Mail::SignUpExisting { sign_in_url: None } | Mail::PasswordChanged { reset_url: None, .. });
+        let links: &[&str] = if linkless { &[] } else { &["https://muster.example.com/a?b=1&c=2"] };
+        assert_intact(&compose(&mail, Some("Ann Lee")), links);
     }
 }
 
@@ -113,14 +119,24 @@ fn the_same_mail_is_the_same_bytes() {
 
 #[test]
 fn the_change_of_a_password_names_its_time() {
-    let mail = compose(&Mail::PasswordChanged { when: date(), reset_url: URL.to_owned() }, None);
+    let mail = compose(&Mail::PasswordChanged { when: date(), reset_url: Some(URL.to_owned()) }, None);
     assert!(parse(&mail).body_text(0).unwrap().contains("on 21 November 2026 at 19:00 UTC."));
+}
+
+#[test]
+fn without_a_page_to_link_to_a_mail_promises_none() {
+    let changed = compose(&Mail::PasswordChanged { when: date(), reset_url: None }, None);
+    let text = parse(&changed).body_text(0).unwrap().into_owned();
+    assert!(!text.contains("here:") && text.contains("ask for a new password where you sign in"), "{text}");
+    let existing = compose(&Mail::SignUpExisting { sign_in_url: None }, None);
+    let text = parse(&existing).body_text(0).unwrap().into_owned();
+    assert!(text.contains("It can already be used to sign in") && !text.contains("none"), "{text}");
 }
 
 #[test]
 fn a_bad_address_or_message_id_is_refused_without_being_repeated() {
     let composer = Composer::new(&settings(25)).unwrap();
-    let mail = Mail::SignUpExisting { sign_in_url: URL.to_owned() };
+    let mail = Mail::SignUpExisting { sign_in_url: Some(URL.to_owned()) };
     for address in ["ann", "ann@firm.example\r\nBcc: eve@firm.example", "a@b@c", ""] {
         let fault = composer.compose(&mail, Recipient { name: None, address }, "1@muster.example", date()).unwrap_err();
         assert!(matches!(fault, ComposeError::Address));

@@ -43,8 +43,8 @@ pub enum Mail {
     },
     /// Somebody tried to sign up with an address that can sign in already.
     SignUpExisting {
-        /// The page to sign in.
-        sign_in_url: String,
+        /// The page to sign in, if there is one to link to.
+        sign_in_url: Option<String>,
     },
     /// Somebody asked for a new password.
     PasswordReset {
@@ -57,7 +57,7 @@ pub enum Mail {
     PasswordChanged {
         /// When.
         when: Timestamp,
-        /// The page to ask for a new password, if it was somebody else.
-        reset_url: String,
+        /// The page to ask for a new password on, if it was somebody else and there is one to link to.
+        reset_url: Option<String>,
     },
 }

@@ -1,6 +1,6 @@
 //! Which sites' pages may call, and how a browser is told.
 
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
+use axum::http::{HeaderMap, HeaderValue, Uri, header};
 use domain::infra::config;
 
 /// Header that a request with the session cookie must carry, with the value `1`: a page of another site cannot set it
@@ -86,7 +86,7 @@ fn loopback_aliases(origin: &str) -> Vec<String> {
 
 /// Headers of every answer to an allowed origin. `Vary` goes with every answer, allowed or not, so that no cache gives one
 /// origin's answer to another.
-pub(super) fn apply(caller: &Caller, headers: &mut HeaderMap) {
+pub fn apply(caller: &Caller, headers: &mut HeaderMap) {
     headers.append(header::VARY, HeaderValue::from_static("Origin, Accept"));
     if let Caller::Allowed(origin) = caller {
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
@@ -95,15 +95,19 @@ pub(super) fn apply(caller: &Caller, headers: &mut HeaderMap) {
     }
 }
 
-/// What a browser is told before it sends a request of an allowed origin.
-pub(super) const PREFLIGHT: [(HeaderName, &str); 3] = [
-    (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST"),
-    (header::ACCESS_CONTROL_ALLOW_HEADERS, "authorization, content-type, x-muster-csrf"),
-    (header::ACCESS_CONTROL_MAX_AGE, "600"),
-];
+/// What a browser is told before it sends a request of an allowed origin: the methods and the headers it may send.
+pub fn preflight(caller: &Caller, methods: &'static str, allowed: &'static str, headers: &mut HeaderMap) {
+    if matches!(caller, Caller::Allowed(_)) {
+        headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(methods));
+        headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static(allowed));
+        headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
+    }
+}
 
 #[cfg(test)]
 mod tests {
+    use axum::http::HeaderName;
+
     use super::*;
 
     fn origins() -> Origins {

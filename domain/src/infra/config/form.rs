@@ -114,6 +114,17 @@ macro_rules! optional_value {
 
 optional_value!(String, PathBuf, SecretString);
 
+impl Value for Option<SocketAddr> {
+    fn set(&mut self, text: &str) -> Option<()> {
+        *self = Some(text.parse().ok()?);
+        Some(())
+    }
+
+    fn text(&self) -> Option<String> {
+        self.map(|address| address.to_string())
+    }
+}
+
 impl Value for Vec<String> {
     fn set(&mut self, text: &str) -> Option<()> {
         *self = items(text).map(str::to_owned).collect();

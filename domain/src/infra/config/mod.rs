@@ -27,7 +27,7 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// `postgres://user:password@host:port/name`.
     pub database_url: SecretString,
-    /// Connections for the API and as many for the worker.
+    /// Connections for the API, and as many and four more for the worker.
     pub database_connections: u32,
     /// `redis://host:port/0`; without it one process runs API and worker.
     pub redis_url: Option<SecretString>,
@@ -163,7 +163,7 @@ pub struct SignUp {
 /// Refusals by quantity.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Whether sign-in, mail and request rates are limited.
+    /// Whether sign-ins, sign-ups, resets, tries of links, mails, new accounts and uploads are limited.
     pub rate_limits: bool,
     /// Bytes of a request body.
     pub request_bytes: usize,
@@ -190,6 +190,8 @@ pub struct Limits {
 /// The worker.
 #[derive(Clone, Debug)]
 pub struct Worker {
+    /// Where `muster worker` answers `/livez` and `/readyz`; nowhere if not set.
+    pub listen: Option<SocketAddr>,
     /// Jobs of a lane that run at once.
     pub concurrency: usize,
     /// Ids of a lane that may be outstanding in the queue.
@@ -233,7 +235,7 @@ impl Config {
             log: Log { format: LogFormat::Text, filter: "info".to_owned() },
             sign_up: SignUp { base_seats: 3, refuse_personal_domains: false },
             limits: Limits::default(),
-            worker: Worker { concurrency: 16, outstanding: 2000 },
+            worker: Worker { listen: None, concurrency: 16, outstanding: 2000 },
             password: Password::default(),
             installation_key: None,
         }

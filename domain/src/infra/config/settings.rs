@@ -73,6 +73,7 @@ pub const OTHER_VARIABLES: &[&str] = &[
 /// The beginning of variables that only tests read.
 pub const TEST_VARIABLES: &str = "MUSTER_TEST_";
 
+const ADDRESS: Form = Text("an IP address and a port", |text| text.parse::<std::net::SocketAddr>().is_ok());
 const PATH: Form = Text("a path", |text| !text.is_empty());
 const LINK: Form =
     Text("an http or https URL that contains {token}", |text| check::is_url(text) && text.contains("{token}"));
@@ -82,7 +83,7 @@ pub static SETTINGS: &[Setting] = &[
     Setting::new("database_url", Text("a PostgreSQL URL", check::is_database_url), "postgres://muster:password@127.0.0.1:5432/muster",
         |c| &mut c.database_url, "The PostgreSQL database (15 or newer).").secret().also_from("DATABASE_URL").by_default("none: must be set"),
     Setting::new("database_connections", Number(2, 500), "10", |c| &mut c.database_connections,
-        "Connections of a process for the API, and as many for the worker."),
+        "Connections of a process for the API, and as many and four more for the worker."),
     Setting::new("redis_url", Text("a Redis URL", check::is_redis_url), "redis://127.0.0.1:6379/0", |c| &mut c.redis_url,
         "The Redis server through which processes wake each other and hand out jobs. Without it, one `muster serve` runs everything.")
         .secret().also_from("REDIS_URL"),
@@ -94,7 +95,7 @@ pub static SETTINGS: &[Setting] = &[
         |c| &mut c.installation_key,
         "The secret from which links in mails are derived. Set it where processes do not share `data_dir`; otherwise it is kept in `data_dir/keys`.")
         .secret().by_default("created in `data_dir/keys` on first start"),
-    Setting::new("http.listen", Text("an IP address and a port", |text| text.parse::<std::net::SocketAddr>().is_ok()), "0.0.0.0:8080",
+    Setting::new("http.listen", ADDRESS, "0.0.0.0:8080",
         |c| &mut c.http.listen, "Address the API listens on."),
     Setting::new("http.public_url", Text("an http or https URL without a trailing slash", check::is_base_url), "https://muster.example.com",
         |c| &mut c.http.public_url, "How people reach the API; links in mails begin with it."),
@@ -135,7 +136,8 @@ pub static SETTINGS: &[Setting] = &[
     Setting::new("sign_up.refuse_personal_domains", Flag, "true", |c| &mut c.sign_up.refuse_personal_domains,
         "Whether free-mail addresses may not sign up."),
     Setting::new("limits.rate_limits", Flag, "true", |c| &mut c.limits.rate_limits,
-        "Whether sign-in, mail and request rates are limited. Off for load tests only."),
+        "Whether it is limited how often people sign in, sign up, reset a password, try links, are sent mail, create accounts and upload files. \
+         Off for load tests only."),
     Setting::new("limits.request_bytes", Number(1_000, 100_000_000), "100000", |c| &mut c.limits.request_bytes, "Bytes of a request's body."),
     Setting::new("limits.query_bytes", Number(256, 10_000_000), "16384", |c| &mut c.limits.query_bytes, "Bytes of a GraphQL document."),
     Setting::new("limits.query_depth", Number(1, 100), "12", |c| &mut c.limits.query_depth, "Depth of a GraphQL document."),
@@ -147,6 +149,8 @@ pub static SETTINGS: &[Setting] = &[
     Setting::new("limits.import_rows", Number(1, 10_000_000), "100000", |c| &mut c.limits.import_rows, "Rows of an import."),
     Setting::new("limits.import_field_bytes", Number(64, 1_000_000), "4096", |c| &mut c.limits.import_field_bytes, "Bytes of a field of an import."),
     Setting::new("limits.bulk", Number(1, 10_000), "500", |c| &mut c.limits.bulk, "Members one mutation may name."),
+    Setting::new("worker.listen", ADDRESS, "0.0.0.0:8081", |c| &mut c.worker.listen,
+        "Address on which `muster worker` answers `/livez` and `/readyz`. `muster serve` and `muster api` answer them at `http.listen`."),
     Setting::new("worker.concurrency", Number(1, 1_000), "16", |c| &mut c.worker.concurrency, "Jobs of a lane that run at once in a process."),
     Setting::new("worker.outstanding", Number(1, 5_000), "2000", |c| &mut c.worker.outstanding,
         "Jobs of a lane that may be handed to the queue before they are started."),

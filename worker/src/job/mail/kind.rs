@@ -12,7 +12,7 @@ use jiff::SignedDuration;
 use serde::Deserialize;
 use sqlx::PgConnection;
 
-use super::wording::{lifetime, link, sign_in_link};
+use super::wording::{lifetime, link};
 use super::{Letter, MailKind, Mailer};
 use crate::handler::settle;
 use crate::mail::{Delivery, Mail};
@@ -56,7 +56,11 @@ impl MailKind for Invitation {
     async fn record(&self, mailer: &Mailer, job: &Claimed, delivery: Delivery) -> Result<Verdict, Error> {
         let (outcome, verdict) = match delivery {
             Delivery::Accepted { reply } => (Outcome::Accepted { reply }, Verdict::Done),
-            Delivery::Deferred { code, reply } => (Outcome::Deferred { reply }, Verdict::Retry { code, after: None }),
+            // What broke between us and the mail server is for operators, not for the account.
+            Delivery::Deferred { code, reply } => {
+                let reply = reply.filter(|_| code == "SMTP_TEMPORARY");
+                (Outcome::Deferred { reply }, Verdict::Retry { code, after: None })
+            }
             // The invitation says so; there is nothing for an operator to replay.
             Delivery::Refused { reply } => (Outcome::Refused { reply }, Verdict::Done),
         };
@@ -110,7 +114,7 @@ impl MailKind for SignUp {
         };
         let letter = |mail, name, id| Letter { mail, name, address: found.email, id, date: now };
         if found.has_login {
-            let mail = Mail::SignUpExisting { sign_in_url: sign_in_link(mailer) };
+            let mail = Mail::SignUpExisting { sign_in_url: mailer.links.sign_in.clone() };
             // Not the name that a stranger may have typed, and not the Message-ID of a mail that says something else.
             return Ok(Some(letter(mail, None, format!("{}.existing", self.sign_up_id))));
         }
@@ -177,8 +181,8 @@ impl MailKind for PasswordChanged {
     ) -> sqlx::Result<Option<Letter>> {
         let address = domain::user::email(conn, self.user_id).await?;
         Ok(address.map(|address| Letter {
-            // A new password is asked for where people sign in.
-            mail: Mail::PasswordChanged { when: self.changed_at, reset_url: sign_in_link(mailer) },
+            // A new password is asked for where people sign in; there is no hosted page for either.
+            mail: Mail::PasswordChanged { when: self.changed_at, reset_url: mailer.links.sign_in.clone() },
             name: None,
             address,
             id: format!("{}.{}", self.user_id, self.changed_at.as_microsecond()),

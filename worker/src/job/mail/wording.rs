@@ -3,8 +3,6 @@
 use domain::infra::secret::Token;
 use jiff::SignedDuration;
 
-use super::Mailer;
-
 /// Where a token leads: the page that a customer's own frontend serves, or the hosted one.
 pub(super) fn link(own_page: Option<&str>, public_url: &str, page: &str, token: &Token) -> String {
     let token = token.expose();
@@ -12,11 +10,6 @@ pub(super) fn link(own_page: Option<&str>, public_url: &str, page: &str, token: 
         Some(template) => template.replace("{token}", &token),
         None => format!("{public_url}/{page}/{token}"),
     }
-}
-
-/// Where people sign in.
-pub(super) fn sign_in_link(mailer: &Mailer) -> String {
-    mailer.links.sign_in.clone().unwrap_or_else(|| mailer.public_url.clone())
 }
 
 /// `1 hour`, `24 hours`, `3 days`: rounded to the minute, and down where hours or days are too coarse, so that no mail promises

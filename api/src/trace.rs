@@ -1,0 +1,45 @@
+//! What every request has in common: an id, a span that carries it, and a line in the log.
+
+use std::time::{Duration, Instant};
+
+use axum::extract::{MatchedPath, Request};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
+use axum::middleware::Next;
+use axum::response::Response;
+use tracing::Instrument as _;
+use tracing::field::Empty;
+
+use crate::auth::request_id;
+use crate::graphql::http::REQUEST_ID_HEADER;
+
+/// Gives a request its id, for whoever handles it in `x-request-id`, for its sender in the same header of the answer, and logs
+/// what became of it.
+///
+/// The line names the route's template, never the path: paths carry tokens.
+pub async fn trace(mut request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let id = request_id(request.headers());
+    let header = HeaderValue::from_str(&id).expect("an id consists of letters, digits and dashes");
+    request.headers_mut().insert(HeaderName::from_static(REQUEST_ID_HEADER), header.clone());
+    let method = request.method().clone();
+    let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
+    // On the lines of all levels, as those of jobs have theirs; what is not known yet is recorded by whoever learns it.
+    let span = tracing::error_span!("request", request.id = %id, graphql.operation = Empty, graphql.mutation = Empty);
+    let answer = async {
+        let mut response = next.run(request).await;
+        response.headers_mut().entry(REQUEST_ID_HEADER).or_insert(header);
+        log(&method, &route, response.status(), started.elapsed());
+        response
+    };
+    answer.instrument(span).await
+}
+
+/// Probes come every few seconds and say the same: they are for whoever looks closer.
+fn log(method: &Method, route: &str, status: StatusCode, elapsed: Duration) {
+    let (status, millis) = (status.as_u16(), u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX));
+    if matches!(route, "/livez" | "/readyz") {
+        tracing::debug!(http.method = %method, http.route = route, http.status = status, elapsed.ms = millis, "request");
+    } else {
+        tracing::info!(http.method = %method, http.route = route, http.status = status, elapsed.ms = millis, "request");
+    }
+}
