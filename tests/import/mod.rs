@@ -1,6 +1,7 @@
 //! Imports of members, from the upload to the last seat.
 
 mod asked;
+mod codes;
 mod columns;
 mod interrupted;
 mod mails;

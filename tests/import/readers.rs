@@ -22,7 +22,11 @@ async fn look(app: &App, by: &Person, id: &str) -> Result<Vec<String>> {
         seen.push(found.unwrap_or_else(|| answer.errors().pop().unwrap_or_else(|| "null".to_owned())));
     }
     let listed = app
-        .graphql(Some(&by.token), "{ account { viewerCanImport memberImports(first: 1) { nodes { id } } } }", Value::Null)
+        .graphql(
+            Some(&by.token),
+            "{ account { viewerCanImport memberImports(first: 1) { nodes { id } } } }",
+            Value::Null,
+        )
         .await?;
     let first = listed.body["data"].pointer("/account/memberImports/nodes/0/id").and_then(Value::as_str);
     seen.push(first.map_or_else(|| listed.errors().pop().unwrap_or_default(), str::to_owned));

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Failure, State};
+use super::{Failure, FailureCode, State};
 use crate::across;
 use crate::actor::Origin;
 use crate::change::{Change, Kind};
@@ -36,7 +36,7 @@ pub(super) async fn close(change: &mut Change, id: ImportId, failure: Option<&Fa
         account.0,
         id.0,
         state.as_str(),
-        failure.map(Failure::code),
+        failure.map(|failure| failure.code().as_str()),
         failure.map(ToString::to_string),
         now,
     )
@@ -45,7 +45,7 @@ pub(super) async fn close(change: &mut Change, id: ImportId, failure: Option<&Fa
     change.record(NewEvent::new(EventKind::ImportFinished).subject(id.0).detail(json!({
         "import": id,
         "state": state,
-        "errorCode": failure.map(Failure::code),
+        "errorCode": failure.map(|failure| failure.code().as_str()),
         "rowsTotal": row.rows_total,
         "rowsInvited": row.rows_invited,
         "rowsRejected": row.rows_rejected,
@@ -77,7 +77,7 @@ pub async fn reopen(change: &mut Change, id: ImportId) -> Result<Reopened> {
            FROM member_import i WHERE account_id = $1 AND import_id = $2 AND error_code = $3 FOR NO KEY UPDATE OF i"#,
         account.0,
         id.0,
-        Failure::Abandoned.code(),
+        FailureCode::Abandoned.as_str(),
     )
     .fetch_optional(change.conn())
     .await?;

@@ -36,7 +36,7 @@ pub struct MemberImport {
     pub rows_invited: i32,
     /// Rows that did not.
     pub rows_rejected: i32,
-    /// Why it ended early, for programs: see [`super::Failure::code`].
+    /// Why it ended early, for programs: a [`super::FailureCode`].
     pub error_code: Option<String>,
     /// Why it ended early and what to do, for people.
     pub error_message: Option<String>,
