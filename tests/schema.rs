@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use api::graphql::error::ErrorCode;
 use domain::error::Code;
+use domain::import::FailureCode;
+use domain::profile::FieldFault;
 
 use crate::support::introspection::{Input, types};
 
@@ -189,6 +191,17 @@ fn provoked(tests: &str, codes: impl Iterator<Item = &'static str>) {
 fn every_code_of_user_errors_is_provoked_by_a_test() {
     let tests = sources(&root().join("tests")).unwrap();
     provoked(&tests, Code::ALL.iter().map(|code| code.as_str()));
+}
+
+/// A code of the same name in `userErrors` does not count.
+#[test]
+fn every_code_of_imports_is_provoked_by_a_test() {
+    let tests = sources(&root().join("tests/import"));
+    let rows = FieldFault::ALL.iter().map(|code| code.as_str());
+    let codes = rows.chain(FailureCode::ALL.iter().map(|code| code.as_str()));
+    let missing: Vec<String> =
+        codes.filter(|code| !tests.contains(&format!("\"{code}\""))).map(str::to_owned).collect();
+    none("no test in tests/import expects", &missing);
 }
 
 #[test]

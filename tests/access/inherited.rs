@@ -43,8 +43,8 @@ pub(crate) const FIELDS: &[(&str, &str)] = &[
     ("MemberEdge", "cursor node"),
     (
         "MemberImport",
-        "createdAt createdBy errorCode errorMessage finishedAt id progress rows rowsInvited rowsRejected sendWelcomeEmail
-         startedAt status",
+        "createdAt createdBy errorCode errorMessage finishedAt id ignoredColumns progress rows rowsInvited rowsRejected
+         sendWelcomeEmail startedAt status",
     ),
     ("MemberImportConnection", "edges nodes pageInfo"),
     ("MemberImportCreatePayload", "memberImport userErrors"),
