@@ -33,6 +33,8 @@ use crate::upload::{self, Uploads};
 
 /// How often uses of sessions are written.
 const FLUSH: Duration = Duration::from_secs(30);
+/// For the last time, when the process ends.
+const LAST_FLUSH: Duration = Duration::from_secs(1);
 
 /// The API of one process.
 #[derive(Clone)]
@@ -75,36 +77,45 @@ impl Server {
         Uploads { db: self.state.db.clone(), files: self.state.files.clone(), limit, origins }
     }
 
-    /// Serves until `shutdown`, then finishes the requests it has, as long as the configuration allows.
+    /// Serves until `shutdown`, then finishes the requests it has, and the mutations whose clients have left: all together as long
+    /// as the configuration allows. What sessions were used for until then is written last.
     pub async fn serve(self, listener: TcpListener, shutdown: CancellationToken) -> std::io::Result<()> {
-        let flusher = tokio::spawn(flush(self.state.clone(), shutdown.clone()));
+        let ended = CancellationToken::new();
+        let flusher = tokio::spawn(flush(self.state.clone(), ended.clone()));
+        let _ended = ended.clone().drop_guard();
         let app = self.router().into_make_service_with_connect_info::<SocketAddr>();
         let stopping = shutdown.clone();
         let server = axum::serve(listener, app).with_graceful_shutdown(async move { stopping.cancelled().await });
-        let patience = Duration::from_secs(self.state.config.http.shutdown_seconds);
+        let work = async {
+            server.await?;
+            self.endpoint.drain().await;
+            Ok(())
+        };
         let late = async {
             shutdown.cancelled().await;
-            tokio::time::sleep(patience).await;
+            tokio::time::sleep(Duration::from_secs(self.state.config.http.shutdown_seconds)).await;
         };
         let served = tokio::select! {
-            served = server => served,
+            served = work => served,
             () = late => {
                 tracing::warn!("requests were cut off: they took longer than http.shutdown_seconds");
                 Ok(())
             }
         };
-        let _ = tokio::time::timeout(patience, self.endpoint.drain()).await;
-        let _ = flusher.await;
+        ended.cancel();
+        if tokio::time::timeout(LAST_FLUSH, flusher).await.is_err() {
+            tracing::warn!("the last use of sessions could not be written in time");
+        }
         served
     }
 }
 
 /// Writes uses of sessions now and then, and a last time before the process ends.
-async fn flush(state: State, shutdown: CancellationToken) {
+async fn flush(state: State, ended: CancellationToken) {
     loop {
         let last = tokio::select! {
             () = tokio::time::sleep(FLUSH) => false,
-            () = shutdown.cancelled() => true,
+            () = ended.cancelled() => true,
         };
         if let Err(error) = state.activity.flush(&state.db).await {
             tracing::warn!(%error, "the use of sessions could not be written");
