@@ -139,6 +139,7 @@ async fn every_other_page_renders() {
         page(&confirm).await,
         page(&SignUpConfirmedView { account_name, sign_in_url: sign_in_url.clone() }).await,
         page(&reset).await,
+        page(&RootView { sign_in_url: sign_in_url.clone(), explorer_url: Some("/graphiql".to_owned()) }).await,
         page(&PasswordResetDoneView { sign_in_url }).await,
         page(&MessageView { title: "Wait".to_owned(), text: "Too many attempts.".to_owned(), link: Some(link) }).await,
     ] {
