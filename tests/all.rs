@@ -1,16 +1,35 @@
 //! Tests of the whole: the program and its crates against real PostgreSQL and Redis.
+#![expect(clippy::unwrap_used, reason = "what fails in a test ends it")]
+#![expect(clippy::print_stdout, reason = "races and measurements print their figures and seeds")]
+#![expect(clippy::print_stderr, reason = "seeds and figures are for whoever reads the run")]
 
 mod support;
 
+mod access;
+mod account;
 mod catalogue;
+mod event;
 mod health;
+mod idempotency;
 mod import;
 mod invitation;
+mod kills;
+mod mail;
+mod mail_job;
+mod mail_transport;
 mod member;
 mod migrations;
+mod node;
 mod operator;
+mod page;
+mod pages;
 mod password;
+mod races;
 mod schema;
+mod secrets;
 mod session;
 mod sign_up;
 mod spine;
+mod statements;
+mod sweep;
+mod transport;

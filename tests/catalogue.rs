@@ -139,7 +139,8 @@ async fn api_and_worker_act_as_the_restricted_role() -> Result<()> {
     app.found("olivia@harborandfinch.example", 3).await?;
     for statement in ["UPDATE event SET kind = kind", "DELETE FROM event", "DELETE FROM event_seal", "TRUNCATE event"] {
         let refused = sqlx::query(statement).execute(&app.db.pool).await.unwrap_err();
-        let code = refused.as_database_error().and_then(|error| error.code()).unwrap_or_default().into_owned();
+        let code =
+            refused.as_database_error().and_then(sqlx::error::DatabaseError::code).unwrap_or_default().into_owned();
         assert_eq!(code, "42501", "{statement}: {refused}");
     }
     // Every connection, not only the one that happened to be taken.

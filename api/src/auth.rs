@@ -27,15 +27,17 @@ pub fn request_id(headers: &HeaderMap) -> String {
 /// The network address of the client. `X-Forwarded-For` is believed only from proxies the operator named, and only as far back
 /// as those reach.
 pub fn network_address(http: &config::Http, peer: SocketAddr, headers: &HeaderMap) -> IpAddr {
-    let mut address = peer.ip();
+    let mut address = peer.ip().to_canonical();
     let forwarded = headers.get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok());
     let hops: Vec<&str> = forwarded.flat_map(|value| value.split(',')).map(str::trim).collect();
     for hop in hops.into_iter().rev() {
         if !http.trusted_proxies.contains(&address) {
             break;
         }
-        match hop.parse() {
-            Ok(before) => address = before,
+        // Some proxies add the client's port.
+        let before = hop.parse::<IpAddr>().or_else(|_| hop.parse::<SocketAddr>().map(|socket| socket.ip()));
+        match before {
+            Ok(before) => address = before.to_canonical(),
             Err(_) => break,
         }
     }
@@ -54,24 +56,27 @@ pub enum Credentials {
     Anonymous,
     /// A valid session.
     Session(Box<Authenticated>),
-    /// Something was shown that is not valid (any more).
+    /// A token was shown that is not valid (any more).
     Invalid,
+    /// The cookie of a session that has ended. It counts as nothing, and is taken away: a page cannot delete it by itself, and
+    /// must be able to sign in again.
+    EndedCookie,
     /// A session cookie without the header that proves that a script of an allowed page sent it.
     NoCsrfHeader,
 }
 
 /// Looks at the `Authorization` header, else at the session cookie.
 pub async fn credentials(state: &State, headers: &HeaderMap, origin: Origin) -> Result<Credentials> {
-    let token = match (headers.get(header::AUTHORIZATION), cookie(headers)) {
+    let (token, ended) = match (headers.get(header::AUTHORIZATION), cookie(headers)) {
         (Some(value), _) => {
             let bearer = value.to_str().ok().and_then(|value| value.split_once(' '));
             match bearer {
-                Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => token.trim(),
+                Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => (token.trim(), Credentials::Invalid),
                 _ => return Ok(Credentials::Invalid),
             }
         }
         (None, Some(_)) if !carries_csrf_header(headers) => return Ok(Credentials::NoCsrfHeader),
-        (None, Some(token)) => token,
+        (None, Some(token)) => (token, Credentials::EndedCookie),
         (None, None) => return Ok(Credentials::Anonymous),
     };
     match authenticate(&state.db, token, origin).await {
@@ -79,7 +84,7 @@ pub async fn credentials(state: &State, headers: &HeaderMap, origin: Origin) -> 
             state.activity.note(&session.actor);
             Ok(Credentials::Session(Box::new(session)))
         }
-        Err(Error::Unauthenticated) => Ok(Credentials::Invalid),
+        Err(Error::Unauthenticated) => Ok(ended),
         Err(other) => Err(other),
     }
 }
@@ -115,6 +120,12 @@ mod tests {
         let seen = |proxies: &[&str]| network_address(&http(proxies), peer, &headers).to_string();
         assert_eq!(seen(&[]), "10.0.0.1");
         assert_eq!(seen(&["10.0.0.1"]), "10.0.0.2");
+        let both: SocketAddr = "[::ffff:10.0.0.1]:4000".parse().unwrap();
+        assert_eq!(
+            network_address(&http(&["10.0.0.1"]), both, &headers).to_string(),
+            "10.0.0.2",
+            "a listener for both families"
+        );
         assert_eq!(seen(&["10.0.0.1", "10.0.0.2"]), "203.0.113.9", "what the client wrote itself is not believed");
     }
 

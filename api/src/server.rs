@@ -14,11 +14,12 @@ use axum::middleware::from_fn;
 use axum::response::Response;
 use axum::routing::{any, get};
 use domain::infra::config::{MailTransport, is_loopback_url};
+use futures::future::BoxFuture;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::Span;
 
-use crate::auth::{Credentials, credentials, network_address, origin, request_id};
+use crate::auth::{Credentials, credentials, network_address, origin, request_id, session_cookie};
 use crate::graphql::context::Caller;
 use crate::graphql::error::{ErrorCode, of_failure};
 use crate::graphql::graphiql::{self, Sdl};
@@ -85,9 +86,9 @@ impl Server {
         let _ended = ended.clone().drop_guard();
         let app = self.router().into_make_service_with_connect_info::<SocketAddr>();
         let stopping = shutdown.clone();
-        let server = axum::serve(listener, app).with_graceful_shutdown(async move { stopping.cancelled().await });
+        let requests = axum::serve(listener, app).with_graceful_shutdown(async move { stopping.cancelled().await });
         let work = async {
-            server.await?;
+            requests.await?;
             self.endpoint.drain().await;
             Ok(())
         };
@@ -162,13 +163,21 @@ async fn execute(server: &Server, prepared: Prepared, caller: Caller) -> Respons
             let message = "A request that carries the session cookie needs the header X-Muster-CSRF: 1.";
             return server.endpoint.refuse(&prepared, ErrorCode::Forbidden, message);
         }
-        Credentials::Anonymous => {}
+        Credentials::Anonymous | Credentials::EndedCookie => {}
         Credentials::Session(session) => {
             let loader = Loader { db: server.state.db.clone(), actor: session.actor.clone() };
-            data.insert(DataLoader::new(loader, tokio::spawn));
+            // What it logs belongs to the request.
+            data.insert(DataLoader::new(loader, |work: BoxFuture<'static, ()>| tokio::spawn(work.in_current_span())));
         }
     }
+    let ended_cookie = matches!(caller.credentials, Credentials::EndedCookie);
     data.insert(server.state.clone());
     data.insert(caller);
-    server.endpoint.execute(prepared, data).await
+    let mut response = server.endpoint.execute(prepared, data).await;
+    if ended_cookie && !response.headers().contains_key(header::SET_COOKIE) {
+        let cleared = session_cookie(&server.state.config.http, "", 0);
+        let cleared = cleared.parse().expect("a cookie of plain characters");
+        response.headers_mut().insert(header::SET_COOKIE, cleared);
+    }
+    response
 }

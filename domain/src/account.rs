@@ -35,7 +35,7 @@ pub struct Account {
 }
 
 /// What an account decides for itself.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
     /// Seconds an invitation can be accepted, from when a mail server took it.
     pub invitation_lifetime_seconds: i32,
@@ -45,6 +45,10 @@ pub struct Policy {
     pub allowed_personal_domains: Vec<String>,
     /// The only domains that are accepted; empty for any.
     pub allowed_domains: Vec<String>,
+    /// Seconds of disuse after which a session ends.
+    pub session_idle_seconds: i32,
+    /// Seconds after which a session ends in any case.
+    pub session_absolute_seconds: i32,
 }
 
 impl Policy {
@@ -62,7 +66,8 @@ impl Policy {
 pub async fn read(conn: &mut PgConnection, account: AccountId) -> sqlx::Result<Account> {
     let row = sqlx::query!(
         "SELECT a.name, a.time_zone, a.created_at, a.invitation_lifetime_seconds, a.refuse_personal_domains,
-                a.allowed_personal_domains, a.allowed_domains, o.member_id AS owner_id
+                a.allowed_personal_domains, a.allowed_domains, a.session_idle_seconds, a.session_absolute_seconds,
+                o.member_id AS owner_id
          FROM account a JOIN account_owner o USING (account_id) WHERE a.account_id = $1",
         account.0,
     )
@@ -79,6 +84,8 @@ pub async fn read(conn: &mut PgConnection, account: AccountId) -> sqlx::Result<A
             refuse_personal_domains: row.refuse_personal_domains,
             allowed_personal_domains: row.allowed_personal_domains,
             allowed_domains: row.allowed_domains,
+            session_idle_seconds: row.session_idle_seconds,
+            session_absolute_seconds: row.session_absolute_seconds,
         },
     })
 }
@@ -226,9 +233,7 @@ pub async fn create(
     let name = check_name(name).at("name")?;
     change.standing(actor).await?;
     let (db, now) = (change.db().clone(), change.now());
-    if let Err(reached) = rate::hit(&db, change.conn(), rate::ACCOUNT_USER, &actor.user_id.to_string(), now).await? {
-        return Err(Refused::new(Code::RateLimited).retry_at(reached.retry_at).into());
-    }
+    rate::hit(&db, change.conn(), rate::ACCOUNT_USER, &actor.user_id.to_string(), now).await??;
     let me = sqlx::query!(
         r#"SELECT m.email, m.first_name, m.last_name, coalesce(m.time_zone, a.time_zone) AS "time_zone!"
            FROM member m JOIN account a USING (account_id) WHERE m.account_id = $1 AND m.member_id = $2"#,
@@ -281,6 +286,10 @@ pub struct PolicyUpdate {
     pub allowed_personal_domains: Option<Vec<String>>,
     /// See [`Policy`].
     pub allowed_domains: Option<Vec<String>>,
+    /// See [`Policy`]: five minutes to 90 days. Holds for sessions opened from now on.
+    pub session_idle_seconds: Option<i32>,
+    /// See [`Policy`]: five minutes to 365 days. Holds for sessions opened from now on.
+    pub session_absolute_seconds: Option<i32>,
 }
 
 /// Changes the account's policy.
@@ -297,18 +306,30 @@ pub async fn update_policy(change: &mut Change, actor: &Actor, update: PolicyUpd
         allowed_personal_domains: domains(update.allowed_personal_domains, &before.allowed_personal_domains)
             .at("allowedPersonalDomains")?,
         allowed_domains: domains(update.allowed_domains, &before.allowed_domains).at("allowedDomains")?,
+        session_idle_seconds: update.session_idle_seconds.unwrap_or(before.session_idle_seconds),
+        session_absolute_seconds: update.session_absolute_seconds.unwrap_or(before.session_absolute_seconds),
     };
-    if !(3_600..=2_592_000).contains(&after.invitation_lifetime_seconds) {
-        return Err(Refused::new(Code::OutOfRange).at("invitationLifetimeSeconds").into());
+    let ranges = [
+        ("invitationLifetimeSeconds", after.invitation_lifetime_seconds, 3_600..=2_592_000),
+        ("sessionIdleSeconds", after.session_idle_seconds, 300..=7_776_000),
+        ("sessionAbsoluteSeconds", after.session_absolute_seconds, 300..=31_536_000),
+    ];
+    if let Some((name, ..)) = ranges.into_iter().find(|(_, value, range)| !range.contains(value)) {
+        return Err(Refused::new(Code::OutOfRange).at(name).into());
+    }
+    if after == before {
+        return Ok(());
     }
     sqlx::query!(
         "UPDATE account SET invitation_lifetime_seconds = $2, refuse_personal_domains = $3, allowed_personal_domains = $4,
-                allowed_domains = $5 WHERE account_id = $1",
+                allowed_domains = $5, session_idle_seconds = $6, session_absolute_seconds = $7 WHERE account_id = $1",
         account.0,
         after.invitation_lifetime_seconds,
         after.refuse_personal_domains,
         &after.allowed_personal_domains,
         &after.allowed_domains,
+        after.session_idle_seconds,
+        after.session_absolute_seconds,
     )
     .execute(change.conn())
     .await?;
@@ -318,6 +339,8 @@ pub async fn update_policy(change: &mut Change, actor: &Actor, update: PolicyUpd
             "refusePersonalDomains": policy.refuse_personal_domains,
             "allowedPersonalDomains": policy.allowed_personal_domains,
             "allowedDomains": policy.allowed_domains,
+            "sessionIdleSeconds": policy.session_idle_seconds,
+            "sessionAbsoluteSeconds": policy.session_absolute_seconds,
         })
     };
     change.record(

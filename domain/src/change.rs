@@ -54,7 +54,8 @@ pub struct Change {
     seen: Option<i64>,
     feeds: BTreeMap<AccountId, Feed>,
     jobs: Vec<NewJob>,
-    _place: Option<OwnedSemaphorePermit>,
+    /// Held for as long as this lives, so that others of the account wait for it.
+    place: Option<OwnedSemaphorePermit>,
 }
 
 impl Change {
@@ -69,7 +70,7 @@ impl Change {
         let place = db.writer(account).await;
         let mut change = Self::open(db, kind, origin, now).await?;
         change.account = Some(account);
-        change._place = Some(place);
+        change.place = Some(place);
         Ok(change)
     }
 
@@ -82,10 +83,7 @@ impl Change {
         let mut tx = db.begin().await?;
         let now = match now {
             Some(now) => now,
-            None => {
-                let now = sqlx::query_scalar!(r#"SELECT now() AS "now!""#).fetch_one(&mut *tx).await?;
-                db.clock.business(now)
-            }
+            None => db.now_on(&mut tx).await?,
         };
         Ok(Self {
             tx,
@@ -97,7 +95,7 @@ impl Change {
             seen: None,
             feeds: BTreeMap::new(),
             jobs: Vec::new(),
-            _place: None,
+            place: None,
         })
     }
 

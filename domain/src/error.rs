@@ -116,6 +116,7 @@ impl Refused {
 
     /// Puts an outer segment before the path.
     #[must_use]
+    #[expect(clippy::needless_pass_by_value, reason = "names and positions read best without a reference")]
     pub fn at(mut self, segment: impl ToString) -> Self {
         self.field.insert(0, segment.to_string());
         self

@@ -73,9 +73,9 @@ pub struct Member {
     /// Their profile; only names and job title when [`Visibility::Basic`].
     pub profile: Profile,
     /// Grows with each change of the profile.
-    pub version: i32,
+    pub version: Option<i32>,
     /// When they were invited, imported, or founded the account.
-    pub created_at: Timestamp,
+    pub created_at: Option<Timestamp>,
     /// When they accepted.
     pub joined_at: Option<Timestamp>,
     /// When they last signed in.

@@ -3,6 +3,10 @@
 //! Hints and claims may be lost in a crash of the database (they commit asynchronously): a random claim fences, so the worst is
 //! that a job runs again. Outcomes commit like everything else. Rows are locked in one order or not waited for.
 //!
+//! Whoever ends or holds a job together with what hangs on it ([`hold`], [`finish`], [`retry`], [`bury`], [`bury_claimed`],
+//! [`bury_by_operator`]) locks the job's row first, before account, pools, members and their children: the fence comes before
+//! the work. It can: everybody else only inserts rows here, as the last thing before the feed, and waits for none of these.
+//!
 //! [`hint`], [`claim`], [`renew`] and [`lease_relay`] are transactions by themselves: within another they would make it commit
 //! asynchronously.
 

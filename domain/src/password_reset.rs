@@ -29,11 +29,9 @@ pub async fn request(db: &Db, origin: Origin, email: &str) -> Result<()> {
     let email = EmailAddress::parse(email).map_err(|_| Refused::new(Code::InvalidEmail).at("email"))?;
     let network = rate::network(origin.network_address);
     let mut conn = db.pool.acquire().await?;
-    let now = db.clock.business(sqlx::query_scalar!(r#"SELECT now() AS "now!""#).fetch_one(&mut *conn).await?);
+    let now = db.now_on(&mut conn).await?;
     let limits = [(rate::RESET_ADDRESS, email.as_str()), (rate::RESET_NETWORK, network.as_str())];
-    if let Err(reached) = rate::hit_all(db, &mut conn, &limits, now).await? {
-        return Err(Refused::new(Code::RateLimited).retry_at(reached.retry_at).into());
-    }
+    rate::hit_all(db, &mut conn, &limits, now).await??;
     drop(conn);
     let mut change = Change::begin_identity(db, origin, Some(now)).await?;
     let id = PasswordResetId::new();
@@ -73,11 +71,9 @@ pub async fn complete(
 ) -> Result<()> {
     let token = parse(token)?;
     let network = rate::network(origin.network_address);
-    let now = db.now().await?;
     let mut conn = db.pool.acquire().await?;
-    if let Err(reached) = rate::hit(db, &mut conn, rate::LINK_NETWORK, &network, now).await? {
-        return Err(Refused::new(Code::RateLimited).retry_at(reached.retry_at).into());
-    }
+    let now = db.now_on(&mut conn).await?;
+    rate::hit(db, &mut conn, rate::LINK_NETWORK, &network, now).await??;
     let email = check_link(&mut conn, &token, now).await?;
     drop(conn);
     password::check_new(password, &email).at("password")?;
@@ -216,7 +212,11 @@ async fn set(change: &mut Change, user: UserId, hash: &str, keep: Option<Session
         .await?;
     let ended_in = across::end_sessions(change.conn(), user, keep).await?;
     for place in across::memberships(change.conn(), user).await? {
-        change.record_in(place.account_id, place.member_id, NewEvent::new(EventKind::PasswordChanged).subject(place.member_id.0));
+        change.record_in(
+            place.account_id,
+            place.member_id,
+            NewEvent::new(EventKind::PasswordChanged).subject(place.member_id.0),
+        );
     }
     for account in ended_in {
         change.rights_changed_in(account);

@@ -242,12 +242,14 @@ mod tests {
             assert_eq!(set(role).covers(PermissionSet::EVERYTHING), role == SystemRole::Administrator);
         }
         let mut all_of_today = PermissionSet::default();
-        Permission::ALL.iter().for_each(|permission| all_of_today.insert(*permission));
+        for permission in Permission::ALL {
+            all_of_today.insert(*permission);
+        }
         assert!(!all_of_today.covers(PermissionSet::EVERYTHING), "it lacks what is declared later");
     }
 
     #[test]
     fn auditor_changes_nothing() {
-        assert!(set(SystemRole::Auditor).iter().all(|permission| permission.key().ends_with(".read")));
+        assert!(set(SystemRole::Auditor).iter().all(|permission| permission.key().rsplit('.').next() == Some("read")));
     }
 }

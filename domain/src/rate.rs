@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use jiff::SignedDuration;
 use sqlx::PgConnection;
 
+use crate::error::{Code, Error, Refused};
 use crate::infra::clock::Timestamp;
 use crate::infra::db::Db;
 
@@ -48,6 +49,13 @@ pub const MAIL_ADDRESS: Limit = limit("mail.address", 20, 60);
 pub struct Reached {
     /// The window's end.
     pub retry_at: Timestamp,
+}
+
+/// RATE_LIMITED, as people are told.
+impl From<Reached> for Error {
+    fn from(reached: Reached) -> Self {
+        Refused::new(Code::RateLimited).retry_at(reached.retry_at).into()
+    }
 }
 
 /// An address signed in from a network: wrong passwords from elsewhere do not shut it out there, see [`hit_sign_in`].
@@ -168,8 +176,9 @@ pub async fn hit_all(
     now: Timestamp,
 ) -> sqlx::Result<Result<(), Reached>> {
     for (limit, subject) in limits {
-        if let Err(reached) = hit(db, conn, *limit, subject, now).await? {
-            return Ok(Err(reached));
+        let hit = hit(db, conn, *limit, subject, now).await?;
+        if hit.is_err() {
+            return Ok(hit);
         }
     }
     Ok(Ok(()))

@@ -113,10 +113,8 @@ pub(crate) async fn verify(
     let network = rate::network(origin.network_address);
     let address = email.map_or("", EmailAddress::as_str);
     let mut conn = db.pool.acquire().await?;
-    let now = db.clock.business(sqlx::query_scalar!(r#"SELECT now() AS "now!""#).fetch_one(&mut *conn).await?);
-    if let Err(reached) = rate::hit_sign_in(db, &mut conn, address, &network, now).await? {
-        return Err(Refused::new(Code::RateLimited).retry_at(reached.retry_at).into());
-    }
+    let now = db.now_on(&mut conn).await?;
+    rate::hit_sign_in(db, &mut conn, address, &network, now).await??;
     let credential = sqlx::query!(
         r#"SELECT c.user_id AS "user_id: UserId", c.password_hash, c.password_changed_at, c.last_account_id AS "last_account_id: AccountId"
            FROM app_user u JOIN user_credential c USING (user_id) WHERE u.email = $1"#,

@@ -164,14 +164,16 @@ impl World {
             if let Some(job) = jobs.pop() {
                 return job;
             }
+            outbox::unhint(&mut conn, &ids).await.unwrap();
             tokio::task::yield_now().await;
         }
     }
 
-    /// What 20 seconds without a renewal do.
-    pub(super) async fn lapse_lease(&self, job: &Claimed) {
-        let sql = "UPDATE outbox SET wake_at = now() WHERE job_id = $1";
-        sqlx::query(sql).bind(job.job_id).execute(&self.db.pool).await.unwrap();
+    /// What 20 seconds without a renewal do; false if the job has ended.
+    pub(super) async fn lapse_lease(&self, job: &Claimed) -> bool {
+        let sql = "UPDATE outbox SET wake_at = now() WHERE job_id = $1 AND wake_at IS NOT NULL";
+        let lapsed = sqlx::query(sql).bind(job.job_id).execute(&self.db.pool).await.unwrap();
+        lapsed.rows_affected() == 1
     }
 
     pub(super) fn run_of(&self, job: &Claimed, import: ImportId) -> Run {

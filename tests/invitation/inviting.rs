@@ -69,6 +69,7 @@ async fn spellings_of_one_address_are_one_address() -> Result<()> {
     let owner = app.found(OWNER, 10).await?;
     let spellings = ["ben@b\u{fc}cher.example", " Ben@BU\u{308}CHER.example ", "BEN@xn--bcher-kva.example"];
     let answer = invite_all(&app, &owner, spellings.map(item).to_vec(), "PARTIAL").await?;
+    assert_eq!(answer.codes(), ["DUPLICATE_ADDRESS", "DUPLICATE_ADDRESS"]);
     assert_eq!(
         refusals(&answer),
         ["DUPLICATE_ADDRESS input.invitations.1.email", "DUPLICATE_ADDRESS input.invitations.2.email"],
@@ -143,6 +144,7 @@ async fn the_policy_decides_about_domains() -> Result<()> {
     assert_eq!(codes(&app, &owner, "accountPolicyUpdate", policy).await?, Vec::<String>::new());
     let asked = ["cleo@work.example", "cleo@mail.xn--bcher-kva.example", "cleo@notb\u{fc}cher.example"];
     let answer = invite_all(&app, &owner, asked.map(item).to_vec(), "PARTIAL").await?;
+    assert_eq!(answer.codes(), ["DOMAIN_NOT_ALLOWED", "DOMAIN_NOT_ALLOWED"]);
     assert_eq!(
         refusals(&answer),
         ["DOMAIN_NOT_ALLOWED input.invitations.0.email", "DOMAIN_NOT_ALLOWED input.invitations.2.email"],

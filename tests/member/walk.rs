@@ -152,8 +152,11 @@ impl Walk<'_> {
         let now = self.now;
         let overdue =
             matches!(self.slots[slot].open(), Some(Invitation { state: State::Pending(until), .. }) if *until <= now);
-        if overdue && self.slots[slot].member.as_ref().is_some_and(|member| member.status == Status::Invited) {
-            self.lapse();
+        if let Some(member) =
+            self.slots[slot].member.as_mut().filter(|member| overdue && member.status == Status::Invited)
+        {
+            member.seat = false;
+            self.slots[slot].open().expect("it is overdue").state = State::Expired;
         }
         let lapsed = matches!(self.slots[slot].open(), Some(Invitation { state: State::Expired, .. }));
         let wanted = match self.slots[slot].member.clone() {
@@ -305,7 +308,7 @@ impl Walk<'_> {
             "decline" => self.answer(slot, false).await?,
             "revoke" => self.revoke(slot).await?,
             "time" => {
-                let hours = i64::try_from(self.random.below(9))?;
+                let hours = i64::try_from(self.random.below(24))?;
                 self.pass(60 * hours);
                 None
             }
@@ -353,7 +356,7 @@ impl Walk<'_> {
         let twice = "SELECT string_agg(email, ',') FROM (SELECT email FROM invitation WHERE finished_at IS NULL
                      GROUP BY account_id, email HAVING count(*) > 1) d";
         assert_eq!(self.app.look(twice).await?, None, "one live invitation per address");
-        let stored: Vec<(String, String, Option<String>, Option<String>, bool)> = sqlx::query_as(
+        let stored: Vec<Stored> = sqlx::query_as(
             "SELECT m.email, m.status, m.prior_status,
                     (SELECT state FROM invitation i WHERE (i.account_id, i.member_id) = (m.account_id, m.member_id) AND i.finished_at IS NULL),
                     EXISTS (SELECT FROM license_allocation l WHERE (l.account_id, l.member_id) = (m.account_id, m.member_id))
@@ -368,8 +371,12 @@ impl Walk<'_> {
     }
 }
 
-/// A member as [`Walk::check`] reads them.
-fn stored_form(slot: &Slot) -> Option<(String, String, Option<String>, Option<String>, bool)> {
+/// A member as [`Walk::check`] reads them: address, status, status before, state of the open invitation, whether they hold a
+/// seat.
+type Stored = (String, String, Option<String>, Option<String>, bool);
+
+/// What should be stored of an address.
+fn stored_form(slot: &Slot) -> Option<Stored> {
     let member = slot.member.as_ref()?;
     let word = |status: Status| format!("{status:?}").to_uppercase();
     let state = match slot.invitations.last()?.state {

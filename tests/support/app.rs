@@ -99,13 +99,17 @@ impl Answer {
 pub(crate) struct Options {
     /// Changes the settings.
     pub(crate) configure: fn(&mut Config),
-    /// Whether there is a worker.
+    /// The port of this host's mail server that gets the mail, instead of the outbox; whoever sets it says where to read it.
+    pub(crate) smtp_port: Option<u16>,
+    /// Whether there is an API in this process.
+    pub(crate) api: bool,
+    /// Whether there is a worker in this process.
     pub(crate) worker: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { configure: |_| {}, worker: true }
+        Self { configure: |_| {}, smtp_port: None, api: true, worker: true }
     }
 }
 
@@ -119,13 +123,16 @@ impl App {
     pub(crate) async fn with(options: Options) -> Result<Self> {
         let mut database = Database::new().await;
         let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await?;
-        let url = format!("http://{}", listener.local_addr()?);
+        let url = if options.api { format!("http://{}", listener.local_addr()?) } else { String::new() };
         let folder = Folder(std::env::temp_dir().join(format!("muster-{}", uuid::Uuid::new_v4().simple())));
         let mut config = Config::defaults(database.url());
-        config.data_dir = folder.0.clone();
-        config.http.public_url.clone_from(&url);
+        config.data_dir.clone_from(&folder.0);
+        config.http.public_url = format!("http://{}", listener.local_addr()?);
         config.http.shutdown_seconds = 5;
-        config.mail.transport = MailTransport::Outbox;
+        match options.smtp_port {
+            None => config.mail.transport = MailTransport::Outbox,
+            Some(port) => config.mail.smtp.port = port,
+        }
         config.password = CHEAP;
         (options.configure)(&mut config);
         database.db.rate_limits = config.limits.rate_limits;
@@ -135,9 +142,11 @@ impl App {
         let mut tasks = Vec::new();
         let state = State::new(db.clone(), Arc::clone(&config), files.clone());
         let activity = Arc::clone(&state.activity);
-        let server = Server::new(state);
-        let stopping = stop.clone();
-        tasks.push(tokio::spawn(async move { server.serve(listener, stopping).await.unwrap() }));
+        if options.api {
+            let server = Server::new(state);
+            let stopping = stop.clone();
+            tasks.push(tokio::spawn(async move { server.serve(listener, stopping).await.unwrap() }));
+        }
         if options.worker {
             let registry = worker::job::registry(&db, &config, &files, &stop)?;
             let own = Parts {
@@ -156,10 +165,34 @@ impl App {
         Ok(Self { db, url, config, files, mailbox, http, activity, stop, tasks, _database: database, _folder: folder })
     }
 
+    /// Starts another API with connections, limits and caches of its own, as another process has; answers its URL.
+    pub(crate) async fn replica(&mut self) -> Result<String> {
+        let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await?;
+        let url = format!("http://{}", listener.local_addr()?);
+        let pool = domain::infra::db::connect(&self.config.database_url, 10).await?;
+        let mut db = Db::new(pool, self.db.clock.clone(), self.db.waker.clone(), Arc::clone(&self.db.key));
+        db.rate_limits = self.db.rate_limits;
+        let server = Server::new(State::new(db, Arc::clone(&self.config), self.files.clone()));
+        let stopping = self.stop.clone();
+        self.tasks.push(tokio::spawn(async move { server.serve(listener, stopping).await.unwrap() }));
+        Ok(url)
+    }
+
     /// Sends a document with variables, signed in by `token` if there is one.
     pub(crate) async fn graphql(&self, token: Option<&str>, document: &str, variables: Value) -> Result<Answer> {
+        self.graphql_at(&self.url, token, document, variables).await
+    }
+
+    /// Sends a document to one of several APIs.
+    pub(crate) async fn graphql_at(
+        &self,
+        url: &str,
+        token: Option<&str>,
+        document: &str,
+        variables: Value,
+    ) -> Result<Answer> {
         let body = json!({ "query": document, "variables": variables });
-        let mut request = self.http.post(format!("{}/graphql", self.url)).json(&body);
+        let mut request = self.http.post(format!("{url}/graphql")).json(&body);
         if let Some(token) = token {
             request = request.bearer_auth(token);
         }
@@ -193,13 +226,25 @@ impl App {
         input: Value,
         fields: &str,
     ) -> Result<Answer> {
+        self.mutate_at(&self.url, token, mutation, input, fields).await
+    }
+
+    /// Runs a mutation at one of several APIs.
+    pub(crate) async fn mutate_at(
+        &self,
+        url: &str,
+        token: Option<&str>,
+        mutation: &str,
+        input: Value,
+        fields: &str,
+    ) -> Result<Answer> {
         let kind = format!("{}{}Input", mutation[..1].to_uppercase(), &mutation[1..]);
         let document = format!(
             "mutation ($input: {kind}!) {{ {mutation}(input: $input) {{ {fields} userErrors {{ code field message
                ... on SeatShortageError {{ required available }} ... on NotPermittedError {{ permissions }}
                ... on QuotaError {{ retryAt }} ... on ClosedAccountsError {{ accounts {{ name status }} }} }} }} }}"
         );
-        self.graphql(token, &document, json!({ "input": input })).await
+        self.graphql_at(url, token, &document, json!({ "input": input })).await
     }
 
     /// Signs somebody in and answers their token.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result};
 use mail_parser::MessageParser;
 
-/// The outbox of an installation.
+/// The outbox of an installation, or the spool of a mail server.
 #[derive(Clone, Debug)]
 pub(crate) struct Mailbox(PathBuf);
 
@@ -29,7 +29,7 @@ impl Mailbox {
         let Ok(entries) = std::fs::read_dir(&self.0) else { return Ok(Vec::new()) };
         let mut paths: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
         paths.retain(|path| path.extension().is_some_and(|extension| extension == "eml"));
-        paths.sort();
+        paths.sort_by_key(|path| number(path));
         paths.iter().map(|path| Letter::read(&std::fs::read(path)?)).collect()
     }
 
@@ -37,6 +37,12 @@ impl Mailbox {
     pub(crate) fn to(&self, email: &str) -> Result<Vec<Letter>> {
         Ok(self.all()?.into_iter().filter(|letter| letter.to == email).collect())
     }
+}
+
+/// What a file's name begins with: microseconds in the outbox, a count in the spool of a mail server.
+fn number(path: &std::path::Path) -> u64 {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    name.split(['-', '.']).next().and_then(|number| number.parse().ok()).unwrap_or_default()
 }
 
 impl Letter {

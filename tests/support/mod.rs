@@ -4,5 +4,8 @@ pub(crate) mod app;
 pub(crate) mod database;
 pub(crate) mod firm;
 pub(crate) mod introspection;
+pub(crate) mod mail_server;
 pub(crate) mod mailbox;
+pub(crate) mod process;
 pub(crate) mod stage;
+pub(crate) mod statements;

@@ -1,13 +1,10 @@
 //! A database of its own for each test, a corner of Redis, and handlers that can be watched and held up.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use domain::infra::clock::Clock;
 use domain::infra::config::Config;
-use domain::infra::db::Db;
-use domain::infra::secret::TokenKey;
 use domain::infra::wake::Waker;
 use domain::job::{JobKind, NewJob};
 use domain::outbox;
@@ -113,11 +110,6 @@ impl Stage {
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-    }
-
-    /// The database as rules want it.
-    pub(crate) fn db(&self) -> Db {
-        Db::new(self.pool.clone(), self.clock.clone(), self.waker.clone(), Arc::new(TokenKey::new(1, [7; 32])))
     }
 
     /// Deletes the database.

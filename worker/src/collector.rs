@@ -57,7 +57,7 @@ pub(crate) struct Collector {
     attempt: Arc<Attempt>,
     waiting: FairQueue,
     running: HashMap<Uuid, Running>,
-    ended: mpsc::UnboundedReceiver<Uuid>,
+    ended: mpsc::UnboundedReceiver<(Uuid, Uuid)>,
 }
 
 impl Collector {
@@ -86,7 +86,7 @@ impl Collector {
                 biased;
                 () = shutdown.cancelled() => return,
                 _ = renewal.tick() => self.renew().await,
-                Some(job_id) = self.ended.recv() => self.ended(job_id),
+                Some(ended) = self.ended.recv() => self.ended(ended),
                 arrival = arrivals.recv(), if self.waiting.len() < self.parts.slots => match arrival {
                     Some(first) => self.take(first, arrivals).await,
                     None => return shutdown.cancelled().await,
@@ -163,10 +163,14 @@ impl Collector {
         }
     }
 
-    fn ended(&mut self, job_id: Uuid) {
-        self.running.remove(&job_id);
-        while let Ok(job_id) = self.ended.try_recv() {
-            self.running.remove(&job_id);
+    /// Forgets attempts that have ended, each by job and claim: the same job may run under a newer claim by now.
+    fn ended(&mut self, first: (Uuid, Uuid)) {
+        let mut next = Some(first);
+        while let Some((job_id, claim)) = next {
+            if self.running.get(&job_id).is_some_and(|running| running.claim == claim) {
+                self.running.remove(&job_id);
+            }
+            next = self.ended.try_recv().ok();
         }
     }
 
@@ -196,7 +200,7 @@ impl Collector {
             tokio::select! {
                 () = tokio::time::sleep_until(deadline) => break,
                 _ = renewal.tick() => self.renew().await,
-                Some(job_id) = self.ended.recv() => self.ended(job_id),
+                Some(ended) = self.ended.recv() => self.ended(ended),
                 arrival = arrivals.recv(), if arriving => match arrival {
                     Some(Arrival::Hint(id) | Arrival::Lost(id)) => lost.push(id),
                     Some(Arrival::Foreign(_)) => {}

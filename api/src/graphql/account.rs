@@ -8,8 +8,9 @@ use domain::change::Kind;
 use domain::error::Error;
 use domain::id::MemberId;
 
-use super::connection::{arguments, cost};
+use super::connection::arguments;
 use super::context::{ContextExt as _, mutate};
+use super::cost;
 use super::import::{self, MemberImport};
 use super::invitation::{self, Invitation, InvitationFilter, InvitationOrder, InvitationPage};
 use super::license::{self, LicensePool};
@@ -48,6 +49,10 @@ pub struct AccountPolicy {
     allowed_personal_domains: Vec<String>,
     /// The only domains that are accepted; empty for any.
     allowed_domains: Vec<String>,
+    /// Seconds of disuse after which a session ends.
+    session_idle_seconds: i32,
+    /// Seconds after which a session ends in any case.
+    session_absolute_seconds: i32,
 }
 
 impl From<account::Account> for Account {
@@ -63,6 +68,8 @@ impl From<account::Account> for Account {
                 refuse_personal_domains: account.policy.refuse_personal_domains,
                 allowed_personal_domains: account.policy.allowed_personal_domains,
                 allowed_domains: account.policy.allowed_domains,
+                session_idle_seconds: account.policy.session_idle_seconds,
+                session_absolute_seconds: account.policy.session_absolute_seconds,
             },
         }
     }
@@ -76,7 +83,7 @@ impl Account {
     }
 
     /// Its members. Without `members.read` only active ones, with names and job titles.
-    #[graphql(complexity = "cost(first, last, child_complexity)")]
+    #[graphql(complexity = "cost::page(first, last, child_complexity)")]
     #[expect(clippy::too_many_arguments, reason = "the arguments of a connection")]
     async fn members(
         &self,
@@ -93,6 +100,7 @@ impl Account {
     }
 
     /// How many members meet the filter.
+    #[graphql(complexity = "cost::one(0)")]
     async fn members_count(
         &self,
         ctx: &Context<'_>,
@@ -102,7 +110,7 @@ impl Account {
     }
 
     /// Its invitations, newest first unless sorted otherwise. Needs `members.read`.
-    #[graphql(complexity = "cost(first, last, child_complexity)")]
+    #[graphql(complexity = "cost::page(first, last, child_complexity)")]
     #[expect(clippy::too_many_arguments, reason = "the arguments of a connection")]
     async fn invitations(
         &self,
@@ -119,6 +127,7 @@ impl Account {
     }
 
     /// How many invitations meet the filter. Needs `members.read`.
+    #[graphql(complexity = "cost::one(0)")]
     async fn invitations_count(
         &self,
         ctx: &Context<'_>,
@@ -128,12 +137,13 @@ impl Account {
     }
 
     /// Its licences by product. Needs `licenses.read` or `licenses.allocate`.
+    #[graphql(complexity = "cost::one(child_complexity)")]
     async fn license_pools(&self, ctx: &Context<'_>) -> Option<Result<Vec<LicensePool>>> {
         Some(license::pools(ctx).await)
     }
 
     /// Imports of members, the newest first. Needs `imports.run`.
-    #[graphql(complexity = "cost(first, last, child_complexity)")]
+    #[graphql(complexity = "cost::page(first, last, child_complexity)")]
     async fn member_imports(
         &self,
         ctx: &Context<'_>,
@@ -146,6 +156,7 @@ impl Account {
     }
 
     /// Its roles, by name.
+    #[graphql(complexity = "cost::one(child_complexity)")]
     async fn roles(&self, ctx: &Context<'_>) -> Option<Result<Vec<Role>>> {
         Some(role::read(ctx, None).await)
     }
@@ -224,6 +235,10 @@ pub struct AccountPolicyUpdateInput {
     allowed_personal_domains: Option<Vec<String>>,
     /// The only domains that are accepted: at most 100; empty for any.
     allowed_domains: Option<Vec<String>>,
+    /// Seconds: five minutes to 90 days. Holds for sessions opened from now on.
+    session_idle_seconds: Option<i32>,
+    /// Seconds: five minutes to 365 days. Holds for sessions opened from now on.
+    session_absolute_seconds: Option<i32>,
     /// Makes a repetition harmless.
     idempotency_key: Option<String>,
 }
@@ -292,6 +307,8 @@ impl AccountMutation {
             refuse_personal_domains: input.refuse_personal_domains,
             allowed_personal_domains: input.allowed_personal_domains,
             allowed_domains: input.allowed_domains,
+            session_idle_seconds: input.session_idle_seconds,
+            session_absolute_seconds: input.session_absolute_seconds,
         };
         let done = mutate(ctx, input.idempotency_key.as_deref(), Kind::Asked, move |change, actor| {
             let update = update.clone();

@@ -175,7 +175,7 @@ const LOCK_TIMEOUT: &str = "55P03";
 const DEADLOCK: &str = "40P01";
 
 fn sqlstate(error: &sqlx::Error) -> Option<String> {
-    error.as_database_error().and_then(|error| error.code()).map(std::borrow::Cow::into_owned)
+    error.as_database_error().and_then(sqlx::error::DatabaseError::code).map(std::borrow::Cow::into_owned)
 }
 
 /// Whether the database cannot be reached, is starting or is stopping.
@@ -216,7 +216,7 @@ pub fn complete(response: &mut Response, request_id: &str) {
     }
 }
 
-/// What the library says of a document over the limit on rows, see `connection::cost`.
+/// What the library says of a document over the limit on rows, see `cost`.
 const TOO_COMPLEX: &str = "Query is too complex.";
 
 /// The code an error brought along, or that its text shows. `None`: the stage it failed in decides.

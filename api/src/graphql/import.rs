@@ -9,8 +9,9 @@ use domain::import;
 use domain::infra::page::Request;
 use domain::upload;
 
-use super::connection::{arguments, connection, cost};
+use super::connection::{arguments, connection};
 use super::context::{ContextExt as _, mutate, parse_id};
+use super::cost;
 use super::error::top_level;
 use super::member::{Member, failed, reference};
 use super::scalar::{DateTime, Url};
@@ -41,6 +42,7 @@ pub struct JobProgress {
 
 /// Long work that the worker does.
 #[derive(Interface, Clone, Debug)]
+#[expect(clippy::duplicated_attributes, reason = "two fields have the same type")]
 #[graphql(
     field(name = "id", ty = "&ID", desc = "Opaque id."),
     field(name = "status", ty = "&JobStatus", desc = "Where it stands."),
@@ -115,8 +117,7 @@ impl MemberImport {
     }
 
     /// What became of each row, in the order of the file.
-    #[graphql(complexity = "cost(first, last, child_complexity)")]
-    #[expect(clippy::too_many_arguments, reason = "the arguments of a connection")]
+    #[graphql(complexity = "cost::page(first, last, child_complexity)")]
     async fn rows(
         &self,
         ctx: &Context<'_>,

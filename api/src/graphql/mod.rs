@@ -4,7 +4,8 @@ use async_graphql::{Context, EmptySubscription, ID, MergedObject, Object, Result
 
 use self::account::{Account, AccountMutation};
 use self::import::{ImportMutation, Job, MemberImport};
-use self::invitation::{InvitationByTokenPayload, InvitationMutation};
+use self::invitation::InvitationMutation;
+use self::invitation::answer::{InvitationAnswer, InvitationByTokenPayload};
 use self::member::MemberMutation;
 use self::node::Node;
 use self::password::PasswordMutation;
@@ -14,6 +15,7 @@ use self::sign_up::SignUpMutation;
 pub mod account;
 pub mod connection;
 pub mod context;
+pub mod cost;
 pub mod document;
 pub mod error;
 pub mod graphiql;
@@ -33,9 +35,6 @@ pub mod session;
 pub mod sign_up;
 pub mod user_error;
 
-/// Rows times fields that a document may ask for, see [`connection::cost`].
-const MAX_COST: usize = 20_000;
-
 /// What can be asked.
 #[derive(Debug, Default)]
 pub struct Query;
@@ -49,16 +48,19 @@ impl Query {
     }
 
     /// The account the session belongs to.
+    #[graphql(complexity = "cost::one(child_complexity)")]
     async fn account(&self, ctx: &Context<'_>) -> Option<Result<Account>> {
         Some(account::read(ctx).await)
     }
 
     /// Anything by its id; null for what does not exist in this account.
+    #[graphql(complexity = "cost::one(child_complexity)")]
     async fn node(&self, ctx: &Context<'_>, #[graphql(desc = "Its id.")] id: ID) -> Option<Result<Node>> {
         node::load(ctx, &[id]).await.map(|mut nodes| nodes.pop().flatten()).transpose()
     }
 
     /// Many things by their ids, at most 100, in the order asked for; null in place of what does not exist.
+    #[graphql(complexity = "cost::nodes(ids.len(), child_complexity)")]
     async fn nodes(
         &self,
         ctx: &Context<'_>,
@@ -68,6 +70,7 @@ impl Query {
     }
 
     /// An import of members. Needs `imports.run`; null for what does not exist in this account.
+    #[graphql(complexity = "cost::one(child_complexity)")]
     async fn member_import(
         &self,
         ctx: &Context<'_>,
@@ -77,17 +80,19 @@ impl Query {
     }
 
     /// Long work by its id; null for what does not exist in this account.
+    #[graphql(complexity = "cost::one(child_complexity)")]
     async fn job(&self, ctx: &Context<'_>, #[graphql(desc = "Its id.")] id: ID) -> Option<Result<Job>> {
         import::read(ctx, &id).await.map(|import| import.map(|import| Job::MemberImport(Box::new(import)))).transpose()
     }
 
     /// What the link of an invitation shows. Looking never answers it.
+    #[graphql(complexity = "cost::one(child_complexity)")]
     async fn invitation_by_token(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "The link's token.")] token: String,
     ) -> Option<Result<InvitationByTokenPayload>> {
-        Some(invitation::by_token(ctx, &token).await)
+        Some(invitation::answer::by_token(ctx, &token).await)
     }
 }
 
@@ -99,6 +104,7 @@ pub struct Mutation(
     PasswordMutation,
     AccountMutation,
     InvitationMutation,
+    InvitationAnswer,
     MemberMutation,
     ImportMutation,
 );
@@ -108,7 +114,7 @@ pub type MusterSchema = Schema<Query, Mutation, EmptySubscription>;
 
 /// Builds the schema, with its guards.
 pub fn schema() -> MusterSchema {
-    guard::guarded(Schema::build(Query, Mutation::default(), EmptySubscription)).limit_complexity(MAX_COST).finish()
+    guard::guarded(Schema::build(Query, Mutation::default(), EmptySubscription)).limit_complexity(cost::MAX).finish()
 }
 
 /// The schema as text, in a stable order.

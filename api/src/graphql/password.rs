@@ -50,11 +50,11 @@ payloads! {
     PasswordChangePayload;
 }
 
-fn answer<P: From<(bool, Vec<UserError>)>>(outcome: Result<(), Error>) -> Option<Result<P>> {
-    Some(split(outcome).map(|outcome| match outcome {
+fn answer<P: From<(bool, Vec<UserError>)>>(outcome: Result<(), Error>) -> Result<P> {
+    Ok(match split(outcome)? {
         Ok(()) => P::from((true, Vec::new())),
         Err(user_errors) => P::from((false, user_errors)),
-    }))
+    })
 }
 
 /// Mutations of passwords.
@@ -70,7 +70,7 @@ impl PasswordMutation {
         #[graphql(desc = "A forgotten password.")] input: PasswordResetRequestInput,
     ) -> Option<Result<PasswordResetRequestPayload>> {
         let origin = ctx.caller().origin.clone();
-        answer(password_reset::request(&ctx.state().db, origin, &input.email.0).await)
+        Some(answer(password_reset::request(&ctx.state().db, origin, &input.email.0).await))
     }
 
     /// Sets a new password by the link of a mail. Ends all sessions of the person.
@@ -82,7 +82,7 @@ impl PasswordMutation {
         let state = ctx.state();
         let password = SecretString::from(input.password);
         let origin = ctx.caller().origin.clone();
-        answer(password_reset::complete(&state.db, &state.passwords, origin, &input.token, &password).await)
+        Some(answer(password_reset::complete(&state.db, &state.passwords, origin, &input.token, &password).await))
     }
 
     /// Changes the viewer's password. Ends all their other sessions, in all accounts.
@@ -99,6 +99,6 @@ impl PasswordMutation {
             let new = SecretString::from(input.new_password);
             password_reset::change_known(&state.db, &state.passwords, actor, once.as_ref(), &current, &new).await
         };
-        answer(outcome.await)
+        Some(answer(outcome.await))
     }
 }

@@ -11,6 +11,7 @@ use secrecy::SecretString;
 
 use super::account::{self, Account};
 use super::context::{ContextExt as _, mutate, parse_id};
+use super::cost;
 use super::error::top_level;
 use super::member::{Member, MemberStatus, failed, reference};
 use super::payload::payloads;
@@ -31,6 +32,7 @@ pub struct Viewer {
 #[ComplexObject]
 impl Viewer {
     /// Their identity, the same in all their accounts.
+    #[graphql(complexity = "cost::one(child_complexity)")]
     async fn user(&self, ctx: &Context<'_>) -> Option<Result<User>> {
         let read = async {
             let mut conn = ctx.state().db.pool.acquire().await.map_err(failed)?;
@@ -46,11 +48,13 @@ impl Viewer {
     }
 
     /// The account they act in.
+    #[graphql(complexity = "cost::one(child_complexity)")]
     async fn account(&self, ctx: &Context<'_>) -> Option<Result<Account>> {
         Some(account::read(ctx).await)
     }
 
     /// The session this request came by.
+    #[graphql(complexity = "cost::one(child_complexity)")]
     async fn session(&self, ctx: &Context<'_>) -> Option<Result<Session>> {
         let all = match session::of_member(&ctx.state().db, &self.actor).await {
             Ok(all) => all,
@@ -61,12 +65,14 @@ impl Viewer {
     }
 
     /// Their live sessions in this account, newest first.
+    #[graphql(complexity = "cost::one(child_complexity)")]
     async fn sessions(&self, ctx: &Context<'_>) -> Option<Result<Vec<Session>>> {
         let all = session::of_member(&ctx.state().db, &self.actor).await.map_err(top_level);
         Some(all.map(|all| all.into_iter().map(|session| Session::new(session, &self.actor)).collect()))
     }
 
     /// All accounts they belong to; `sessionSwitchAccount` enters another.
+    #[graphql(complexity = "cost::one(child_complexity)")]
     async fn accounts(&self, ctx: &Context<'_>) -> Option<Result<Vec<Membership>>> {
         let read = async {
             let mut conn = ctx.state().db.pool.acquire().await.map_err(failed)?;

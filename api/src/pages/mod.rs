@@ -108,11 +108,3 @@ async fn stylesheet() -> Response {
     ];
     (headers, include_str!("style.css")).into_response()
 }
-
-#[cfg(test)]
-#[path = "page_tests.rs"]
-mod tests;
-
-#[cfg(test)]
-#[path = "flow_tests.rs"]
-mod flow_tests;

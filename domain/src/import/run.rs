@@ -178,7 +178,7 @@ impl Run {
         self.begun.as_mut().expect("rows come after the look through the file")
     }
 
-    /// A transaction for what the importer asked.
+    /// A transaction for what the importer asked. It holds the job's row before it takes any other lock.
     pub(super) async fn change(&mut self, kind: Kind, author: Author) -> Result<Change, Halt> {
         let origin = Origin { author, request_id: self.request_id.clone(), network_address: None };
         let mut change = Change::begin(&self.db, self.account, kind, origin, None).await?;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret as _, SecretString};
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
-use sqlx::{Postgres, Transaction};
+use sqlx::{PgConnection, Postgres, Transaction};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::id::AccountId;
@@ -75,7 +75,12 @@ impl Db {
 
     /// Business time now, from the database's clock.
     pub async fn now(&self) -> sqlx::Result<Timestamp> {
-        let now = sqlx::query_scalar!(r#"SELECT now() AS "now!""#).fetch_one(&self.pool).await?;
+        self.now_on(&mut *self.pool.acquire().await?).await
+    }
+
+    /// [`Db::now`] over a connection that the caller holds; in a transaction, when it began.
+    pub(crate) async fn now_on(&self, conn: &mut PgConnection) -> sqlx::Result<Timestamp> {
+        let now = sqlx::query_scalar!(r#"SELECT now() AS "now!""#).fetch_one(conn).await?;
         Ok(self.clock.business(now))
     }
 }

@@ -111,7 +111,9 @@ impl Request {
         let (name, cursor) = if backwards { ("before", &arguments.before) } else { ("after", &arguments.after) };
         let from = match cursor {
             None => None,
-            Some(text) => Some(Cursor::decode(text, order, kind).ok_or_else(|| Refused::new(Code::InvalidCursor).at(name))?),
+            Some(text) => {
+                Some(Cursor::decode(text, order, kind).ok_or_else(|| Refused::new(Code::InvalidCursor).at(name))?)
+            }
         };
         Ok(Self { size, backwards, from })
     }

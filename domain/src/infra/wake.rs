@@ -137,6 +137,17 @@ impl Wakes {
     }
 }
 
+/// Whether Redis answers in this time.
+pub async fn answers(url: &SecretString, patience: std::time::Duration) -> bool {
+    use secrecy::ExposeSecret as _;
+    let ask = async {
+        let client = redis::Client::open(url.expose_secret())?;
+        let mut connection = client.get_multiplexed_async_connection().await?;
+        redis::cmd("PING").query_async::<()>(&mut connection).await
+    };
+    tokio::time::timeout(patience, ask).await.is_ok_and(|pong| pong.is_ok())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -163,15 +174,4 @@ mod tests {
         assert_eq!(subscriber.next().await, Wake::Missed);
         assert_eq!(subscriber.next().await, Wake::WorkDue(Lane::Bulk));
     }
-}
-
-/// Whether Redis answers in this time.
-pub async fn answers(url: &SecretString, patience: std::time::Duration) -> bool {
-    use secrecy::ExposeSecret as _;
-    let ask = async {
-        let client = redis::Client::open(url.expose_secret())?;
-        let mut connection = client.get_multiplexed_async_connection().await?;
-        redis::cmd("PING").query_async::<()>(&mut connection).await
-    };
-    tokio::time::timeout(patience, ask).await.is_ok_and(|pong| pong.is_ok())
 }

@@ -139,12 +139,14 @@ impl Found {
     }
 }
 
-async fn limit(db: &Db, conn: &mut PgConnection, origin: &Origin, now: Timestamp) -> Result<()> {
-    let network = rate::network(origin.network_address);
-    match rate::hit(db, conn, rate::LINK_NETWORK, &network, now).await? {
-        Ok(()) => Ok(()),
-        Err(reached) => Err(Refused::new(Code::RateLimited).retry_at(reached.retry_at).into()),
-    }
+/// Looks at a link for somebody who answers it: what it is about, who would join, and when it was looked at. Counts the try.
+async fn open(db: &Db, origin: &Origin, token: &str) -> Result<(Found, MemberId, Timestamp)> {
+    let mut conn = db.pool.acquire().await?;
+    let now = db.now_on(&mut conn).await?;
+    rate::hit(db, &mut conn, rate::LINK_NETWORK, &rate::network(origin.network_address), now).await??;
+    let found = find(&mut conn, token).await?;
+    let member = found.answerable(now)?;
+    Ok((found, member, now))
 }
 
 /// What the link shows.
@@ -154,7 +156,7 @@ async fn limit(db: &Db, conn: &mut PgConnection, origin: &Origin, now: Timestamp
 pub async fn by_token(db: &Db, token: &str) -> Result<Preview> {
     let mut conn = db.pool.acquire().await?;
     let found = find(&mut conn, token).await?;
-    let now = db.clock.business(sqlx::query_scalar!(r#"SELECT now() AS "now!""#).fetch_one(&mut *conn).await?);
+    let now = db.now_on(&mut conn).await?;
     found.answerable(now)?;
     Ok(Preview {
         account_name: found.account_name,
@@ -195,12 +197,7 @@ pub async fn accept(
     token: &str,
     acceptance: &Acceptance,
 ) -> Result<Accepted> {
-    let mut conn = db.pool.acquire().await?;
-    let now = db.clock.business(sqlx::query_scalar!(r#"SELECT now() AS "now!""#).fetch_one(&mut *conn).await?);
-    limit(db, &mut conn, &origin, now).await?;
-    let found = find(&mut conn, token).await?;
-    let member = found.answerable(now)?;
-    drop(conn);
+    let (found, member, now) = open(db, &origin, token).await?;
     let (first_name, last_name) = names(acceptance, &found)?;
     let person = prove(db, passwords, &origin, signed_in, &found, acceptance.password.as_ref()).await?;
     let joining = Joining { token, member, email: &found.email, person, first_name, last_name };
@@ -339,12 +336,10 @@ async fn identity(change: &mut Change, joining: &Joining<'_>) -> Result<UserId> 
 
 /// Looks at the proof again, under a lock that a change of the password waits for.
 async fn still_proven(change: &mut Change, user: UserId, proof: &Proof) -> Result<UserId> {
-    let changed_at = sqlx::query_scalar!(
-        "SELECT password_changed_at FROM user_credential WHERE user_id = $1 FOR SHARE",
-        user.0,
-    )
-    .fetch_optional(change.conn())
-    .await?;
+    let changed_at =
+        sqlx::query_scalar!("SELECT password_changed_at FROM user_credential WHERE user_id = $1 FOR SHARE", user.0,)
+            .fetch_optional(change.conn())
+            .await?;
     let holds = match proof {
         Proof::Password(proven) => changed_at == Some(*proven),
         Proof::Session(account, session) => {
@@ -387,12 +382,7 @@ async fn check_inviter(change: &mut Change, invited_by: Option<MemberId>, member
 /// # Errors
 /// As [`by_token`].
 pub async fn decline(db: &Db, origin: Origin, token: &str) -> Result<()> {
-    let mut conn = db.pool.acquire().await?;
-    let now = db.clock.business(sqlx::query_scalar!(r#"SELECT now() AS "now!""#).fetch_one(&mut *conn).await?);
-    limit(db, &mut conn, &origin, now).await?;
-    let found = find(&mut conn, token).await?;
-    let member = found.answerable(now)?;
-    drop(conn);
+    let (found, member, now) = open(db, &origin, token).await?;
     let origin = Origin { author: Author::Member(member), ..origin };
     persist(|| async {
         let mut change = Change::begin(db, found.account_id, Kind::Asked, origin.clone(), Some(now)).await?;

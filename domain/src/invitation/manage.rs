@@ -42,7 +42,7 @@ struct Open {
     suspended: bool,
 }
 
-/// What became of several invitations.
+/// What became of several invitations, in the order of the request.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Handled {
     /// Those that were handled.
@@ -128,17 +128,23 @@ async fn each(change: &mut Change, actor: &Actor, ids: &[InvitationId], sending:
     // A lapsed one takes a seat, and the pool comes before members in the order of locks.
     license::lock(change).await?;
     let standing = change.standing(actor).await?;
-    let mut handled = Handled { invitations: Vec::new(), refused: Vec::new() };
+    let (mut sent, mut refused) = (Vec::new(), Vec::new());
     for (index, id) in order {
         match send_one(change, &standing, id, sending).await {
-            Ok(()) => handled.invitations.push(id),
+            Ok(()) => sent.push((index, id)),
             Err(Error::Refused(list)) => {
-                handled.refused.extend(list.into_iter().map(|refused| refused.at(index).at("invitationIds")))
+                refused.extend(list.into_iter().map(|refused| (index, refused.at(index).at("invitationIds"))));
             }
             Err(other) => return Err(other),
         }
     }
-    Ok(handled)
+    Ok(Handled { invitations: as_asked(sent), refused: as_asked(refused) })
+}
+
+/// In the order of the request.
+fn as_asked<T>(mut found: Vec<(usize, T)>) -> Vec<T> {
+    found.sort_by_key(|(index, _)| *index);
+    found.into_iter().map(|(_, one)| one).collect()
 }
 
 /// Everything that can be refused is looked at before anything is written, so a refusal leaves nothing behind.
@@ -305,7 +311,10 @@ impl Differences {
 }
 
 async fn update_text(change: &mut Change, open: &Open, update: &Update) -> Result<Differences> {
-    let text = |name, given: &Option<String>, held: &Option<String>, parse: fn(&str) -> Result<String, profile::FieldFault>| {
+    let text = |name,
+                given: &Option<String>,
+                held: &Option<String>,
+                parse: fn(&str) -> Result<String, profile::FieldFault>| {
         let new = match given {
             None => return Ok(None),
             Some(text) => field(name, profile::optional(text, parse))?,
@@ -315,7 +324,8 @@ async fn update_text(change: &mut Change, open: &Open, update: &Update) -> Resul
     let first = text("firstName", &update.first_name, &open.first_name, profile::person_name)?;
     let last = text("lastName", &update.last_name, &open.last_name, profile::person_name)?;
     let message = text("message", &update.message, &open.message, profile::message)?;
-    let subscription_type = update.subscription_type.filter(|subscription| Some(*subscription) != open.subscription_type);
+    let subscription_type =
+        update.subscription_type.filter(|subscription| Some(*subscription) != open.subscription_type);
     let value = |difference: &Option<(&str, Option<String>, Option<String>)>, held: &Option<String>| match difference {
         Some((_, _, new)) => new.clone(),
         None => held.clone(),

@@ -44,6 +44,7 @@ struct Body {
 }
 
 impl Body {
+    /// Locks the job's row, then what hangs on it (an import's pool), as the job's own handler does.
     async fn bury(self, db: &Db, origin: Origin, code: &str) -> Result<bool> {
         let mut change = if self.account_id.is_nil() {
             Change::begin_identity(db, origin, None).await?

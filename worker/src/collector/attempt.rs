@@ -21,7 +21,7 @@ pub(super) struct Attempt {
     pub(super) pool: PgPool,
     pub(super) registry: Arc<Registry>,
     pub(super) done: mpsc::Sender<Finished>,
-    pub(super) end: mpsc::UnboundedSender<Uuid>,
+    pub(super) end: mpsc::UnboundedSender<(Uuid, Uuid)>,
 }
 
 /// What is written of an attempt by the one who made it.
@@ -48,13 +48,13 @@ impl Attempt {
             account.id = %job.account_id,
             request.id = job.request_id,
         );
-        let job_id = job.job_id;
+        let (job_id, claim) = (job.job_id, job.claim);
         // A panic in here would keep the slot for ever.
         let made = AssertUnwindSafe(self.run(job).instrument(span)).catch_unwind().await;
         if made.is_err() {
             tracing::error!(job.id = %job_id, "the outcome of a job was not written; its claim lapses");
         }
-        let _ = self.end.send(job_id);
+        let _ = self.end.send((job_id, claim));
     }
 
     async fn run(&self, job: Claimed) {

@@ -191,7 +191,3 @@ fn with<K: MailKind>(registry: Registry, mailer: &Arc<Mailer>) -> Registry {
         async move { mailer.handle::<K>(job).await }
     })
 }
-
-#[cfg(test)]
-#[path = "mail_tests.rs"]
-mod tests;

@@ -4,7 +4,7 @@ use mail_parser::{Message as Parsed, MessageParser, MimeHeaders as _};
 use proptest::prelude::*;
 
 use super::*;
-use crate::mail::transport::test_server::{Folder, settings};
+use crate::mail::transport::test_mail::{Folder, settings};
 
 const URL: &str = "https://muster.example/i/inv_1?a=b&c=d";
 const HEADERS: [&str; 8] =

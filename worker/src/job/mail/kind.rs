@@ -56,7 +56,11 @@ impl MailKind for Invitation {
     async fn record(&self, mailer: &Mailer, job: &Claimed, delivery: Delivery) -> Result<Verdict, Error> {
         let (outcome, verdict) = match delivery {
             Delivery::Accepted { reply } => (Outcome::Accepted { reply }, Verdict::Done),
-            Delivery::Deferred { code, reply } => (Outcome::Deferred { reply }, Verdict::Retry { code, after: None }),
+            // What broke between us and the mail server is for operators, not for the account.
+            Delivery::Deferred { code, reply } => {
+                let reply = reply.filter(|_| code == "SMTP_TEMPORARY");
+                (Outcome::Deferred { reply }, Verdict::Retry { code, after: None })
+            }
             // The invitation says so; there is nothing for an operator to replay.
             Delivery::Refused { reply } => (Outcome::Refused { reply }, Verdict::Done),
         };

@@ -82,4 +82,4 @@ pub fn transport(config: &config::Mail, data_dir: &Path) -> Result<Arc<dyn Trans
 }
 
 #[cfg(test)]
-pub(crate) mod test_server;
+pub(crate) mod test_mail;

@@ -128,7 +128,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
-    use crate::mail::transport::test_server::{Folder, composed};
+    use crate::mail::transport::test_mail::{Folder, composed};
 
     async fn names(folder: &Path) -> Vec<String> {
         let mut names: Vec<String> = files_by_id(folder)

@@ -236,5 +236,23 @@ fn said(response: &Response) -> String {
 }
 
 #[cfg(test)]
-#[path = "smtp_tests.rs"]
-mod tests;
+mod tests {
+    use super::*;
+    use crate::mail::transport::test_mail::{composed, settings};
+
+    #[tokio::test]
+    async fn a_server_that_says_nothing_defers_this_mail_and_those_behind_it() {
+        let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut settings = settings(silent.local_addr().unwrap().port());
+        settings.smtp.connections = 1;
+        let mut smtp = Smtp::new(&settings).unwrap();
+        smtp.time_out = Duration::from_millis(200);
+        smtp.wait = Duration::from_millis(20);
+        let (ann, bob) =
+            (composed("ann@firm.example", "1@muster.example"), composed("bob@firm.example", "2@muster.example"));
+        let (first, second) = tokio::join!(smtp.send(&ann), smtp.send(&bob));
+        assert_eq!(first, Delivery::Deferred { code: "SMTP_TIMEOUT", reply: None });
+        assert_eq!(second, Delivery::Deferred { code: "SMTP_BUSY", reply: None });
+        assert_eq!(smtp.probe().await.unwrap_err().code, "SMTP_TIMEOUT");
+    }
+}

@@ -1,4 +1,3 @@
-mod audits;
 mod hostile;
 mod lifecycle;
 mod protocol;

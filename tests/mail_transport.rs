@@ -1,13 +1,37 @@
+//! Mails handed to a real mail server that also delays, refuses, drops and restarts.
+
+use std::path::Path;
 use std::sync::Arc;
 
-use super::*;
-use crate::mail::transport::test_server::{Folder, Server, composed, settings};
+use domain::infra::clock::Timestamp;
+use domain::infra::config::{Config, Mail as Settings, SmtpTls};
+use worker::mail::{Composed, Composer, Delivery, Mail, Recipient, Transport, TransportError, transport};
 
-fn connected_to(server: &Server) -> Smtp {
-    Smtp::new(&settings(server.port)).unwrap()
+use crate::support::mail_server::{Folder, Server};
+
+/// Settings for a server on `port` of this host.
+fn settings(port: u16) -> Settings {
+    let mut settings = Config::defaults("postgres://localhost/muster").mail;
+    settings.smtp.port = port;
+    settings
 }
 
-async fn delivery(smtp: &Smtp, address: &str) -> Delivery {
+fn opened(settings: &Settings) -> Result<Arc<dyn Transport>, TransportError> {
+    transport(settings, Path::new("/nonexistent"))
+}
+
+fn connected_to(server: &Server) -> Arc<dyn Transport> {
+    opened(&settings(server.port)).unwrap()
+}
+
+fn composed(address: &str, message_id: &str) -> Composed {
+    let mail = Mail::PasswordReset { url: "https://muster.example/p/1".to_owned(), valid_for: "1 hour".to_owned() };
+    let date = Timestamp("2026-11-21T19:00:00Z".parse().unwrap());
+    let composer = Composer::new(&settings(25)).unwrap();
+    composer.compose(&mail, Recipient { name: None, address }, message_id, date).unwrap()
+}
+
+async fn delivery(smtp: &Arc<dyn Transport>, address: &str) -> Delivery {
     smtp.send(&composed(address, "1@muster.example")).await
 }
 
@@ -27,7 +51,7 @@ async fn a_mail_arrives_as_it_was_composed() {
     assert_eq!(delivery, Delivery::Accepted { reply: "250 2.0.0 Ok: queued as 1".to_owned() });
     let mails = server.mails();
     assert_eq!(mails.len(), 1);
-    assert_eq!(mails[0].facts["from"], "muster@muster.example");
+    assert_eq!(mails[0].facts["from"], "muster@localhost");
     assert_eq!(mails[0].facts["to"], serde_json::json!(["ann@firm.example"]));
     let received = String::from_utf8_lossy(&mails[0].raw);
     assert_eq!(received.trim_end(), String::from_utf8_lossy(&mail.raw).trim_end());
@@ -80,7 +104,7 @@ async fn connections_are_reused_and_no_more_than_allowed_are_open() {
     let server = Server::start(&[]);
     let mut settings = settings(server.port);
     settings.smtp.connections = 2;
-    let smtp = Arc::new(Smtp::new(&settings).unwrap());
+    let smtp = opened(&settings).unwrap();
     let sends = (0..20).map(|_| async { delivery(&smtp, "ann@firm.example").await });
     for sent in futures::future::join_all(sends).await {
         assert!(matches!(sent, Delivery::Accepted { .. }));
@@ -115,19 +139,19 @@ async fn an_address_outside_ascii_is_refused_where_the_server_takes_none() {
 async fn signing_in_is_about_the_settings_not_the_mail() {
     let server = Server::start(&["--user", "muster", "--password", "right"]);
     let mut settings = settings(server.port);
-    let smtp = Smtp::new(&settings).unwrap();
+    let smtp = opened(&settings).unwrap();
     assert_eq!(code(delivery(&smtp, "ann@firm.example").await).0, "SMTP_AUTHENTICATION");
 
     settings.smtp.username = Some("muster".to_owned());
     settings.smtp.password = Some("wrong".into());
-    let smtp = Smtp::new(&settings).unwrap();
+    let smtp = opened(&settings).unwrap();
     assert_eq!(code(delivery(&smtp, "ann@firm.example").await).0, "SMTP_AUTHENTICATION");
     let fault = smtp.probe().await.unwrap_err();
     assert!(fault.to_string().contains("mail.smtp.password"), "{fault}");
     assert!(!fault.to_string().contains("wrong"));
 
     settings.smtp.password = Some("right".into());
-    let smtp = Smtp::new(&settings).unwrap();
+    let smtp = opened(&settings).unwrap();
     assert!(smtp.probe().await.is_ok());
     assert!(matches!(delivery(&smtp, "ann@firm.example").await, Delivery::Accepted { .. }));
     assert_eq!(server.mails()[0].facts["user"], "muster");
@@ -144,12 +168,12 @@ async fn both_kinds_of_tls_work_with_a_private_authority_and_only_with_it() {
         let server = Server::start(&["--tls", mode, "--cert", cert.to_str().unwrap(), "--key", key.to_str().unwrap()]);
         let mut settings = settings(server.port);
         settings.smtp.tls = tls;
-        let stranger = Smtp::new(&settings).unwrap();
+        let stranger = opened(&settings).unwrap();
         assert_eq!(code(delivery(&stranger, "ann@firm.example").await).0, "SMTP_TLS", "{mode}");
         assert_eq!(stranger.probe().await.unwrap_err().code, "SMTP_TLS", "{mode}");
 
         settings.smtp.ca_file = Some(cert.clone());
-        let smtp = Smtp::new(&settings).unwrap();
+        let smtp = opened(&settings).unwrap();
         assert!(matches!(delivery(&smtp, "ann@firm.example").await, Delivery::Accepted { .. }), "{mode}");
         assert_eq!(server.mails()[0].facts["tls"], true, "{mode}");
     }
@@ -160,7 +184,7 @@ async fn starttls_is_required_where_it_is_set() {
     let server = Server::start(&[]);
     let mut settings = settings(server.port);
     settings.smtp.tls = SmtpTls::StartTls;
-    assert_eq!(code(delivery(&Smtp::new(&settings).unwrap(), "ann@firm.example").await).0, "SMTP_TLS");
+    assert_eq!(code(delivery(&opened(&settings).unwrap(), "ann@firm.example").await).0, "SMTP_TLS");
     assert!(server.mails().is_empty());
 }
 
@@ -176,20 +200,6 @@ async fn the_probe_names_what_to_mend() {
     let mut settings = settings(1);
     settings.smtp.ca_file = Some("/nonexistent/ca.pem".into());
     settings.smtp.tls = SmtpTls::Implicit;
-    let fault = Smtp::new(&settings).err().unwrap();
+    let fault = opened(&settings).err().unwrap();
     assert!(fault.to_string().contains("/nonexistent/ca.pem"));
-}
-
-#[tokio::test]
-async fn a_server_that_says_nothing_defers_this_mail_and_those_behind_it() {
-    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let mut settings = settings(silent.local_addr().unwrap().port());
-    settings.smtp.connections = 1;
-    let mut smtp = Smtp::new(&settings).unwrap();
-    smtp.time_out = Duration::from_millis(200);
-    smtp.wait = Duration::from_millis(20);
-    let (first, second) = tokio::join!(delivery(&smtp, "ann@firm.example"), delivery(&smtp, "bob@firm.example"));
-    assert_eq!(first, Delivery::Deferred { code: "SMTP_TIMEOUT", reply: None });
-    assert_eq!(second, Delivery::Deferred { code: "SMTP_BUSY", reply: None });
-    assert_eq!(smtp.probe().await.unwrap_err().code, "SMTP_TIMEOUT");
 }

@@ -1,25 +1,24 @@
-use std::sync::Mutex;
-use std::time::Instant;
+//! Jobs that send mail, handed one by one to their handlers, with a real mail server behind them.
+
+use std::time::{Duration, Instant};
 
 use domain::actor::{Actor, Origin};
 use domain::id::InvitationId;
-use domain::infra::config::MailTransport;
+use domain::infra::config::{Config, MailTransport};
+use domain::infra::db::Db;
+use domain::infra::files::{self, Files};
 use domain::invitation::{self, Invitation};
-use domain::job::Lane;
+use domain::job::{Claimed, JobKind, Lane, Verdict};
 use domain::permission::SystemRole;
-use domain::{password_reset, sign_up};
-use futures::future::BoxFuture;
+use domain::{outbox, password_reset, rate, sign_up};
+use jiff::SignedDuration;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
+use worker::{Parts, Registry, Worker};
 
-use self::database::Database;
-use super::*;
-use crate::mail::ProbeFault;
-use crate::mail::transport::test_server::{Folder, Server, Spooled, settings};
-
-#[path = "../../../tests/support/database.rs"]
-mod database;
-#[path = "../../../tests/support/firm.rs"]
-mod firm;
+use crate::support::database::Database;
+use crate::support::firm;
+use crate::support::mail_server::{Folder, Server, Spooled};
 
 const HOUR: SignedDuration = SignedDuration::from_hours(1);
 
@@ -28,21 +27,28 @@ struct Stage {
     database: Database,
     server: Server,
     config: Config,
-    mailer: Arc<Mailer>,
+    files: Files,
+    _folder: Folder,
 }
 
 impl Stage {
     async fn new() -> Self {
-        let (database, server) = (Database::new().await, Server::start(&[]));
+        let (database, server, folder) = (Database::new().await, Server::start(&[]), Folder::new());
         let mut config = Config::defaults("postgres://localhost/muster");
-        config.mail = settings(server.port);
-        config.http.public_url = "https://muster.example".to_owned();
-        let mailer = Arc::new(Mailer::new(database.db.clone(), &config).unwrap());
-        Self { database, server, config, mailer }
+        "Muster <muster@muster.example>".clone_into(&mut config.mail.from);
+        config.mail.smtp.port = server.port;
+        "https://muster.example".clone_into(&mut config.http.public_url);
+        folder.path().clone_into(&mut config.data_dir);
+        let files = files::open(&config).unwrap();
+        Self { database, server, config, files, _folder: folder }
     }
 
     fn db(&self) -> &Db {
         &self.database.db
+    }
+
+    fn registry(&self, shutdown: &CancellationToken) -> Registry {
+        worker::job::registry(self.db(), &self.config, &self.files, shutdown).unwrap()
     }
 
     /// Claims the one job of a kind that is unfinished, whenever it is due.
@@ -56,15 +62,21 @@ impl Stage {
         claimed.into_iter().find(|job| job.kind == kind.as_str()).expect("the job was hinted")
     }
 
-    /// Runs the handler of a job, and finishes the job as its collector would.
+    /// Runs the handler of a job, and writes its verdict as a collector would.
     async fn run(&self, job: Claimed) -> Verdict {
-        let registry = register(Registry::default(), &self.mailer);
-        let (kind, handler) = registry.find(&job.kind).unwrap();
-        let verdict = handler.run(job.clone()).await;
-        if verdict != Verdict::Settled {
-            let mut conn = self.db().pool.acquire().await.unwrap();
-            assert!(crate::handler::settle(&mut conn, &job, kind, &verdict).await.unwrap());
-        }
+        let (_, handler) = self.registry(&CancellationToken::new()).find(&job.kind).unwrap();
+        let key = (job.job_id, job.claim);
+        let verdict = handler.run(job).await;
+        let mut conn = self.db().pool.acquire().await.unwrap();
+        let written = match &verdict {
+            Verdict::Settled => true,
+            Verdict::Done => outbox::finish(&mut conn, &[key]).await.unwrap() == [key.0],
+            Verdict::Retry { code, after } => {
+                outbox::retry(&mut conn, key, after.unwrap_or_default(), code).await.unwrap()
+            }
+            Verdict::Dead { code } => outbox::bury(&mut conn, key, code).await.unwrap(),
+        };
+        assert!(written, "the claim was the job's");
         verdict
     }
 
@@ -219,43 +231,28 @@ async fn a_revoked_invitation_sends_nothing() {
     assert!(stage.server.mails().is_empty());
 }
 
-/// Accepts every mail, after somebody else has taken its job.
-struct Thief {
-    db: Db,
-    sent: Mutex<usize>,
-}
-
-impl Transport for Thief {
-    fn send<'a>(&'a self, _: &'a crate::mail::Composed) -> BoxFuture<'a, Delivery> {
-        Box::pin(async {
-            let stolen = sqlx::query("UPDATE outbox SET claim = $1").bind(Uuid::new_v4()).execute(&self.db.pool).await;
-            assert_eq!(stolen.unwrap().rows_affected(), 1);
-            *self.sent.lock().unwrap() += 1;
-            Delivery::Accepted { reply: "250 taken".to_owned() }
-        })
-    }
-
-    fn probe(&self) -> BoxFuture<'_, Result<(), ProbeFault>> {
-        unreachable!("nobody probes here")
-    }
-}
-
 #[tokio::test]
 async fn who_lost_the_claim_has_nothing_to_say() {
-    let mut stage = Stage::new().await;
-    let (owner, id) = stage.inviting("ann@firm.example").await;
-    let thief = Arc::new(Thief { db: stage.db().clone(), sent: Mutex::default() });
-    let mut mailer = Mailer::new(stage.db().clone(), &stage.config).unwrap();
-    mailer.outgoing.transport = Arc::clone(&thief) as Arc<dyn Transport>;
-    stage.mailer = Arc::new(mailer);
-
+    let stage = Stage::new().await;
+    let (owner, id) = stage.inviting("slow+1@firm.example").await;
     let job = stage.claim(JobKind::MailInvitation).await;
-    assert_eq!(stage.run(job.clone()).await, Verdict::Settled);
+    // The server has the mail and thinks about its answer.
+    let theft = async {
+        let patience = Instant::now() + Duration::from_secs(30);
+        while stage.server.mails().is_empty() {
+            assert!(Instant::now() < patience, "the mail was not sent");
+            tokio::task::yield_now().await;
+        }
+        let stolen = sqlx::query("UPDATE outbox SET claim = $1").bind(Uuid::new_v4()).execute(&stage.db().pool).await;
+        assert_eq!(stolen.unwrap().rows_affected(), 1);
+    };
+    let (verdict, ()) = tokio::join!(stage.run(job.clone()), theft);
+    assert_eq!(verdict, Verdict::Settled);
     assert_eq!(stage.invitation(&owner, id).await.delivery, Some(invitation::Delivery::Queued));
     assert_eq!(stage.job_state(JobKind::MailInvitation).await, state("DUE", None));
 
     assert_eq!(stage.run(job).await, Verdict::Settled, "known before the call: nothing is sent");
-    assert_eq!(*thief.sent.lock().unwrap(), 1);
+    assert_eq!(stage.server.mails().len(), 1);
 }
 
 #[tokio::test]
@@ -356,23 +353,19 @@ async fn a_payload_of_another_shape_is_dead() {
 #[tokio::test]
 async fn the_whole_way_from_commit_to_the_outbox_folder() {
     let mut stage = Stage::new().await;
-    let folder = Folder::new();
     stage.config.mail.transport = MailTransport::Outbox;
-    stage.config.data_dir = folder.path().to_owned();
     stage.config.links.invitation = Some("https://app.example.com/join?token={token}".to_owned());
     let (owner, id) = stage.inviting("ann@firm.example").await;
 
-    let (db, shutdown) = (stage.db().clone(), tokio_util::sync::CancellationToken::new());
-    let files = domain::infra::files::open(&stage.config).unwrap();
-    let registry = crate::job::registry(&db, &stage.config, &files, &shutdown).unwrap();
-    let parts = crate::Parts {
+    let (db, shutdown) = (stage.db().clone(), CancellationToken::new());
+    let parts = Parts {
         pool: db.pool.clone(),
         clock: db.clock.clone(),
-        registry,
+        registry: stage.registry(&shutdown),
         sweeps: Vec::new(),
         waker: db.waker.clone(),
     };
-    let worker = crate::Worker::start(parts, &stage.config, &shutdown).unwrap();
+    let worker = Worker::start(parts, &stage.config, &shutdown).unwrap();
     let patience = Instant::now() + Duration::from_secs(30);
     while stage.invitation(&owner, id).await.sent_at.is_none() {
         assert!(Instant::now() < patience, "the mail was not sent");
@@ -381,16 +374,12 @@ async fn the_whole_way_from_commit_to_the_outbox_folder() {
     shutdown.cancel();
     worker.stopped().await.unwrap();
 
-    let files: Vec<_> = std::fs::read_dir(folder.path().join("mail")).unwrap().map(|file| file.unwrap()).collect();
-    assert_eq!(files.len(), 1);
-    assert!(
-        files[0]
-            .file_name()
-            .to_str()
-            .unwrap()
-            .ends_with(&format!("-{}.1@muster.example.eml", id.to_string().replace('_', "_5f")))
-    );
-    let mail = Spooled { raw: std::fs::read(files[0].path()).unwrap(), facts: serde_json::Value::Null };
+    let mails = std::fs::read_dir(stage.config.data_dir.join("mail")).unwrap();
+    let mails: Vec<_> = mails.map(|file| file.unwrap()).collect();
+    assert_eq!(mails.len(), 1);
+    let name = format!("-{}.1@muster.example.eml", id.to_string().replace('_', "_5f"));
+    assert!(mails[0].file_name().to_str().unwrap().ends_with(&name));
+    let mail = Spooled { raw: std::fs::read(mails[0].path()).unwrap(), facts: serde_json::Value::Null };
     let token = firm::invitation_token(&db, owner.account_id, id).await;
     assert!(read(&mail).0.contains(&format!("https://app.example.com/join?token={token}\n")));
 }

@@ -1,13 +1,8 @@
-//! What the tests of the transports share: a folder, a mail, and the mail server of `tests/clients`.
+//! The mail server of `tests/clients`, as a process that ends with its value.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-
-use domain::infra::clock::Timestamp;
-use domain::infra::config::{Mail as MailConfig, MailTransport, Smtp, SmtpTls};
-
-use crate::mail::{Composed, Composer, Mail, Recipient};
 
 /// A folder that goes away with this value.
 pub(crate) struct Folder(PathBuf);
@@ -28,32 +23,6 @@ impl Drop for Folder {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
     }
-}
-
-/// Settings for a server on `port` of this host.
-pub(crate) fn settings(port: u16) -> MailConfig {
-    MailConfig {
-        transport: MailTransport::Smtp,
-        from: "Muster <muster@muster.example>".to_owned(),
-        templates_dir: None,
-        smtp: Smtp {
-            host: "localhost".to_owned(),
-            port,
-            tls: SmtpTls::None,
-            ca_file: None,
-            username: None,
-            password: None,
-            connections: 4,
-        },
-    }
-}
-
-/// A mail to `address`.
-pub(crate) fn composed(address: &str, message_id: &str) -> Composed {
-    let mail = Mail::PasswordReset { url: "https://muster.example/p/1".to_owned(), valid_for: "1 hour".to_owned() };
-    let date = Timestamp("2026-11-21T19:00:00Z".parse().unwrap());
-    let composer = Composer::new(&settings(25)).unwrap();
-    composer.compose(&mail, Recipient { name: None, address }, message_id, date).unwrap()
 }
 
 /// A mail that the server took.
@@ -94,7 +63,7 @@ impl Server {
 
     /// What the server took, in order.
     pub(crate) fn mails(&self) -> Vec<Spooled> {
-        let spool = self.folder.path().join("spool");
+        let spool = self.spool();
         (1..)
             .map_while(|number| {
                 let raw = std::fs::read(spool.join(format!("{number}.eml"))).ok()?;
@@ -102,6 +71,11 @@ impl Server {
                 Some(Spooled { raw, facts: serde_json::from_slice(&facts).unwrap() })
             })
             .collect()
+    }
+
+    /// Where the mails are, as `<number>.eml` from 1 on.
+    pub(crate) fn spool(&self) -> PathBuf {
+        self.folder.path().join("spool")
     }
 
     pub(crate) fn stop(&mut self) {

@@ -1,0 +1,214 @@
+//! Every id that can be sent: another account's and a malformed one are answered exactly as one of nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::Result;
+use serde_json::{Value, json};
+
+use super::firm::Firm;
+use super::{mutations, none};
+use crate::support::app::Answer;
+use crate::support::introspection::{Type, types};
+
+/// The kinds of ids, by the name of the argument.
+fn prefixes(argument: &str) -> &'static [&'static str] {
+    match argument {
+        "memberId" => &["mem"],
+        "roleId" | "roleIds" => &["rol"],
+        "invitationId" | "invitationIds" => &["inv"],
+        "uploadId" => &["upl"],
+        "sessionId" => &["ses"],
+        "accountId" => &["acc"],
+        "id" | "ids" => &["mem", "rol", "inv", "imp", "acc", "upl", "ses"],
+        other => panic!("{other}: say of what kind it is"),
+    }
+}
+
+/// The stranger's thing of a kind. No account has a role of its own yet, so a foreign role is any unknown one.
+fn foreign(firm: &Firm, prefix: &str) -> String {
+    match prefix {
+        "mem" => firm.foreign.member.clone(),
+        "inv" => firm.foreign.invitation.clone(),
+        "imp" => firm.foreign.import.clone(),
+        "upl" => firm.foreign.upload.clone(),
+        "ses" => firm.foreign.session.clone(),
+        "acc" => firm.foreign.account.clone(),
+        _ => absent(prefix),
+    }
+}
+
+fn absent(prefix: &str) -> String {
+    format!("{prefix}_{}", uuid::Uuid::now_v7().simple())
+}
+
+/// Texts that are no id of the wanted kind.
+fn malformed(prefix: &str) -> [String; 6] {
+    let id = absent(prefix);
+    let other = if prefix == "evt" { "job" } else { "evt" };
+    [String::new(), "x".into(), format!("{id}0"), id.to_uppercase(), id.replace('_', "-"), absent(other)]
+}
+
+/// Paths of ids below an argument: `input.invitations.0.roleIds.0`.
+fn paths(types: &BTreeMap<String, Type>, name: &str, kind: &str, text: &str, found: &mut Vec<String>) {
+    let path = if text.contains('[') { format!("{name}.0") } else { name.to_owned() };
+    if kind == "ID" {
+        found.push(path);
+        return;
+    }
+    for input in types.get(kind).map(Type::input_fields).unwrap_or_default() {
+        let below = format!("{path}.{}", input.name);
+        paths(types, &below, input.kind.name(), &input.kind.text(), found);
+    }
+}
+
+/// Each field with an id in its arguments, and where: found by walking the schema.
+async fn places() -> BTreeSet<(String, String)> {
+    let types = types().await;
+    let mut places = BTreeSet::new();
+    for kind in types.values().filter(|kind| kind.kind == "OBJECT") {
+        for field in kind.fields() {
+            for argument in &field.args {
+                let mut found = Vec::new();
+                paths(&types, &argument.name, argument.kind.name(), &argument.kind.text(), &mut found);
+                places.extend(found.into_iter().map(|path| (format!("{}.{}", kind.name, field.name), path)));
+            }
+        }
+    }
+    places
+}
+
+/// How a query with an id is asked, with `$id`.
+fn query(field: &str, path: &str) -> &'static str {
+    match (field, path) {
+        ("Query.node", "id") => "query ($id: ID!) { it: node(id: $id) { id } }",
+        ("Query.nodes", "ids.0") => "query ($id: ID!) { it: nodes(ids: [$id]) { id } }",
+        ("Query.memberImport", "id") => "query ($id: ID!) { it: memberImport(id: $id) { id } }",
+        ("Query.job", "id") => "query ($id: ID!) { it: job(id: $id) { id } }",
+        ("Account.members", "filter.roleId") => {
+            "query ($id: ID!) { account { members(filter: { roleId: $id }) { nodes { id } pageInfo { hasNextPage } } } }"
+        }
+        ("Account.membersCount", "filter.roleId") => {
+            "query ($id: ID!) { account { membersCount(filter: { roleId: $id }) } }"
+        }
+        other => panic!("{other:?}: say how it is asked"),
+    }
+}
+
+/// Puts an id at a path of an input, making what is missing on the way.
+fn put(input: &mut Value, path: &str, id: &str) {
+    let mut place = input;
+    for segment in path.split('.').skip(1) {
+        if let Ok(index) = segment.parse::<usize>() {
+            if !place.is_array() {
+                *place = json!([]);
+            }
+            let list = place.as_array_mut().expect("made above");
+            list.resize(list.len().max(index + 1), Value::Null);
+            place = &mut list[index];
+        } else {
+            if !place.is_object() {
+                *place = json!({});
+            }
+            place = &mut place[segment];
+        }
+    }
+    *place = json!(id);
+}
+
+/// A request with an id left open.
+struct Request<'f> {
+    firm: &'f Firm,
+    field: &'f str,
+    path: &'f str,
+    token: Option<&'f str>,
+    input: Value,
+}
+
+impl Request<'_> {
+    async fn send(&self, id: &str) -> Result<Answer> {
+        match self.field.strip_prefix("Mutation.") {
+            Some(mutation) => {
+                let mut input = self.input.clone();
+                put(&mut input, self.path, id);
+                self.firm.app.mutate(self.token, mutation, input, "__typename").await
+            }
+            None => self.firm.app.graphql(self.token, query(self.field, self.path), json!({ "id": id })).await,
+        }
+    }
+}
+
+/// The answer as the client reads it, but for the request's own id and the time that runs.
+fn text(answer: &Answer) -> String {
+    let mut body = answer.body.clone();
+    for error in body["errors"].as_array_mut().into_iter().flatten() {
+        error["extensions"]["requestId"] = Value::Null;
+    }
+    format!("{} {body}", answer.status)
+}
+
+/// What the owner is told of an id of nothing.
+fn said_to_the_owner(field: &str, path: &str) -> Value {
+    let nothing = |value: Value| json!({ "data": value });
+    match field {
+        "Query.node" | "Query.memberImport" | "Query.job" => nothing(json!({ "it": null })),
+        "Query.nodes" => nothing(json!({ "it": [null] })),
+        "Account.members" => {
+            nothing(json!({ "account": { "members": { "nodes": [], "pageInfo": { "hasNextPage": false } } } }))
+        }
+        "Account.membersCount" => nothing(json!({ "account": { "membersCount": 0 } })),
+        _ => json!({ "code": "NOT_FOUND", "field": path.split('.').collect::<Vec<_>>() }),
+    }
+}
+
+fn check_owner(faults: &mut Vec<String>, field: &str, path: &str, answer: &Answer) {
+    let expected = said_to_the_owner(field, path);
+    if field == "Mutation.sessionCreate" {
+        // They have proven who they are; which accounts they belong to they may know.
+        if answer.codes() != ["NO_USABLE_MEMBERSHIP"] {
+            faults.push(format!("{field} {path}: {}", answer.body));
+        }
+    } else if field.starts_with("Mutation.") {
+        let errors = answer.user_errors();
+        let right =
+            errors.len() == 1 && errors[0]["code"] == expected["code"] && errors[0]["field"] == expected["field"];
+        if !right {
+            faults.push(format!("{field} {path}: expected {expected}, got {}", answer.body));
+        }
+    } else if answer.body != expected {
+        faults.push(format!("{field} {path}: expected {expected}, got {}", answer.body));
+    }
+}
+
+#[tokio::test]
+async fn a_foreign_and_a_malformed_id_are_answered_as_an_absent_one() -> Result<()> {
+    let firm = Firm::found().await?;
+    let mut faults = Vec::new();
+    let mut tried = 0;
+    for (field, path) in places().await {
+        let argument = path.split('.').rfind(|segment| segment.parse::<usize>().is_err()).expect("a name");
+        // The owner, the member manager, the standard member and nobody.
+        for caller in [7, 3, 6, 0] {
+            let (token, input) = match field.strip_prefix("Mutation.") {
+                Some(mutation) => mutations::prepare(&firm, mutation, caller).await?,
+                None => (firm.caller(caller).map(|person| person.token.clone()), Value::Null),
+            };
+            let request = Request { firm: &firm, field: &field, path: &path, token: token.as_deref(), input };
+            for prefix in prefixes(argument) {
+                let expected = request.send(&absent(prefix)).await?;
+                if caller == 7 {
+                    check_owner(&mut faults, &field, &path, &expected);
+                }
+                for id in malformed(prefix).into_iter().chain([foreign(&firm, prefix)]) {
+                    let got = request.send(&id).await?;
+                    tried += 1;
+                    if text(&got) != text(&expected) {
+                        faults.push(format!("{field} {path} = {id:?}: {} instead of {}", text(&got), text(&expected)));
+                    }
+                }
+            }
+        }
+    }
+    none(&faults);
+    assert!(tried > 500, "the walk through the schema has lost its way: {tried}");
+    firm.app.finish().await
+}

@@ -1,0 +1,184 @@
+//! Mutations: who may, and targets on which the allowed ones succeed.
+
+use anyhow::Result;
+use domain::permission::SystemRole;
+use serde_json::{Value, json};
+
+use super::firm::{Firm, upload};
+use super::{ALLOWED, Expected, Outcome};
+use crate::support::app::{Answer, PASSWORD};
+
+const SIGN_IN: Outcome = "error UNAUTHENTICATED";
+const REFUSED: Outcome = "NOT_PERMITTED";
+const NOT_HERE: Outcome = "NOT_FOUND";
+
+const ANYBODY: Expected = [ALLOWED; 8];
+const SIGNED_IN: Expected = [SIGN_IN, ALLOWED, ALLOWED, ALLOWED, ALLOWED, ALLOWED, ALLOWED, ALLOWED];
+/// Administrators, each in their account.
+const ADMINISTRATORS: Expected = [SIGN_IN, ALLOWED, ALLOWED, REFUSED, REFUSED, REFUSED, REFUSED, ALLOWED];
+/// Who manages members, each in their account.
+const MANAGERS: Expected = [SIGN_IN, ALLOWED, ALLOWED, ALLOWED, REFUSED, REFUSED, REFUSED, ALLOWED];
+/// Who manages members, of something in the account.
+const MANAGERS_INSIDE: Expected = [SIGN_IN, NOT_HERE, ALLOWED, ALLOWED, REFUSED, REFUSED, REFUSED, ALLOWED];
+
+/// Each mutation, and what each caller is answered.
+pub(crate) const ROWS: &[(&str, Expected)] = &[
+    ("accountCreate", SIGNED_IN),
+    ("accountPolicyUpdate", ADMINISTRATORS),
+    ("accountRename", ADMINISTRATORS),
+    // The link is the right; it takes nobody else's session.
+    (
+        "invitationAccept",
+        [
+            ALLOWED,
+            "OTHER_PERSON",
+            "OTHER_PERSON",
+            "OTHER_PERSON",
+            "OTHER_PERSON",
+            "OTHER_PERSON",
+            "OTHER_PERSON",
+            "OTHER_PERSON",
+        ],
+    ),
+    ("invitationDecline", ANYBODY),
+    ("invitationResend", MANAGERS_INSIDE),
+    ("invitationRevoke", MANAGERS_INSIDE),
+    ("invitationSend", MANAGERS_INSIDE),
+    ("invitationUpdate", MANAGERS_INSIDE),
+    ("memberActivate", MANAGERS_INSIDE),
+    ("memberAssignRoles", MANAGERS_INSIDE),
+    ("memberDeactivate", MANAGERS_INSIDE),
+    ("memberImportCreate", MANAGERS_INSIDE),
+    ("memberInvite", MANAGERS),
+    ("memberReactivate", MANAGERS_INSIDE),
+    ("memberSuspend", MANAGERS_INSIDE),
+    ("passwordChange", SIGNED_IN),
+    ("passwordReset", ANYBODY),
+    ("passwordResetRequest", ANYBODY),
+    ("sessionCreate", ANYBODY),
+    ("sessionRevoke", SIGNED_IN),
+    ("sessionSwitchAccount", SIGNED_IN),
+    ("signUp", ANYBODY),
+    ("signUpConfirm", ANYBODY),
+    ("uploadCreate", MANAGERS),
+];
+
+/// The token a caller uses, and an input with which a mutation succeeds for whoever may run it.
+pub(crate) async fn prepare(firm: &Firm, mutation: &str, caller: usize) -> Result<(Option<String>, Value)> {
+    let own = firm.caller(caller).map(|person| person.token.clone());
+    let input = if let Some(input) = of_members(firm, mutation).await? {
+        input
+    } else if let Some(input) = of_invitations(firm, mutation).await? {
+        input
+    } else if let Some(input) = of_people(firm, mutation).await? {
+        input
+    } else {
+        return of_callers(firm, mutation, caller).await;
+    };
+    Ok((own, input))
+}
+
+async fn of_members(firm: &Firm, mutation: &str) -> Result<Option<Value>> {
+    let victim = json!({ "memberId": firm.victim });
+    let before: &[&str] = match mutation {
+        "memberSuspend" | "memberDeactivate" => &["memberReactivate", "memberActivate"],
+        "memberActivate" => &["memberReactivate", "memberSuspend"],
+        "memberReactivate" => &["memberActivate", "memberDeactivate"],
+        "memberAssignRoles" => {
+            let roles = |roles: &[SystemRole]| -> Value {
+                let ids: Vec<String> = roles.iter().map(|role| role.id().to_string()).collect();
+                json!({ "memberId": firm.victim, "roleIds": ids })
+            };
+            let standard = roles(&[SystemRole::Standard]);
+            firm.app.mutate(Some(&firm.owner.token), mutation, standard, "__typename").await?;
+            return Ok(Some(roles(&[SystemRole::Standard, SystemRole::MemberManager])));
+        }
+        _ => return Ok(None),
+    };
+    for mutation in before {
+        firm.set_status(mutation, &firm.victim).await?;
+    }
+    Ok(Some(victim))
+}
+
+async fn of_invitations(firm: &Firm, mutation: &str) -> Result<Option<Value>> {
+    Ok(Some(match mutation {
+        "invitationSend" => json!({ "invitationIds": [firm.fresh(false).await?.0] }),
+        "invitationResend" => json!({ "invitationIds": [firm.fresh(true).await?.0] }),
+        "invitationRevoke" => json!({ "invitationId": firm.fresh(true).await?.0 }),
+        "invitationUpdate" => {
+            let roles = [SystemRole::Standard.id().to_string()];
+            json!({ "invitationId": firm.fresh(true).await?.0, "firstName": "Ann", "roleIds": roles })
+        }
+        "invitationAccept" | "invitationDecline" => {
+            let (_, email) = firm.fresh(true).await?;
+            let token = firm.app.letter(&email).await?.token();
+            match mutation {
+                "invitationDecline" => json!({ "token": token }),
+                _ => json!({ "token": token, "firstName": "Ann", "lastName": "Lee", "password": PASSWORD }),
+            }
+        }
+        "memberInvite" => {
+            let role = SystemRole::Standard.id().to_string();
+            json!({ "invitations": [{ "email": fresh_address(), "roleIds": [role] }], "send": false })
+        }
+        "memberImportCreate" => json!({ "uploadId": upload(&firm.app, &firm.owner, &fresh_address()).await? }),
+        "uploadCreate" => json!({ "fileName": "people.csv" }),
+        _ => return Ok(None),
+    }))
+}
+
+async fn of_people(firm: &Firm, mutation: &str) -> Result<Option<Value>> {
+    let colleague = &firm.colleague.email;
+    Ok(Some(match mutation {
+        "accountCreate" => json!({ "name": "Second" }),
+        "accountPolicyUpdate" => json!({ "refusePersonalDomains": true }),
+        "accountRename" => json!({ "name": "Harbor & Finch LLP" }),
+        "sessionCreate" => json!({ "email": colleague, "password": PASSWORD, "accountId": firm.colleague.account_id }),
+        "passwordChange" => json!({ "currentPassword": PASSWORD, "newPassword": PASSWORD }),
+        "passwordResetRequest" => json!({ "email": colleague }),
+        "passwordReset" => {
+            firm.app.mutate(None, "passwordResetRequest", json!({ "email": colleague }), "accepted").await?;
+            json!({ "token": firm.app.letter(colleague).await?.token(), "password": PASSWORD })
+        }
+        "signUp" => sign_up(&fresh_address()),
+        "signUpConfirm" => {
+            let email = fresh_address();
+            firm.app.mutate(None, "signUp", sign_up(&email), "accepted").await?;
+            json!({ "token": firm.app.letter(&email).await?.token() })
+        }
+        _ => return Ok(None),
+    }))
+}
+
+/// Mutations of the caller's own sessions run in a session of their own.
+async fn of_callers(firm: &Firm, mutation: &str, caller: usize) -> Result<(Option<String>, Value)> {
+    let person = firm.caller(caller);
+    let (token, id) = firm.session(person.unwrap_or(&firm.owner)).await?;
+    match mutation {
+        "sessionRevoke" => Ok((person.map(|person| person.token.clone()), json!({ "sessionId": id }))),
+        "sessionSwitchAccount" => {
+            let made = firm.app.mutate(Some(&token), "accountCreate", json!({ "name": "Third" }), "accountId").await?;
+            let account = made.text("/accountCreate/accountId");
+            Ok((person.map(|_| token), json!({ "accountId": account })))
+        }
+        other => panic!("{other}: say on what it succeeds"),
+    }
+}
+
+fn fresh_address() -> String {
+    format!("{}@harborandfinch.example", uuid::Uuid::new_v4().simple())
+}
+
+fn sign_up(email: &str) -> Value {
+    json!({ "accountName": "New", "firstName": "Ann", "lastName": "Lee", "email": email, "password": PASSWORD })
+}
+
+/// What the answer amounts to.
+pub(crate) fn judge(answer: &Answer) -> String {
+    if !answer.errors().is_empty() {
+        return format!("error {}", answer.errors().join(" "));
+    }
+    let codes = answer.codes();
+    if codes.is_empty() { ALLOWED.to_owned() } else { codes.join(" ") }
+}

@@ -1,0 +1,172 @@
+//! Fields that are read.
+
+use serde_json::{Value, json};
+
+use super::firm::Firm;
+use super::{ALLOWED, Expected, NOTHING, Outcome};
+use crate::support::app::Answer;
+
+const SIGN_IN: Outcome = "error UNAUTHENTICATED";
+const FORBIDDEN: Outcome = "error FORBIDDEN";
+
+/// A field, how it is asked for, where its value stands in the answer, and what each caller gets.
+#[derive(Clone)]
+pub(crate) struct Read {
+    pub(crate) field: &'static str,
+    pub(crate) document: std::borrow::Cow<'static, str>,
+    pub(crate) pointer: &'static str,
+    pub(crate) variables: fn(&Firm) -> Value,
+    pub(crate) expected: Expected,
+}
+
+const fn read(
+    field: &'static str,
+    document: &'static str,
+    pointer: &'static str,
+    variables: fn(&Firm) -> Value,
+    expected: Expected,
+) -> Read {
+    Read { field, document: std::borrow::Cow::Borrowed(document), pointer, variables, expected }
+}
+
+const fn plain(field: &'static str, document: &'static str, pointer: &'static str, expected: Expected) -> Read {
+    read(field, document, pointer, |_| Value::Null, expected)
+}
+
+const NODE: &str = "query ($id: ID!) { node(id: $id) { id } }";
+const NODES: &str = "query ($id: ID!) { nodes(ids: [$id]) { id } }";
+
+/// Everybody who is signed in.
+const SIGNED_IN: Expected = [SIGN_IN, ALLOWED, ALLOWED, ALLOWED, ALLOWED, ALLOWED, ALLOWED, ALLOWED];
+/// Whoever is signed in sees their own; nobody has none.
+const OWN: Expected = [NOTHING, ALLOWED, ALLOWED, ALLOWED, ALLOWED, ALLOWED, ALLOWED, ALLOWED];
+/// All of the account.
+const INSIDE: Expected = [SIGN_IN, NOTHING, ALLOWED, ALLOWED, ALLOWED, ALLOWED, ALLOWED, ALLOWED];
+/// `members.read`, on something of the stranger's own account.
+const MEMBERS: Expected = [SIGN_IN, ALLOWED, ALLOWED, ALLOWED, ALLOWED, ALLOWED, FORBIDDEN, ALLOWED];
+/// `members.read`, where the rest sees null.
+const MEMBERS_INSIDE: Expected = [SIGN_IN, NOTHING, ALLOWED, ALLOWED, ALLOWED, ALLOWED, NOTHING, ALLOWED];
+/// `imports.run`.
+const IMPORTS: Expected = [SIGN_IN, ALLOWED, ALLOWED, ALLOWED, FORBIDDEN, FORBIDDEN, FORBIDDEN, ALLOWED];
+const IMPORT: Expected = [SIGN_IN, NOTHING, ALLOWED, ALLOWED, FORBIDDEN, FORBIDDEN, FORBIDDEN, ALLOWED];
+/// Null for whoever may not import.
+const IMPORT_NODE: Expected = [SIGN_IN, NOTHING, ALLOWED, ALLOWED, NOTHING, NOTHING, NOTHING, ALLOWED];
+/// `account.update`.
+const UPDATE: Expected = [SIGN_IN, ALLOWED, ALLOWED, NOTHING, NOTHING, NOTHING, NOTHING, ALLOWED];
+/// `members.invite`, `imports.run`.
+const MANAGE: Expected = [SIGN_IN, ALLOWED, ALLOWED, ALLOWED, NOTHING, NOTHING, NOTHING, ALLOWED];
+
+/// Fields with a guard of their own, or that are reached from the root.
+pub(crate) const ROWS: &[Read] = &[
+    plain("Query.viewer", "{ viewer { permissions } }", "/viewer", OWN),
+    plain("Query.account", "{ account { id } }", "/account", SIGNED_IN),
+    read("Query.node", NODE, "/node", |firm| json!({ "id": firm.colleague.member_id }), INSIDE),
+    read("Query.node", NODE, "/node", |firm| json!({ "id": firm.invited }), MEMBERS_INSIDE),
+    read("Query.node", NODE, "/node", |firm| json!({ "id": firm.invitation }), MEMBERS_INSIDE),
+    read("Query.node", NODE, "/node", |firm| json!({ "id": firm.owner.account_id }), INSIDE),
+    read("Query.node", NODE, "/node", |firm| json!({ "id": firm.import }), IMPORT_NODE),
+    read("Query.nodes", NODES, "/nodes/0", |firm| json!({ "id": firm.colleague.member_id }), INSIDE),
+    read("Query.nodes", NODES, "/nodes/0", |firm| json!({ "id": firm.invited }), MEMBERS_INSIDE),
+    read("Query.nodes", NODES, "/nodes/0", |firm| json!({ "id": firm.invitation }), MEMBERS_INSIDE),
+    read("Query.nodes", NODES, "/nodes/0", |firm| json!({ "id": firm.owner.account_id }), INSIDE),
+    read("Query.nodes", NODES, "/nodes/0", |firm| json!({ "id": firm.import }), IMPORT_NODE),
+    read(
+        "Query.memberImport",
+        "query ($id: ID!) { memberImport(id: $id) { id rows { nodes { row member { email } } } createdBy { email } } }",
+        "/memberImport",
+        |firm| json!({ "id": firm.import }),
+        IMPORT,
+    ),
+    read("Query.job", "query ($id: ID!) { job(id: $id) { id } }", "/job", |firm| json!({ "id": firm.import }), IMPORT),
+    // The link is the right.
+    read(
+        "Query.invitationByToken",
+        "query ($token: String!) { invitationByToken(token: $token) { invitation { accountName } userErrors { code } } }",
+        "/invitationByToken/invitation",
+        |firm| json!({ "token": firm.app.mailbox.to("ivy@harborandfinch.example").unwrap()[0].token() }),
+        [ALLOWED; 8],
+    ),
+    plain("Account.owner", "{ account { owner { id } } }", "/account/owner", SIGNED_IN),
+    plain("Account.members", "{ account { members { nodes { id } } } }", "/account/members/nodes", SIGNED_IN),
+    plain("Account.membersCount", "{ account { membersCount } }", "/account/membersCount", SIGNED_IN),
+    plain(
+        "Account.invitations",
+        "{ account { invitations { nodes { id email member { email } } } } }",
+        "/account/invitations/nodes",
+        MEMBERS,
+    ),
+    plain("Account.invitationsCount", "{ account { invitationsCount } }", "/account/invitationsCount", MEMBERS),
+    plain("Account.licensePools", "{ account { licensePools { owned } } }", "/account/licensePools", MEMBERS),
+    plain(
+        "Account.memberImports",
+        "{ account { memberImports { nodes { id } } } }",
+        "/account/memberImports/nodes",
+        IMPORTS,
+    ),
+    plain("Account.roles", "{ account { roles { name permissions } } }", "/account/roles", SIGNED_IN),
+    plain("Account.viewerCanInvite", "{ account { viewerCanInvite } }", "/account/viewerCanInvite", MANAGE),
+    plain("Account.viewerCanImport", "{ account { viewerCanImport } }", "/account/viewerCanImport", MANAGE),
+    plain("Account.viewerCanUpdate", "{ account { viewerCanUpdate } }", "/account/viewerCanUpdate", UPDATE),
+    plain("Viewer.account", "{ viewer { account { id } } }", "/viewer/account", OWN),
+    plain("Viewer.accounts", "{ viewer { accounts { accountId } } }", "/viewer/accounts", OWN),
+    plain("Viewer.member", "{ viewer { member { email } } }", "/viewer/member/email", OWN),
+    plain(
+        "Viewer.permissions",
+        "{ viewer { permissions } }",
+        "/viewer/permissions",
+        [NOTHING, ALLOWED, ALLOWED, ALLOWED, ALLOWED, ALLOWED, NOTHING, ALLOWED],
+    ),
+    plain("Viewer.session", "{ viewer { session { id } } }", "/viewer/session", OWN),
+    plain("Viewer.sessions", "{ viewer { sessions { id } } }", "/viewer/sessions", OWN),
+    plain("Viewer.user", "{ viewer { user { email } } }", "/viewer/user", OWN),
+];
+
+/// What of a member only they themselves and holders of `members.read` see.
+pub(crate) const PROFILE: [&str; 19] = [
+    "accountRole",
+    "address",
+    "city",
+    "country",
+    "createdAt",
+    "email",
+    "initials",
+    "joinedAt",
+    "lastActivityAt",
+    "lastSignInAt",
+    "licenses",
+    "phone",
+    "roles",
+    "state",
+    "subscriptionType",
+    "timeZone",
+    "version",
+    "viewerCanReadProfile",
+    "zip",
+];
+
+/// A field of the colleague's profile.
+pub(crate) fn of_profile(field: &'static str) -> Read {
+    let selection = match field {
+        "roles" => "roles { name }",
+        "licenses" => "licenses { reserved }",
+        field => field,
+    };
+    let document = format!("query ($id: ID!) {{ node(id: $id) {{ ... on Member {{ value: {selection} }} }} }}");
+    Read {
+        field,
+        document: document.into(),
+        pointer: "/node/value",
+        variables: |firm| json!({ "id": firm.colleague.member_id }),
+        expected: MEMBERS_INSIDE,
+    }
+}
+
+/// What the answer amounts to.
+pub(crate) fn judge(answer: &Answer, pointer: &str) -> String {
+    if !answer.errors().is_empty() {
+        return format!("error {}", answer.errors().join(" "));
+    }
+    let value = answer.body["data"].pointer(pointer).cloned().unwrap_or_default();
+    let nothing = value.is_null() || value == json!(false) || value == json!([]);
+    if nothing { NOTHING } else { ALLOWED }.to_owned()
+}

@@ -1,0 +1,115 @@
+//! A worker is killed where it stands, and the next one goes on.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use domain::permission::SystemRole;
+use serde_json::{Value, json};
+
+use crate::support::app::Options;
+use crate::support::mail_server::Server;
+use crate::support::mailbox::Mailbox;
+use crate::support::process::Fleet;
+
+/// A lease of a killed worker's job ends before this.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// Waits until `what` answers yes.
+async fn until<F, Fut>(mut what: F) -> Result<()>
+where
+    F: FnMut() -> Fut,
+    Fut: Future<Output = Result<bool>>,
+{
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while !what().await? {
+        if tokio::time::Instant::now() > deadline {
+            bail!("it does not happen");
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_import_whose_worker_is_killed_goes_on_and_does_each_row_once() -> Result<()> {
+    const ROWS: i32 = 4_000;
+    let mut fleet = Fleet::new(true, Options::default()).await?;
+    let api = fleet.start("api").await?;
+    let worker = fleet.start("worker").await?;
+    let app = &fleet.app;
+    let owner = app.found("olivia@harborandfinch.example", ROWS + 1).await?;
+    let mut file = String::from("email,first_name,last_name,subscription_type\n");
+    for row in 0..ROWS {
+        writeln!(file, "p{row}@work.example,Pat,Number{row},Attorney")?;
+    }
+    let upload = app
+        .mutate(Some(&owner.token), "uploadCreate", json!({ "fileName": "members.csv" }), "upload { id url }")
+        .await?;
+    let url = reqwest::Url::parse(&upload.text("/uploadCreate/upload/url"))?;
+    let put = app.http.put(format!("{}{}", api.url, url.path())).body(file).send().await?;
+    assert_eq!(put.status(), 204);
+    let input = json!({ "uploadId": upload.text("/uploadCreate/upload/id") });
+    let started = app.mutate(Some(&owner.token), "memberImportCreate", input, "memberImport { id }").await?;
+    let id = started.text("/memberImportCreate/memberImport/id");
+
+    let document =
+        "query ($id: ID!) { memberImport(id: $id) { status rowsInvited rowsRejected progress { done total } } }";
+    let read = || async { app.graphql(Some(&owner.token), document, json!({ "id": id })).await };
+    until(|| async { Ok(read().await?.data("/memberImport/progress/done").as_i64() > Some(0)) }).await?;
+    worker.kill().await?;
+    let halfway = read().await?.data("/memberImport/progress/done").as_i64().unwrap();
+    assert!(halfway < i64::from(ROWS), "it was killed too late to show anything");
+    println!("killed at row {halfway} of {ROWS}");
+
+    let next = fleet.start("worker").await?;
+    let app = &fleet.app;
+    let read = || async { app.graphql(Some(&owner.token), document, json!({ "id": id })).await };
+    until(|| async { Ok(read().await?.text("/memberImport/status") == "FINISHED") }).await?;
+    let done = read().await?;
+    let wanted = json!({ "status": "FINISHED", "rowsInvited": ROWS, "rowsRejected": 0, "progress": { "done": ROWS, "total": ROWS } });
+    assert_eq!(done.data("/memberImport"), &wanted);
+    let counts: (i64, i64, i64) = sqlx::query_as(
+        "SELECT (SELECT count(*) FROM member), (SELECT count(*) FROM member_import_row),
+                (SELECT count(*) FROM event WHERE kind = 'invitation.created')",
+    )
+    .fetch_one(&app.db.pool)
+    .await?;
+    let rows = i64::from(ROWS);
+    assert_eq!(counts, (rows + 1, rows, rows));
+    fleet.finish(vec![api, next]).await
+}
+
+#[tokio::test]
+async fn a_mail_whose_worker_is_killed_is_sent_again_as_the_same_mail() -> Result<()> {
+    let server = Server::start(&[]);
+    let mut fleet = Fleet::new(true, Options { smtp_port: Some(server.port), ..Options::default() }).await?;
+    fleet.app.mailbox = Mailbox::new(server.spool());
+    let api = fleet.start("api").await?;
+    let worker = fleet.start("worker").await?;
+    let app = &fleet.app;
+    let owner = app.found("olivia@harborandfinch.example", 5).await?;
+    let before = server.mails().len();
+    let email = "slow+4@work.example";
+    let invited = app.invite(&owner, email, &[SystemRole::Standard]).await?;
+    assert_eq!(invited.codes(), Vec::<String>::new());
+    // The server has the mail, and has not said so yet.
+    until(|| async { Ok(server.mails().len() > before) }).await?;
+    worker.kill().await?;
+    let delivery = "{ account { invitations { nodes { delivery sentAt } } } }";
+    let unknown = app.graphql(Some(&owner.token), delivery, Value::Null).await?;
+    assert_eq!(unknown.data("/account/invitations/nodes/0"), &json!({ "delivery": "QUEUED", "sentAt": null }));
+
+    let next = fleet.start("worker").await?;
+    let app = &fleet.app;
+    until(|| async {
+        let now = app.graphql(Some(&owner.token), delivery, Value::Null).await?;
+        Ok(now.text("/account/invitations/nodes/0/delivery") == "SENT")
+    })
+    .await?;
+    assert_eq!(server.mails().len(), before + 2, "at least once, and not more often than workers tried");
+    let letters = app.mailbox.to(email)?;
+    let (first, second) = (&letters[0], &letters[1]);
+    assert_eq!((&first.message_id, first.link()), (&second.message_id, second.link()), "it is the same mail");
+    fleet.finish(vec![api, next]).await
+}

@@ -1,0 +1,170 @@
+//! Real processes of the program, on the database, mailbox and files of an installation of their own.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use domain::infra::config::MailTransport;
+use secrecy::ExposeSecret as _;
+use tokio::process::{Child, Command};
+
+use super::app::{App, Options};
+
+/// Nothing here takes this long.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// What processes share; talk to them through [`Fleet::app`], whose `url` is that of the first API.
+pub(crate) struct Fleet {
+    pub(crate) app: App,
+    redis: Option<(String, String)>,
+    started: usize,
+}
+
+/// A running `muster api`, `worker` or `serve`. It is killed with this value.
+pub(crate) struct Process {
+    child: Child,
+    log: PathBuf,
+    /// Where its API listens; empty for a worker.
+    pub(crate) url: String,
+}
+
+impl Fleet {
+    /// No process yet. With Redis, its keys are this installation's own.
+    pub(crate) async fn new(redis: bool, options: Options) -> Result<Self> {
+        let app = App::with(Options { api: false, worker: false, ..options }).await?;
+        let redis = if redis {
+            let url = std::env::var("REDIS_URL").context("REDIS_URL is set by ./dev test")?;
+            Some((url, format!("test-{}", uuid::Uuid::new_v4().simple())))
+        } else {
+            None
+        };
+        Ok(Self { app, redis, started: 0 })
+    }
+
+    /// Starts a process, and waits until its API is ready.
+    pub(crate) async fn start(&mut self, role: &str) -> Result<Process> {
+        let folder = &self.app.config.data_dir;
+        std::fs::create_dir_all(folder)?;
+        let log = folder.join(format!("{role}-{}.log", self.started));
+        self.started += 1;
+        let program = std::env::var("MUSTER_BIN").context("MUSTER_BIN is set by ./dev test")?;
+        let child = Command::new(program)
+            .arg(role)
+            .current_dir(folder)
+            .env_clear()
+            .envs(self.settings())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(File::create(&log)?)
+            .kill_on_drop(true)
+            .spawn()?;
+        let mut process = Process { child, log, url: String::new() };
+        if role != "worker" {
+            process.url = process.listening().await?;
+            process.ready(&self.app.http).await?;
+            if self.app.url.is_empty() {
+                self.app.url.clone_from(&process.url);
+            }
+        }
+        Ok(process)
+    }
+
+    fn settings(&self) -> Vec<(&'static str, String)> {
+        let config = &self.app.config;
+        let mut settings = vec![
+            ("DATABASE_URL", config.database_url.expose_secret().to_owned()),
+            ("MUSTER_DATA_DIR", config.data_dir.to_string_lossy().into_owned()),
+            // That of the tests' own database, so that a test can derive a link.
+            ("MUSTER_INSTALLATION_KEY", "07".repeat(32)),
+            ("MUSTER_HTTP_LISTEN", "127.0.0.1:0".to_owned()),
+            ("MUSTER_PASSWORD_MEMORY_KIB", config.password.memory_kib.to_string()),
+            ("MUSTER_PASSWORD_PASSES", config.password.passes.to_string()),
+            ("MUSTER_LIMITS_RATE_LIMITS", config.limits.rate_limits.to_string()),
+        ];
+        match config.mail.transport {
+            MailTransport::Outbox => settings.push(("MUSTER_MAIL_TRANSPORT", "outbox".to_owned())),
+            MailTransport::Smtp => settings.push(("MUSTER_MAIL_SMTP_PORT", config.mail.smtp.port.to_string())),
+        }
+        if let Some((url, prefix)) = &self.redis {
+            settings.push(("REDIS_URL", url.clone()));
+            settings.push(("MUSTER_REDIS_PREFIX", prefix.clone()));
+        }
+        settings
+    }
+
+    /// Ends the test: nothing may be left to do, nothing may have died, and every process ends in order.
+    pub(crate) async fn finish(self, processes: Vec<Process>) -> Result<()> {
+        self.app.settle().await?;
+        for process in processes {
+            process.stop().await?;
+        }
+        if let Some((url, prefix)) = &self.redis {
+            forget(url, prefix).await?;
+        }
+        self.app.finish().await
+    }
+}
+
+impl Process {
+    /// Everything it has logged.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// The address it says it listens on.
+    async fn listening(&mut self) -> Result<String> {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            let log = self.log();
+            if let Some((_, rest)) = log.split_once("http.listen=")
+                && let Some((address, _)) = rest.split_once(char::is_whitespace)
+            {
+                return Ok(format!("http://{address}"));
+            }
+            if self.child.try_wait()?.is_some() || tokio::time::Instant::now() > deadline {
+                bail!("it does not start: {log}");
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    async fn ready(&self, http: &reqwest::Client) -> Result<()> {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        while !http.get(format!("{}/readyz", self.url)).send().await.is_ok_and(|answer| answer.status().is_success()) {
+            if tokio::time::Instant::now() > deadline {
+                bail!("it does not become ready: {}", self.log());
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        Ok(())
+    }
+
+    /// Kills it where it stands (SIGKILL).
+    pub(crate) async fn kill(mut self) -> Result<()> {
+        self.child.kill().await?;
+        Ok(())
+    }
+
+    /// Asks it to end (SIGTERM) and waits until it has, with success.
+    pub(crate) async fn stop(mut self) -> Result<()> {
+        let id = self.child.id().context("it has ended by itself")?;
+        // Still ours: it was not waited for, so its id cannot have been given to another.
+        let asked = Command::new("kill").args(["-TERM", &id.to_string()]).status().await?;
+        anyhow::ensure!(asked.success(), "it could not be asked to end");
+        let status = tokio::time::timeout(PATIENCE, self.child.wait()).await.context("it does not end")??;
+        anyhow::ensure!(status.success(), "{status}: {}", self.log());
+        Ok(())
+    }
+}
+
+/// Removes the keys of an installation.
+async fn forget(url: &str, prefix: &str) -> Result<()> {
+    let mut redis = redis::Client::open(url)?.get_multiplexed_async_connection().await?;
+    let keys: Vec<String> = redis::cmd("KEYS").arg(format!("{prefix}*")).query_async(&mut redis).await?;
+    for key in keys {
+        let _: i64 = redis::cmd("DEL").arg(key).query_async(&mut redis).await?;
+    }
+    Ok(())
+}
