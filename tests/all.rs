@@ -20,6 +20,7 @@ mod mail_transport;
 mod member;
 mod migrations;
 mod node;
+mod operating;
 mod operator;
 mod page;
 mod pages;

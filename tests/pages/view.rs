@@ -2,8 +2,8 @@
 
 use api::pages::{
     ClosedLink, FieldError, InvitationAcceptedView, InvitationDeclineView, InvitationDeclinedView, InvitationView,
-    Link, MessageView, PasswordResetDoneView, PasswordResetView, Person, SignUpConfirmView, SignUpConfirmedView, View,
-    assets, render,
+    Link, MessageView, PasswordResetDoneView, PasswordResetView, Person, RootView, SignUpConfirmView,
+    SignUpConfirmedView, View, assets, render,
 };
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, StatusCode};
