@@ -26,6 +26,7 @@ mod page;
 mod pages;
 mod password;
 mod races;
+mod readme;
 mod schema;
 mod secrets;
 mod session;
