@@ -14,7 +14,8 @@ mod visit;
 pub use closed::ClosedLink;
 pub use view::{
     FieldError, InvitationAcceptedView, InvitationDeclineView, InvitationDeclinedView, InvitationView, Link,
-    MessageView, PasswordResetDoneView, PasswordResetView, Person, RootView, SignUpConfirmView, SignUpConfirmedView, View,
+    MessageView, PasswordResetDoneView, PasswordResetView, Person, RootView, SignUpConfirmView, SignUpConfirmedView,
+    View,
 };
 
 use std::sync::LazyLock;

@@ -65,7 +65,10 @@ fn assert_intact(mail: &Composed, links: &[&str]) {
 
     let html = parsed.body_html(0).unwrap();
     let found = addresses(&html);
-    assert!(found.is_empty() == links.is_empty() && found.iter().all(|found| links.contains(&found.as_str())), "{found:?}");
+    assert!(
+        found.is_empty() == links.is_empty() && found.iter().all(|found| links.contains(&found.as_str())),
+        "{found:?}"
+    );
     for forbidden in ["<script", "<img", "<link", "<form", "<iframe", "url(", "@import"] {
         assert!(!html.contains(forbidden), "{forbidden}");
     }
