@@ -37,7 +37,7 @@ COMMENT ON COLUMN sign_up.account_name IS 'personal: deleted by the sweep "spent
 COMMENT ON COLUMN sign_up.first_name IS 'personal: deleted by the sweep "spent" after the token has expired';
 COMMENT ON COLUMN sign_up.last_name IS 'personal: deleted by the sweep "spent" after the token has expired';
 COMMENT ON COLUMN sign_up.time_zone IS 'personal: deleted by the sweep "spent" after the token has expired';
-COMMENT ON COLUMN sign_up.password_hash IS 'personal: deleted by the sweep "spent" after the token has expired';
+COMMENT ON COLUMN sign_up.password_hash IS 'personal: emptied when the sign-up is confirmed; deleted by the sweep "spent" after the token has expired';
 COMMENT ON COLUMN sign_up.token_hash IS 'not personal';
 
 CREATE TABLE password_reset (

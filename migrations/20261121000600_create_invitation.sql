@@ -4,6 +4,9 @@ CREATE TABLE invitation (
     invitation_id     uuid NOT NULL,
     -- The invited member while the invitation is open or accepted.
     member_id         uuid,
+    -- Whom it had invited when it was withdrawn, replaced or declined. No foreign key: that member row is gone, and by this id the
+    -- person's events and invitations are found when they are erased.
+    former_member_id  uuid,
     email             text NOT NULL,
     first_name        text,
     last_name         text,
@@ -13,7 +16,7 @@ CREATE TABLE invitation (
     invited_by        uuid,
     created_at        timestamptz NOT NULL,
     finished_at       timestamptz,
-    -- The token: a new generation each time a mail is asked for.
+    -- The token: a new generation each time a mail is asked for; null again a week after the invitation has ended.
     generation        integer NOT NULL DEFAULT 0,
     token_hash        bytea,
     token_key_version integer,
@@ -31,6 +34,7 @@ CREATE TABLE invitation (
     FOREIGN KEY (account_id, member_id) REFERENCES member,
     CHECK ((state IN ('NOT_SENT', 'PENDING', 'EXPIRED')) = (finished_at IS NULL)),
     CHECK (finished_at IS NOT NULL OR member_id IS NOT NULL),
+    CHECK ((member_id IS NULL) = (former_member_id IS NOT NULL)),
     CHECK (state <> 'PENDING' OR (token_hash IS NOT NULL AND queued_at IS NOT NULL AND delivery IS NOT NULL)),
     CHECK (expires_at IS NULL OR sent_at IS NOT NULL)
 );
@@ -42,7 +46,8 @@ CREATE INDEX invitation_by_created ON invitation (account_id, created_at DESC, i
 CREATE INDEX invitation_due ON invitation (expires_at, account_id) WHERE state = 'PENDING' AND expires_at IS NOT NULL;
 CREATE INDEX invitation_due_in_account ON invitation (account_id, expires_at) WHERE state = 'PENDING';
 CREATE INDEX invitation_undelivered ON invitation (queued_at, account_id) WHERE state = 'PENDING' AND sent_at IS NULL;
-COMMENT ON COLUMN invitation.email IS 'personal: replaced by the digest of the id when the person is erased';
+CREATE INDEX invitation_spent ON invitation (finished_at) WHERE token_hash IS NOT NULL AND finished_at IS NOT NULL;
+COMMENT ON COLUMN invitation.email IS 'personal: replaced by the digest of the id when the person, found by member_id or former_member_id, is erased';
 COMMENT ON COLUMN invitation.first_name IS 'personal: set to null when the person is erased';
 COMMENT ON COLUMN invitation.last_name IS 'personal: set to null when the person is erased';
 COMMENT ON COLUMN invitation.message IS 'personal: set to null when the person is erased';

@@ -75,4 +75,4 @@ CREATE TABLE member_import_row (
     CHECK ((outcome = 'INVITED') = (member_id IS NOT NULL))
 );
 COMMENT ON COLUMN member_import_row.outcome IS 'not personal';
-COMMENT ON COLUMN member_import_row.faults IS 'personal: rejected values; set to null when the upload is deleted after 7 days';
+COMMENT ON COLUMN member_import_row.faults IS 'personal: quotes rejected values, which are removed from it when the upload is deleted after 7 days';

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::support::app::{Answer, App, Person};
 
 mod accepting;
+mod ended;
 mod inviting;
 mod open;
 

@@ -286,6 +286,55 @@ async fn more_mails_to_an_address_than_it_should_get_are_delayed() {
 }
 
 #[tokio::test]
+async fn a_deferred_mail_counts_once() {
+    let stage = Stage::new().await;
+    stage.inviting("late-defer@firm.example").await;
+    for _ in 0..5 {
+        assert_eq!(stage.run_next(JobKind::MailInvitation).await, Verdict::Settled);
+    }
+    let hits: Vec<i32> = sqlx::query_scalar("SELECT hits FROM rate_counter WHERE rate_key = $1")
+        .bind(stage.db().key.digest("mail.address", "late-defer@firm.example").as_slice())
+        .fetch_all(&stage.db().pool)
+        .await
+        .unwrap();
+    assert_eq!(hits, [1]);
+}
+
+/// Otherwise all that were put off would go out together once the first hour is over.
+#[tokio::test]
+async fn a_mail_that_the_limit_put_off_is_counted_when_its_time_comes() {
+    let stage = Stage::new().await;
+    stage.inviting("ann@firm.example").await;
+    for _ in 0..2 {
+        let now = stage.db().now().await.unwrap();
+        let mut conn = stage.db().pool.acquire().await.unwrap();
+        while rate::hit(stage.db(), &mut conn, rate::MAIL_ADDRESS, "ann@firm.example", now).await.unwrap().is_ok() {}
+        drop(conn);
+        let delayed = stage.run_next(JobKind::MailInvitation).await;
+        assert!(matches!(delayed, Verdict::Retry { code: "MAIL_LIMIT", .. }), "{delayed:?}");
+        stage.db().clock.advance(HOUR);
+    }
+    assert_eq!(stage.run_next(JobKind::MailInvitation).await, Verdict::Settled);
+    assert_eq!(stage.server.mails().len(), 1);
+}
+
+#[tokio::test]
+async fn links_that_were_just_asked_for_are_not_delayed() {
+    let stage = Stage::new().await;
+    firm::found(stage.db(), "jane@firm.example").await;
+    sqlx::query("DELETE FROM outbox").execute(&stage.db().pool).await.unwrap();
+    let now = stage.db().now().await.unwrap();
+    let mut conn = stage.db().pool.acquire().await.unwrap();
+    while rate::hit(stage.db(), &mut conn, rate::MAIL_ADDRESS, "jane@firm.example", now).await.unwrap().is_ok() {}
+    drop(conn);
+    password_reset::request(stage.db(), Origin::system(), "jane@firm.example").await.unwrap();
+    assert_eq!(stage.run_next(JobKind::MailPasswordReset).await, Verdict::Done);
+    firm::sign_up(stage.db(), "jane@firm.example").await;
+    assert_eq!(stage.run_next(JobKind::MailSignUp).await, Verdict::Done);
+    assert_eq!(stage.server.mails().len(), 2);
+}
+
+#[tokio::test]
 async fn a_sign_up_gets_its_link_or_hears_that_there_is_a_login() {
     let stage = Stage::new().await;
     let first = firm::sign_up(stage.db(), "jane@firm.example").await;

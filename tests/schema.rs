@@ -23,6 +23,19 @@ fn the_schema_file_is_up_to_date() {
     assert!(file == api::graphql::sdl(), "schema.graphql is out of date: run ./dev schema");
 }
 
+#[test]
+fn limits_in_descriptions_are_those_that_are_enforced() {
+    let limits = domain::infra::config::Config::defaults("").limits;
+    let sdl = api::graphql::sdl();
+    for text in [
+        format!("it comes from: at most {} characters.", domain::profile::FILE_NAME_CHARS),
+        format!("as many bytes as configured ({} MB unless changed)", limits.upload_bytes / 1_000_000),
+        format!("at most as many as configured ({} unless changed)", limits.bulk),
+    ] {
+        assert!(sdl.contains(&text), "{text}");
+    }
+}
+
 #[tokio::test]
 async fn everything_is_described() {
     let mut bare = Vec::new();

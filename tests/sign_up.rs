@@ -70,6 +70,8 @@ async fn a_link_is_used_once_and_within_a_day() -> Result<()> {
     }
     assert!(confirm(&app, &letter.token()).await?.codes().is_empty());
     assert_eq!(confirm(&app, &letter.token()).await?.codes(), ["TOKEN_USED"]);
+    let hash = app.look("SELECT password_hash FROM sign_up").await?;
+    assert_eq!(hash.as_deref(), Some(""), "only the login has the password's hash from now on");
 
     sign_up(&app, json!({ "email": "late@harborandfinch.example" })).await?;
     let late = app.letter("late@harborandfinch.example").await?.token();

@@ -183,6 +183,17 @@ pub async fn delete_ended_sessions(conn: &mut PgConnection, now: Timestamp, limi
     Ok(deleted.execute(conn).await?.rows_affected())
 }
 
+/// Forgets the links of invitations that ended before a time, at most `limit`; returns how many.
+pub async fn forget_invitation_tokens(conn: &mut PgConnection, before: Timestamp, limit: i64) -> sqlx::Result<u64> {
+    let forgotten = sqlx::query!(
+        "UPDATE invitation SET token_hash = NULL, token_key_version = NULL WHERE (account_id, invitation_id) IN
+            (SELECT account_id, invitation_id FROM invitation WHERE finished_at < $1 AND token_hash IS NOT NULL LIMIT $2)",
+        before,
+        limit
+    );
+    Ok(forgotten.execute(conn).await?.rows_affected())
+}
+
 /// Uses of sessions of many accounts: a column each of [`write_activity`].
 #[derive(Clone, Debug, Default)]
 pub struct Uses {

@@ -165,6 +165,12 @@ pub async fn lease_left(conn: &mut PgConnection, job: (Uuid, Uuid)) -> Result<Op
     Ok(seconds.map(SignedDuration::from_secs_f64))
 }
 
+/// How the last attempt of a job failed, in capitals; `None` when it did not.
+pub async fn last_error(conn: &mut PgConnection, job_id: Uuid) -> Result<Option<String>> {
+    let code = sqlx::query_scalar!("SELECT last_error_code FROM outbox WHERE job_id = $1", job_id);
+    Ok(code.fetch_optional(conn).await?.flatten())
+}
+
 /// Prolongs the lease of a job in its handler's own transaction, so that until the transaction's end nobody else takes, ends or
 /// buries the job. False: somebody else has it; roll back.
 pub async fn hold(conn: &mut PgConnection, job: (Uuid, Uuid)) -> Result<bool> {

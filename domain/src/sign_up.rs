@@ -153,7 +153,7 @@ async fn confirm_once(db: &Db, origin: &Origin, token: &Token, base_seats: i32) 
     .ok_or_else(|| Refused::new(Code::TokenInvalid).at("token"))?;
     check_open(row.confirmed_at, row.expires_at, now)?;
     let user = user::create(change.conn(), &row.email, &row.password_hash, now).await?;
-    sqlx::query!("UPDATE sign_up SET confirmed_at = $2 WHERE sign_up_id = $1", row.sign_up_id, now)
+    sqlx::query!("UPDATE sign_up SET confirmed_at = $2, password_hash = '' WHERE sign_up_id = $1", row.sign_up_id, now)
         .execute(change.conn())
         .await?;
     let founding = Founding {

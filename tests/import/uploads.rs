@@ -186,9 +186,9 @@ async fn pages_of_allowed_sites_may_put_files() {
     assert_eq!(header(&asked, "access-control-allow-origin"), allowed);
     assert_eq!(header(&asked, "access-control-allow-methods"), "PUT");
     assert_eq!(header(&asked, "access-control-allow-headers"), "content-type");
-    let sent = send(allowed).await;
+    let answer = send(allowed).await;
     assert_eq!(
-        (sent.status(), header(&sent, "access-control-allow-origin").as_str()),
+        (answer.status(), header(&answer, "access-control-allow-origin").as_str()),
         (StatusCode::NO_CONTENT, allowed)
     );
     assert_eq!(world.stored().await.len(), 1);

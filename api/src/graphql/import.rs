@@ -244,7 +244,7 @@ pub struct Upload {
 /// A file to come.
 #[derive(InputObject, Debug)]
 pub struct UploadCreateInput {
-    /// What the file is called where it comes from: at most 200 characters.
+    /// What the file is called where it comes from: at most 255 characters.
     file_name: String,
     /// Makes a repetition harmless.
     idempotency_key: Option<String>,
@@ -286,7 +286,7 @@ pub struct ImportMutation;
 
 #[Object]
 impl ImportMutation {
-    /// Makes a place to put a file of at most 25 MB. Needs `imports.run`.
+    /// Makes a place to put a file of at most as many bytes as configured (25 MB unless changed). Needs `imports.run`.
     async fn upload_create(
         &self,
         ctx: &Context<'_>,

@@ -237,7 +237,7 @@ pub struct MemberInviteItem {
 /// Whom to invite.
 #[derive(InputObject, Debug)]
 pub struct MemberInviteInput {
-    /// One to 500 people.
+    /// At least one person, and at most as many as configured (500 unless changed).
     invitations: Vec<MemberInviteItem>,
     /// Whether a mail is sent; without one they can be sent later.
     #[graphql(default = true)]
@@ -296,7 +296,7 @@ where
 /// Which invitations to send for the first time.
 #[derive(InputObject, Debug)]
 pub struct InvitationSendInput {
-    /// One to 500 invitations that were never sent.
+    /// At least one invitation that was never sent, and at most as many as configured (500 unless changed).
     invitation_ids: Vec<ID>,
     /// Makes a repetition harmless.
     idempotency_key: Option<String>,
@@ -305,7 +305,7 @@ pub struct InvitationSendInput {
 /// Which invitations to send again.
 #[derive(InputObject, Debug)]
 pub struct InvitationResendInput {
-    /// One to 500 invitations that are pending or have lapsed.
+    /// At least one invitation that is pending or has lapsed, and at most as many as configured (500 unless changed).
     invitation_ids: Vec<ID>,
     /// Makes a repetition harmless.
     idempotency_key: Option<String>,

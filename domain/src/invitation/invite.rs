@@ -323,7 +323,7 @@ pub(crate) async fn replace(change: &mut Change, lapsed: &[Lapsed]) -> Result<()
         return Err(Error::Stale);
     }
     let ended = sqlx::query!(
-        "UPDATE invitation SET state = 'REVOKED', finished_at = $3, member_id = NULL
+        "UPDATE invitation SET state = 'REVOKED', finished_at = $3, former_member_id = member_id, member_id = NULL
          WHERE account_id = $1 AND invitation_id = ANY($2) AND state = 'EXPIRED'",
         account.0,
         &ids,

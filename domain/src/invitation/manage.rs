@@ -456,7 +456,7 @@ async fn finish(change: &mut Change, open: &Open, state: State, kind: EventKind)
 pub(super) async fn end(change: &mut Change, id: InvitationId, member: MemberId, state: State) -> Result<()> {
     let (account, now) = (change.account(), change.now());
     let ended = sqlx::query!(
-        "UPDATE invitation SET state = $3, finished_at = $4, member_id = NULL
+        "UPDATE invitation SET state = $3, finished_at = $4, former_member_id = member_id, member_id = NULL
          WHERE account_id = $1 AND invitation_id = $2 AND finished_at IS NULL",
         account.0,
         id.0,

@@ -25,6 +25,9 @@ use crate::mail::{
 /// For the whole of one mail. It starts only while the lease lasts longer.
 const TIME_OUT: SignedDuration = SignedDuration::from_secs(10);
 
+/// The code of an attempt that the limit on mails to an address put off.
+const MAIL_LIMIT: &str = "MAIL_LIMIT";
+
 /// Why no mail can be sent by this process.
 #[derive(Debug, thiserror::Error)]
 pub enum MailerError {
@@ -66,6 +69,9 @@ struct Letter {
 trait MailKind: DeserializeOwned + Send + Sync + 'static {
     /// The kind of its jobs.
     const KIND: JobKind;
+
+    /// Whether the limit on mails to an address holds it back. What can be asked for so often only, and expires soon, is not.
+    const LIMITED: bool = true;
 
     /// Reads what the mail says now; `None` when it is no longer wanted.
     fn prepare(
@@ -143,9 +149,12 @@ impl Mailer {
         let Some(letter) = subject.prepare(self, &mut conn, job, now).await? else {
             return Ok(Prepared::Not(Verdict::Done));
         };
-        if let Err(reached) = rate::hit(&self.db, &mut conn, rate::MAIL_ADDRESS, &letter.address, now).await? {
+        if K::LIMITED
+            && self.is_uncounted(&mut conn, job).await?
+            && let Err(reached) = rate::hit(&self.db, &mut conn, rate::MAIL_ADDRESS, &letter.address, now).await?
+        {
             let after = Some(reached.retry_at.duration_since(now.0));
-            return Ok(Prepared::Not(Verdict::Retry { code: "MAIL_LIMIT", after }));
+            return Ok(Prepared::Not(Verdict::Retry { code: MAIL_LIMIT, after }));
         }
         match outbox::lease_left(&mut conn, (job.job_id, job.claim)).await? {
             Some(left) if left > TIME_OUT => Ok(Prepared::Letter(letter)),
@@ -155,6 +164,11 @@ impl Mailer {
                 Ok(Prepared::Not(Verdict::Settled))
             }
         }
+    }
+
+    /// A mail counts once, however often a server defers it: at its first attempt, or at the one to which the limit put it off.
+    async fn is_uncounted(&self, conn: &mut PgConnection, job: &Claimed) -> sqlx::Result<bool> {
+        Ok(job.attempts == 1 || outbox::last_error(conn, job.job_id).await?.as_deref() == Some(MAIL_LIMIT))
     }
 }
 

@@ -99,6 +99,8 @@ pub(super) struct SignUp {
 
 impl MailKind for SignUp {
     const KIND: JobKind = JobKind::MailSignUp;
+    // Its request has limits, and a delayed link may have expired.
+    const LIMITED: bool = false;
 
     async fn prepare(
         &self,
@@ -135,6 +137,8 @@ pub(super) struct PasswordReset {
 
 impl MailKind for PasswordReset {
     const KIND: JobKind = JobKind::MailPasswordReset;
+    // As that of a sign-up.
+    const LIMITED: bool = false;
 
     async fn prepare(
         &self,
