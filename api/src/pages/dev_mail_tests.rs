@@ -1,7 +1,6 @@
 use std::os::unix::fs::symlink;
 
 use axum::body::{Body, to_bytes};
-use axum::extract::connect_info::MockConnectInfo;
 use tower::ServiceExt as _;
 
 use super::*;
@@ -50,7 +49,7 @@ async fn get_as(folder: &Folder, host: &str, path: &str) -> (u16, HeaderMap, Str
 async fn get_from(folder: &Folder, peer: &str, host: &str, path: &str) -> (u16, HeaderMap, String) {
     let request = Request::get(path).header("host", host).body(Body::empty()).unwrap();
     let peer: SocketAddr = peer.parse().unwrap();
-    let pages = router(folder.0.clone()).layer(MockConnectInfo(peer));
+    let pages = router(folder.0.clone()).layer(axum::Extension(ConnectInfo(peer)));
     let response = pages.oneshot(request).await.unwrap();
     let (parts, body) = response.into_parts();
     let body = to_bytes(body, 1 << 20).await.unwrap();
