@@ -42,6 +42,7 @@ CREATE TABLE member_import (
     rows_done          integer NOT NULL DEFAULT 0,
     rows_invited       integer NOT NULL DEFAULT 0,
     rows_rejected      integer NOT NULL DEFAULT 0,
+    ignored_columns    text[] NOT NULL DEFAULT '{}',
     seats_held         integer NOT NULL DEFAULT 0 CHECK (seats_held >= 0),
     error_code         text,
     error_message      text,
@@ -59,6 +60,7 @@ CREATE TABLE member_import (
 CREATE INDEX member_import_by_created ON member_import (account_id, created_at DESC, import_id);
 CREATE INDEX member_import_unfinished ON member_import (created_at) WHERE finished_at IS NULL;
 COMMENT ON COLUMN member_import.state IS 'not personal';
+COMMENT ON COLUMN member_import.ignored_columns IS 'personal: names of columns, chosen by the uploader; emptied when the upload is deleted after 7 days';
 COMMENT ON COLUMN member_import.error_code IS 'not personal';
 COMMENT ON COLUMN member_import.error_message IS 'not personal';
 

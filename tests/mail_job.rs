@@ -10,7 +10,7 @@ use domain::infra::files::{self, Files};
 use domain::invitation::{self, Invitation};
 use domain::job::{Claimed, JobKind, Lane, Verdict};
 use domain::permission::SystemRole;
-use domain::{outbox, password_reset, rate, sign_up};
+use domain::{member, outbox, password_reset, rate, sign_up};
 use jiff::SignedDuration;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -229,6 +229,44 @@ async fn a_revoked_invitation_sends_nothing() {
     revoked.await.unwrap();
     assert_eq!(stage.run_next(JobKind::MailInvitation).await, Verdict::Done);
     assert!(stage.server.mails().is_empty());
+}
+
+#[tokio::test]
+async fn the_mail_of_a_suspended_invitee_waits_until_they_are_let_in_again() {
+    let stage = Stage::new().await;
+    let (owner, id) = stage.inviting("ann@firm.example").await;
+    let ann = stage.invitation(&owner, id).await.member_id.unwrap();
+    let suspend = || firm::act(stage.db(), &owner, |change, actor| Box::pin(member::suspend(change, actor, ann)));
+    let activate = || firm::act(stage.db(), &owner, |change, actor| Box::pin(member::activate(change, actor, ann)));
+    suspend().await.unwrap();
+    assert_eq!(stage.run_next(JobKind::MailInvitation).await, Verdict::Done);
+    assert!(stage.server.mails().is_empty());
+    assert_eq!(stage.invitation(&owner, id).await.expires_at, None, "its lifetime has not started");
+
+    activate().await.unwrap();
+    assert_eq!(stage.run_next(JobKind::MailInvitation).await, Verdict::Settled);
+    assert_eq!(stage.server.mails().len(), 1);
+    assert!(stage.invitation(&owner, id).await.sent_at.is_some());
+    // Once it was sent, there is nothing to send again.
+    suspend().await.unwrap();
+    activate().await.unwrap();
+    assert_eq!(stage.job_state(JobKind::MailInvitation).await, state("FINISHED", None));
+}
+
+#[tokio::test]
+async fn activation_asks_for_the_mail_even_while_its_job_ends() {
+    let stage = Stage::new().await;
+    let (owner, id) = stage.inviting("ann@firm.example").await;
+    let ann = stage.invitation(&owner, id).await.member_id.unwrap();
+    firm::act(stage.db(), &owner, |change, actor| Box::pin(member::suspend(change, actor, ann))).await.unwrap();
+    // A worker has found her suspended, and finishes only after she was activated.
+    let early = stage.claim(JobKind::MailInvitation).await;
+    firm::act(stage.db(), &owner, |change, actor| Box::pin(member::activate(change, actor, ann))).await.unwrap();
+    let mut conn = stage.db().pool.acquire().await.unwrap();
+    assert_eq!(outbox::finish(&mut conn, &[(early.job_id, early.claim)]).await.unwrap().len(), 1);
+    drop(conn);
+    assert_eq!(stage.run_next(JobKind::MailInvitation).await, Verdict::Settled);
+    assert_eq!(stage.server.mails().len(), 1);
 }
 
 #[tokio::test]

@@ -338,7 +338,7 @@ async fn roles_are_set_and_bind_on_the_next_request() -> Result<()> {
     assert_eq!(may().await?, json!([]));
     let set = assign(&app, &owner, &ben.member_id, &[SystemRole::Auditor, SystemRole::Standard]).await?;
     assert_eq!(set.data("/memberAssignRoles/member/roles").as_array().unwrap().len(), 2, "{}", set.body);
-    assert_eq!(may().await?, json!(["members.read", "licenses.read"]));
+    assert_eq!(may().await?, json!(["members.read", "licenses.read", "imports.read"]));
     let set = assign(&app, &owner, &ben.member_id, &[SystemRole::Auditor, SystemRole::Auditor]).await?;
     assert_eq!(set.data("/memberAssignRoles/member/roles"), &json!([{ "systemKey": "AUDITOR" }]), "each once");
     let before = events(&app).await?;

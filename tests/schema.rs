@@ -2,8 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use anyhow::Result;
 use api::graphql::error::ErrorCode;
 use domain::error::Code;
+use domain::import::FailureCode;
+use domain::profile::FieldFault;
 
 use crate::support::introspection::{Input, types};
 
@@ -163,37 +166,47 @@ async fn what_has_an_id_is_a_node() {
 }
 
 /// All text of the Rust files in and below a folder, but this one.
-fn sources(folder: &Path) -> String {
+fn sources(folder: &Path) -> Result<String> {
     let mut text = String::new();
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
         if path.is_dir() && !path.ends_with("node_modules") {
-            text += &sources(&path);
+            text += &sources(&path)?;
         } else if path.extension().is_some_and(|extension| extension == "rs") && !path.ends_with("schema.rs") {
-            text += &std::fs::read_to_string(&path).unwrap();
+            text += &std::fs::read_to_string(&path)?;
         }
     }
-    text
+    Ok(text)
+}
+
+/// The codes that no literal of the tests is or begins with, as in `"NOT_FOUND input.memberId"`.
+#[track_caller]
+fn provoked(tests: &str, codes: impl Iterator<Item = &'static str>) {
+    let expected = |code: &str| ["\"", " "].iter().any(|end| tests.contains(&format!("\"{code}{end}")));
+    let missing: Vec<String> = codes.filter(|code| !expected(code)).map(str::to_owned).collect();
+    none("no test expects", &missing);
 }
 
 #[test]
 fn every_code_of_user_errors_is_provoked_by_a_test() {
-    let tests = sources(&root().join("tests"));
-    let missing: Vec<String> = Code::ALL
-        .iter()
-        .map(|code| code.as_str().to_owned())
-        .filter(|code| !tests.contains(&format!("\"{code}\"")))
-        .collect();
-    none("no test in tests/ expects", &missing);
+    let tests = sources(&root().join("tests")).unwrap();
+    provoked(&tests, Code::ALL.iter().map(|code| code.as_str()));
+}
+
+/// A code of the same name in `userErrors` does not count.
+#[test]
+fn every_code_of_imports_is_provoked_by_a_test() {
+    let tests = sources(&root().join("tests/import"));
+    let rows = FieldFault::ALL.iter().map(|code| code.as_str());
+    let codes = rows.chain(FailureCode::ALL.iter().map(|code| code.as_str()));
+    let missing: Vec<String> =
+        codes.filter(|code| !tests.contains(&format!("\"{code}\""))).map(str::to_owned).collect();
+    none("no test in tests/import expects", &missing);
 }
 
 #[test]
 fn every_code_of_top_level_errors_is_provoked_by_a_test() {
-    let tests = sources(&root().join("tests")) + &sources(&root().join("api/src/graphql/http/tests"));
-    let missing: Vec<String> = ErrorCode::ALL
-        .iter()
-        .map(|code| code.as_str().to_owned())
-        .filter(|code| !tests.contains(&format!("\"{code}\"")))
-        .collect();
-    none("no test expects", &missing);
+    let own = sources(&root().join("api/src/graphql/http/tests")).unwrap();
+    let tests = sources(&root().join("tests")).unwrap() + &own;
+    provoked(&tests, ErrorCode::ALL.iter().map(|code| code.as_str()));
 }

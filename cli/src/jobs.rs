@@ -95,16 +95,16 @@ async fn retry_all(db: &Db) -> anyhow::Result<bool> {
 }
 
 async fn retry(db: &Db, ids: &[Uuid]) -> anyhow::Result<bool> {
-    let mut conn = db.pool.acquire().await?;
     let mut all_done = true;
     for id in ids {
-        let replayed = outbox::replay(&mut conn, *id).await?;
+        let replayed = outbox::replay(db, *id).await.map_err(explain)?;
         say(
             *id,
             match replayed {
                 Replay::Due => "is due",
                 Replay::NotDead => "is no dead job",
                 Replay::Superseded => "stays dead: an equal job is not finished yet",
+                Replay::FileGone => "stays dead: the file of its import was deleted; it must be uploaded again",
             },
         )?;
         all_done &= replayed == Replay::Due;

@@ -90,6 +90,8 @@ pub enum Action {
     Deactivate,
     /// Change a member's roles.
     AssignRoles,
+    /// See imports and what became of their rows.
+    ReadImports,
     /// Import members.
     Import,
     /// Rename the account, change its policy.
@@ -106,6 +108,7 @@ impl Action {
             Self::Suspend => &[Permission::MembersSuspend],
             Self::Deactivate => &[Permission::MembersDeactivate],
             Self::AssignRoles => &[Permission::RolesAssign],
+            Self::ReadImports => &[Permission::ImportsRead, Permission::ImportsRun],
             Self::Import => &[Permission::ImportsRun],
             Self::UpdateAccount => &[Permission::AccountUpdate],
         }

@@ -264,7 +264,7 @@ impl From<FieldFault> for Code {
             FieldFault::InvalidSubscriptionType => Self::InvalidSubscriptionType,
             FieldFault::PersonalDomain => Self::PersonalDomain,
             FieldFault::DomainNotAllowed => Self::DomainNotAllowed,
-            of_a_file => unreachable!("{of_a_file:?} is a fault of a file, not of a value"),
+            of_a_row => unreachable!("{of_a_row:?} is a fault of an imported row, not of a value"),
         }
     }
 }

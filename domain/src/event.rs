@@ -51,6 +51,7 @@ kinds! {
     MemberReactivated = "member.reactivated";
     MemberRolesChanged = "member.roles_changed";
     ImportStarted = "import.started";
+    ImportReopened = "import.reopened";
     ImportFinished = "import.finished";
 }
 

@@ -22,9 +22,10 @@ mod list;
 mod manage;
 
 pub use answer::{Acceptance, Accepted, Preview, accept, by_token, decline};
+pub(crate) use delivery::send_held;
 pub use delivery::{InvitationMail, Outcome, mail, record_delivery};
 pub use invite::{ErrorPolicy, Invite, Invited, invite};
-pub(crate) use invite::{Lapsed, address_states, replace};
+pub(crate) use invite::{Lapsed, address_states, count_mail, replace};
 pub(crate) use lapse::UNDELIVERABLE_AFTER;
 pub use lapse::{lapse_account, lapse_overdue};
 pub use list::{Filter, Invitation, Order, count, list, read_many};
@@ -126,11 +127,15 @@ pub(crate) async fn create(
 pub(crate) const FIRST_GENERATION: i32 = 1;
 
 fn enqueue_mail(change: &mut Change, invitation: InvitationId, generation: i32) {
+    enqueue_mail_as(change, invitation, generation, format!("{invitation}:{generation}"));
+}
+
+fn enqueue_mail_as(change: &mut Change, invitation: InvitationId, generation: i32, dedupe_key: String) {
     change.enqueue(NewJob {
         account_id: change.account().0,
         kind: JobKind::MailInvitation,
         payload: json!({ "invitationId": invitation, "generation": generation }),
-        dedupe_key: format!("{invitation}:{generation}"),
+        dedupe_key,
     });
 }
 

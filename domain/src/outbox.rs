@@ -12,11 +12,11 @@
 
 mod burial;
 mod operate;
+mod replay;
 
 pub use burial::{bury_by_operator, bury_claimed};
-pub use operate::{
-    FINISHED_KEPT, Replay, Standing, Unfinished, Wanted, count_live, entomb, list, next_wake, purge_finished, replay,
-};
+pub use operate::{FINISHED_KEPT, Standing, Unfinished, Wanted, count_live, entomb, list, next_wake, purge_finished};
+pub use replay::{Replay, replay};
 
 use jiff::SignedDuration;
 use sqlx::PgConnection;

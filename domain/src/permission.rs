@@ -39,6 +39,7 @@ permissions! {
     RolesAssign = "roles.assign", "Change which roles a member has.";
     LicensesRead = "licenses.read", "See the licence pools.";
     LicensesAllocate = "licenses.allocate", "Give licences to members and take them back.";
+    ImportsRead = "imports.read", "See imports and what became of their rows.";
     ImportsRun = "imports.run", "Import members from a CSV file.";
     AccountUpdate = "account.update", "Rename the account and change its policy.";
 }
@@ -51,7 +52,10 @@ impl Permission {
 
     /// Whether it covers the whole account and so cannot be limited to a unit.
     pub const fn account_wide(self) -> bool {
-        matches!(self, Self::LicensesRead | Self::LicensesAllocate | Self::AccountUpdate | Self::ImportsRun)
+        matches!(
+            self,
+            Self::LicensesRead | Self::LicensesAllocate | Self::AccountUpdate | Self::ImportsRead | Self::ImportsRun
+        )
     }
 
     const fn bit(self) -> u64 {
@@ -187,10 +191,11 @@ impl SystemRole {
                 P::MembersDeactivate,
                 P::RolesAssign,
                 P::LicensesAllocate,
+                P::ImportsRead,
                 P::ImportsRun,
             ],
             Self::BillingManager => &[P::MembersRead, P::LicensesRead, P::LicensesAllocate],
-            Self::Auditor => &[P::MembersRead, P::LicensesRead],
+            Self::Auditor => &[P::MembersRead, P::LicensesRead, P::ImportsRead],
         }
     }
 }

@@ -4,7 +4,11 @@
 pub(crate) const FIELDS: &[(&str, &str)] = &[
     ("Account", "createdAt id name policy timeZone"),
     ("AccountCreatePayload", "accountId userErrors"),
-    ("AccountPolicy", "allowedDomains allowedPersonalDomains invitationLifetimeSeconds refusePersonalDomains"),
+    (
+        "AccountPolicy",
+        "allowedDomains allowedPersonalDomains invitationLifetimeSeconds refusePersonalDomains sessionAbsoluteSeconds
+         sessionIdleSeconds",
+    ),
     ("AccountPolicyUpdatePayload", "account userErrors"),
     ("AccountRenamePayload", "account userErrors"),
     ("ClosedAccount", "name status"),
@@ -39,8 +43,8 @@ pub(crate) const FIELDS: &[(&str, &str)] = &[
     ("MemberEdge", "cursor node"),
     (
         "MemberImport",
-        "createdAt createdBy errorCode errorMessage finishedAt id progress rows rowsInvited rowsRejected sendWelcomeEmail
-         startedAt status",
+        "createdAt createdBy errorCode errorMessage finishedAt id ignoredColumns progress rows rowsInvited rowsRejected
+         sendWelcomeEmail startedAt status",
     ),
     ("MemberImportConnection", "edges nodes pageInfo"),
     ("MemberImportCreatePayload", "memberImport userErrors"),

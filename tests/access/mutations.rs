@@ -138,6 +138,8 @@ async fn of_people(firm: &Firm, mutation: &str) -> Result<Option<Value>> {
         "passwordChange" => json!({ "currentPassword": PASSWORD, "newPassword": PASSWORD }),
         "passwordResetRequest" => json!({ "email": colleague }),
         "passwordReset" => {
+            // The notice of the reset before would else arrive as the newest mail.
+            firm.app.settle().await?;
             firm.app.mutate(None, "passwordResetRequest", json!({ "email": colleague }), "accepted").await?;
             json!({ "token": firm.app.letter(colleague).await?.token(), "password": PASSWORD })
         }

@@ -46,11 +46,11 @@ const INSIDE: Expected = [SIGN_IN, NOTHING, ALLOWED, ALLOWED, ALLOWED, ALLOWED, 
 const MEMBERS: Expected = [SIGN_IN, ALLOWED, ALLOWED, ALLOWED, ALLOWED, ALLOWED, FORBIDDEN, ALLOWED];
 /// `members.read`, where the rest sees null.
 const MEMBERS_INSIDE: Expected = [SIGN_IN, NOTHING, ALLOWED, ALLOWED, ALLOWED, ALLOWED, NOTHING, ALLOWED];
-/// `imports.run`.
-const IMPORTS: Expected = [SIGN_IN, ALLOWED, ALLOWED, ALLOWED, FORBIDDEN, FORBIDDEN, FORBIDDEN, ALLOWED];
-const IMPORT: Expected = [SIGN_IN, NOTHING, ALLOWED, ALLOWED, FORBIDDEN, FORBIDDEN, FORBIDDEN, ALLOWED];
-/// Null for whoever may not import.
-const IMPORT_NODE: Expected = [SIGN_IN, NOTHING, ALLOWED, ALLOWED, NOTHING, NOTHING, NOTHING, ALLOWED];
+/// `imports.read`.
+const IMPORTS: Expected = [SIGN_IN, ALLOWED, ALLOWED, ALLOWED, FORBIDDEN, ALLOWED, FORBIDDEN, ALLOWED];
+const IMPORT: Expected = [SIGN_IN, NOTHING, ALLOWED, ALLOWED, FORBIDDEN, ALLOWED, FORBIDDEN, ALLOWED];
+/// Null for whoever may not read imports.
+const IMPORT_NODE: Expected = [SIGN_IN, NOTHING, ALLOWED, ALLOWED, NOTHING, ALLOWED, NOTHING, ALLOWED];
 /// `account.update`.
 const UPDATE: Expected = [SIGN_IN, ALLOWED, ALLOWED, NOTHING, NOTHING, NOTHING, NOTHING, ALLOWED];
 /// `members.invite`, `imports.run`.
@@ -83,7 +83,7 @@ pub(crate) const ROWS: &[Read] = &[
         "Query.invitationByToken",
         "query ($token: String!) { invitationByToken(token: $token) { invitation { accountName } userErrors { code } } }",
         "/invitationByToken/invitation",
-        |firm| json!({ "token": firm.app.mailbox.to("ivy@harborandfinch.example").unwrap()[0].token() }),
+        |firm| json!({ "token": firm.app.mailbox.to("ivy@harborandfinch.example").expect("a mailbox")[0].token() }),
         [ALLOWED; 8],
     ),
     plain("Account.owner", "{ account { owner { id } } }", "/account/owner", SIGNED_IN),

@@ -256,6 +256,9 @@ async fn only_who_may_import_does_and_only_their_own_uploads() -> Result<()> {
     let seen = app.graphql(Some(&stranger.token), document, json!({ "id": started })).await?;
     assert!(seen.data("/memberImport").is_null());
     let seen = app.graphql(Some(&auditor.token), document, json!({ "id": started })).await?;
+    assert_eq!(seen.text("/memberImport/id"), started, "an auditor reads everything");
+    let standard = app.join(&owner, "sam@harborandfinch.example", &[SystemRole::Standard]).await?;
+    let seen = app.graphql(Some(&standard.token), document, json!({ "id": started })).await?;
     assert_eq!(seen.errors(), ["FORBIDDEN"]);
     app.finish().await
 }

@@ -3,10 +3,11 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use domain::error::{Code, Error};
-use domain::import::{Outcome, Step};
+use domain::import::{Outcome, State, Step};
 use domain::job::Verdict;
-use domain::outbox;
+use domain::outbox::{self, Replay};
 use domain::permission::SystemRole;
+use domain::upload;
 use tokio::process::Command;
 
 use super::rows::people;
@@ -58,9 +59,64 @@ async fn a_buried_import_gives_its_seats_back() {
     assert_eq!(run.step().await.unwrap(), Step::Nothing);
     assert_eq!(world.seats().await, (401, 401));
     assert!(!outbox::bury_by_operator(&world.db, job.job_id).await.unwrap());
-    // Replayed, it finds that its import has ended.
-    outbox::replay(&mut world.db.pool.acquire().await.unwrap(), job.job_id).await.unwrap();
-    assert_eq!(world.work().await, Verdict::Done);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_replayed_import_goes_on_where_it_was_given_up() {
+    let world = World::new(5_000).await;
+    let import = world.start(&world.owner, &people(1_000), false).await;
+    let job = world.claim().await;
+    let mut run = world.run_of(&job, import);
+    for _ in 0..3 {
+        assert_eq!(run.step().await.unwrap(), Step::Going);
+    }
+    assert!(outbox::bury_by_operator(&world.db, job.job_id).await.unwrap());
+    let buried = world.read(import).await;
+    assert_eq!((buried.rows_invited, buried.error_code.as_deref()), (400, Some("ABANDONED")));
+
+    assert_eq!(outbox::replay(&world.db, job.job_id).await.unwrap(), Replay::Due);
+    let reopened = world.read(import).await;
+    assert_eq!((reopened.state, reopened.error_code, reopened.finished_at), (State::Running, None, None));
+    assert_eq!(world.seats().await, (401, 401), "seats are taken as it goes");
+    assert_eq!(domain::import::abandon_stranded(&world.db).await.unwrap(), 0);
+    assert_eq!(run.step().await.unwrap(), Step::Nothing, "the claim of before is gone");
+    assert_eq!(world.work().await, Verdict::Settled);
+    let done = world.read(import).await;
+    assert_eq!((done.state, done.rows_invited, done.rows_rejected), (State::Finished, 1_000, 0));
+    assert_eq!(world.count("SELECT count(*) FROM member WHERE status = 'INVITED'").await, 1_000, "each row once");
+    assert_eq!(world.seats().await, (1_001, 1_001));
+    let kinds = "SELECT count(*) FROM event WHERE kind IN ('import.started', 'import.reopened', 'import.finished')";
+    assert_eq!(world.count(kinds).await, 4, "started, finished, reopened, finished");
+    assert_eq!(outbox::replay(&world.db, job.job_id).await.unwrap(), Replay::NotDead);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn an_import_that_never_began_is_replayed_from_its_beginning() {
+    let world = World::new(5_000).await;
+    let import = world.start(&world.owner, &people(10), false).await;
+    let job = world.claim().await;
+    assert!(outbox::bury_by_operator(&world.db, job.job_id).await.unwrap());
+    assert_eq!(outbox::replay(&world.db, job.job_id).await.unwrap(), Replay::Due);
+    assert_eq!(world.read(import).await.state, State::Queued);
+    assert_eq!(world.work().await, Verdict::Settled);
+    assert_eq!(world.read(import).await.rows_invited, 10);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn an_import_whose_file_is_gone_is_not_replayed() {
+    let world = World::new(5_000).await;
+    let import = world.start(&world.owner, &people(10), false).await;
+    let job = world.claim().await;
+    assert!(outbox::bury_by_operator(&world.db, job.job_id).await.unwrap());
+    let later = world.db.now().await.unwrap() + upload::FILE_LIFETIME;
+    upload::purge_expired(&world.db, &world.files, later).await.unwrap();
+    assert_eq!(outbox::replay(&world.db, job.job_id).await.unwrap(), Replay::FileGone);
+    let read = world.read(import).await;
+    assert_eq!((read.state, read.error_code.as_deref()), (State::Failed, Some("ABANDONED")), "as before");
+    assert_eq!(world.count("SELECT count(*) FROM outbox WHERE dead_at IS NOT NULL AND wake_at IS NULL").await, 1);
     world.end().await;
 }
 

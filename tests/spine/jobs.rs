@@ -289,9 +289,9 @@ async fn a_job_is_retried_then_dead_then_replayed() -> Result<()> {
     let mut conn = stage.pool.acquire().await?;
     let dead = outbox::list(&mut conn, &DEAD, 10).await?;
     assert_eq!((dead.len(), dead[0].attempts, dead[0].code.as_deref()), (1, 2, Some("NEVER")));
-    assert_eq!(outbox::replay(&mut conn, Uuid::nil()).await?, Replay::NotDead);
+    assert_eq!(outbox::replay(&stage.db(), Uuid::nil()).await?, Replay::NotDead);
     stage.execute("UPDATE outbox SET request_id = NULL").await?;
-    assert_eq!(outbox::replay(&mut conn, dead[0].job_id).await?, Replay::Due);
+    assert_eq!(outbox::replay(&stage.db(), dead[0].job_id).await?, Replay::Due);
     drop(conn);
     stage.waker.work_due(Lane::Interactive);
     // From no attempts: not yet, then (no longer dead) done.

@@ -27,7 +27,7 @@ async fn an_equal_job_is_written_once_and_supersedes_a_dead_one() -> Result<()> 
     assert!(outbox::bury_by_operator(&stage.db(), id).await?);
     assert!(!outbox::bury_by_operator(&stage.db(), id).await?);
     assert_eq!(outbox::insert(&mut conn, &[job], None).await?, 1);
-    assert_eq!(outbox::replay(&mut conn, id).await?, Replay::Superseded);
+    assert_eq!(outbox::replay(&stage.db(), id).await?, Replay::Superseded);
     drop(conn);
     stage.close().await
 }

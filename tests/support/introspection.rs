@@ -103,7 +103,7 @@ pub(crate) async fn types() -> BTreeMap<String, Type> {
     }
     let response = api::graphql::schema().execute(QUERY).await;
     assert!(response.errors.is_empty(), "{:?}", response.errors);
-    let data: Data = serde_json::from_value(response.data.into_json().unwrap()).unwrap();
+    let data: Data = serde_json::from_value(response.data.into_json().expect("JSON")).expect("introspection");
     let own = |name: &str| !name.starts_with("__") && !["Boolean", "Float", "ID", "Int", "String"].contains(&name);
     data.schema.types.into_iter().filter(|kind| own(&kind.name)).map(|kind| (kind.name.clone(), kind)).collect()
 }

@@ -1,7 +1,7 @@
 //! The SQL statements that requests run, as the driver tells them to `tracing`.
 
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tracing::field::{Field, Visit};
 use tracing::subscriber::DefaultGuard;
@@ -24,7 +24,7 @@ impl Statements {
 
     /// Those since the last call, in order.
     pub(crate) fn take(&self) -> Vec<String> {
-        std::mem::take(&mut *self.seen.lock().unwrap())
+        std::mem::take(&mut *self.seen.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -39,7 +39,7 @@ impl<S: Subscriber + for<'s> LookupSpan<'s>> Layer<S> for Listener {
             let text = statement.text();
             // A new connection of the pool, whoever needs it first.
             if !text.starts_with("SET ROLE ") {
-                self.0.lock().unwrap().push(text);
+                self.0.lock().unwrap_or_else(PoisonError::into_inner).push(text);
             }
         }
     }

@@ -42,7 +42,7 @@ async fn all_audits_of_graphql_http_pass() -> Result<()> {
 #[tokio::test]
 async fn the_introspection_query_of_graphql_js_gives_a_valid_schema() -> Result<()> {
     let (passed, output) = script("introspection.mjs").await?;
-    println!("{output}");
+    eprintln!("{output}");
     assert!(passed && output.contains(" types, "), "{output}");
     Ok(())
 }

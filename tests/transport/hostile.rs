@@ -70,11 +70,7 @@ fn cases() -> Vec<(&'static str, String, Value)> {
         ),
         (
             "introspection of introspection",
-            format!(
-                "{{ __schema {{ types {}{{ name }}{} }} }}",
-                repeat("{ fields { type ", 20),
-                repeat("} }", 20)
-            ),
+            format!("{{ __schema {{ types {}{{ name }}{} }} }}", repeat("{ fields { type ", 20), repeat("} }", 20)),
             none(),
         ),
         ("1,000 operations", many(1_000, |n| format!("query q{n} {{ viewer {{ permissions }} }}")), none()),
@@ -112,7 +108,7 @@ async fn fault(app: &App, token: &str, statements: &Statements, case: (&str, Str
     let answer: Value = response.json().await?;
     let (wall, spent, ran) = (started.elapsed().as_millis(), (cpu() - before) / 1_000_000, statements.take().len());
     let code = answer["errors"][0]["extensions"]["code"].as_str().unwrap_or("none");
-    println!(
+    eprintln!(
         "{name:<34} {length:>8} bytes  {status} {code:<26} cpu {spent:>4} ms  wall {wall:>4} ms  {ran} statements"
     );
     let refused = ["COST_LIMIT_EXCEEDED", "GRAPHQL_VALIDATION_FAILED", "GRAPHQL_PARSE_FAILED", "BAD_USER_INPUT"];
@@ -166,7 +162,7 @@ async fn no_document_asks_the_database_hundreds_of_times() -> Result<()> {
             }
         }
     }
-    println!("at most {most} statements");
+    eprintln!("at most {most} statements");
     assert!(most > 40, "the walk has lost its way: {most}");
     app.finish().await
 }

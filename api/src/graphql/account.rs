@@ -142,7 +142,7 @@ impl Account {
         Some(license::pools(ctx).await)
     }
 
-    /// Imports of members, the newest first. Needs `imports.run`.
+    /// Imports of members, the newest first. Needs `imports.read` or `imports.run`.
     #[graphql(complexity = "cost::page(first, last, child_complexity)")]
     async fn member_imports(
         &self,

@@ -5,8 +5,9 @@ use async_graphql::{ComplexObject, Context, Enum, ID, InputObject, Interface, Ob
 use domain::actor::{Action, Target};
 use domain::change::Kind;
 use domain::id::{ImportId, MemberId, UploadId};
-use domain::import;
+use domain::import::{self, FailureCode};
 use domain::infra::page::Request;
+use domain::profile::FieldFault;
 use domain::upload;
 
 use super::connection::{arguments, connection};
@@ -31,6 +32,17 @@ pub enum JobStatus {
     Failed,
 }
 
+macro_rules! job_error_codes {
+    ($($name:ident $code:literal $sentence:literal)*) => {
+        /// Why a job ended early.
+        #[derive(Enum, Clone, Copy, Debug, PartialEq, Eq)]
+        #[graphql(remote = "FailureCode")]
+        pub enum JobErrorCode { $(#[doc = $sentence] #[graphql(name = $code)] $name,)* }
+    };
+}
+
+domain::with_import_failures!(job_error_codes);
+
 /// How far a job is.
 #[derive(SimpleObject, Clone, Copy, Debug)]
 pub struct JobProgress {
@@ -49,7 +61,7 @@ pub struct JobProgress {
     field(name = "progress", ty = "&JobProgress", desc = "How far it is."),
     field(name = "started_at", ty = "&Option<DateTime>", desc = "When the worker began."),
     field(name = "finished_at", ty = "&Option<DateTime>", desc = "When it ended."),
-    field(name = "error_code", ty = "&Option<String>", desc = "Why it ended early, for programs.")
+    field(name = "error_code", ty = "&Option<JobErrorCode>", desc = "Why it ended early, for programs.")
 )]
 pub enum Job {
     /// An import of members.
@@ -72,6 +84,9 @@ pub struct MemberImport {
     progress: JobProgress,
     /// Whether the people get a mail; without one they can be sent their invitations later.
     send_welcome_email: bool,
+    /// Names of columns of the file that are not imported, as they stand there, cut at 200 characters; none before the worker began,
+    /// and 7 days after the import.
+    ignored_columns: Vec<String>,
     /// Rows that became invited members.
     rows_invited: i32,
     /// Rows that did not.
@@ -83,7 +98,7 @@ pub struct MemberImport {
     /// When it ended.
     finished_at: Option<DateTime>,
     /// Why it ended early, for programs.
-    error_code: Option<String>,
+    error_code: Option<JobErrorCode>,
     /// Why it ended early and what to do, for people.
     error_message: Option<String>,
 }
@@ -98,12 +113,14 @@ impl From<import::MemberImport> for MemberImport {
             status: import.state.into(),
             progress: JobProgress { done: progress.done, total: progress.total },
             send_welcome_email: import.send_welcome_email,
+            ignored_columns: import.ignored_columns,
             rows_invited: import.rows_invited,
             rows_rejected: import.rows_rejected,
             created_at: import.created_at.into(),
             started_at: import.started_at.map(Into::into),
             finished_at: import.finished_at.map(Into::into),
-            error_code: import.error_code,
+            // One of a later version is null; the message says what it means.
+            error_code: import.error_code.and_then(|code| code.parse::<FailureCode>().ok()).map(Into::into),
             error_message: import.error_message,
         }
     }
@@ -171,6 +188,17 @@ impl ImportRow {
     }
 }
 
+macro_rules! row_error_codes {
+    ($($name:ident $code:literal $sentence:literal)*) => {
+        /// What can be wrong with a row of an imported file.
+        #[derive(Enum, Clone, Copy, Debug, PartialEq, Eq)]
+        #[graphql(remote = "FieldFault")]
+        pub enum ImportRowErrorCode { $(#[doc = $sentence] #[graphql(name = $code)] $name,)* }
+    };
+}
+
+domain::with_field_faults!(row_error_codes);
+
 /// One thing that is wrong with a row.
 #[derive(SimpleObject, Clone, Debug)]
 pub struct ImportRowError {
@@ -179,7 +207,7 @@ pub struct ImportRowError {
     /// The rejected value, cut at 200 characters; null for the whole row, and 7 days after the import.
     value: Option<String>,
     /// What is wrong, for programs.
-    code: String,
+    code: ImportRowErrorCode,
     /// What is wrong and what to do, for people.
     message: String,
 }
@@ -189,7 +217,7 @@ impl From<import::RowOutcome> for ImportRow {
         let error = |fault: import::row::RowFault| ImportRowError {
             column: fault.column.map(|column| column.name().to_owned()),
             value: fault.value,
-            code: fault.code.as_str().to_owned(),
+            code: fault.code.into(),
             message: fault.sentence,
         };
         Self {
@@ -201,15 +229,15 @@ impl From<import::RowOutcome> for ImportRow {
     }
 }
 
-/// Reads an import. Needs `imports.run`.
+/// Reads an import. Needs `imports.read` or `imports.run`.
 pub async fn read(ctx: &Context<'_>, id: &ID) -> Result<Option<MemberImport>> {
     let actor = ctx.actor()?;
-    actor.may(Action::Import, Target::Account).map_err(top_level)?;
+    actor.may(Action::ReadImports, Target::Account).map_err(top_level)?;
     let Ok(id) = id.parse::<ImportId>() else { return Ok(None) };
     Ok(read_many(ctx, &[id]).await?.pop())
 }
 
-/// Reads imports by their ids; none when the viewer may not import.
+/// Reads imports by their ids; none when the viewer may not read imports.
 pub async fn read_many(ctx: &Context<'_>, ids: &[ImportId]) -> Result<Vec<MemberImport>> {
     let actor = ctx.actor()?;
     let mut conn = ctx.state().db.pool.acquire().await.map_err(failed)?;
@@ -217,13 +245,13 @@ pub async fn read_many(ctx: &Context<'_>, ids: &[ImportId]) -> Result<Vec<Member
     Ok(imports.into_iter().map(MemberImport::from).collect())
 }
 
-/// Reads a page of imports, the newest first. Needs `imports.run`.
+/// Reads a page of imports, the newest first. Needs `imports.read` or `imports.run`.
 pub async fn page(
     ctx: &Context<'_>,
     arguments: &domain::infra::page::Arguments,
 ) -> Result<Connection<String, MemberImport>> {
     let actor = ctx.actor()?;
-    actor.may(Action::Import, Target::Account).map_err(top_level)?;
+    actor.may(Action::ReadImports, Target::Account).map_err(top_level)?;
     let request = Request::new(arguments, import::IMPORTS).map_err(top_level)?;
     let mut conn = ctx.state().db.pool.acquire().await.map_err(failed)?;
     let page = import::list(&mut conn, actor, &request).await.map_err(failed)?;

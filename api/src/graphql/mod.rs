@@ -69,7 +69,7 @@ impl Query {
         Some(node::load(ctx, &ids).await)
     }
 
-    /// An import of members. Needs `imports.run`; null for what does not exist in this account.
+    /// An import of members. Needs `imports.read` or `imports.run`; null for what does not exist in this account.
     #[graphql(complexity = "cost::one(child_complexity)")]
     async fn member_import(
         &self,

@@ -12,7 +12,7 @@ use super::row::{ImportRow, RowFault};
 use super::run::{Halt, Run};
 use crate::actor::{Action, Author, Standing, Target, granted_by};
 use crate::change::{Change, Kind};
-use crate::error::{Code, Error, Result};
+use crate::error::{Code, Detail, Error, Result};
 use crate::id::{MemberId, RoleId};
 use crate::invitation::{self, Lapsed, NewInvitation};
 use crate::member::MAX_ROLES;
@@ -61,7 +61,7 @@ impl Run {
         let standing = standing.filter(|standing| standing.may(Action::Import, Target::Account).is_ok());
         let standing = standing.ok_or(Halt::Failed(Failure::NotPermitted))?;
         let mut fates = decide(&mut change, &standing, &begun.batch).await?;
-        give_seats(&mut fates, seats);
+        give_seats(&mut change, &mut fates, seats, begun.send).await?;
         let members = invite(&mut change, (begun.created_by, begun.send), &fates).await?;
         let written = Written {
             next_row: begun.batch.last().map_or(begun.next_row, |last| to_i32(last.row) + 1),
@@ -180,12 +180,25 @@ impl Roles {
     }
 }
 
-/// Seats go to the first ones.
-fn give_seats(fates: &mut [Fate], seats: i32) {
-    let seats = usize::try_from(seats).expect("not negative");
-    for fate in fates.iter_mut().filter(|fate| matches!(fate, Fate::Invited(..))).skip(seats) {
-        *fate = Fate::Rejected(vec![RowFault::new(None, None, FieldFault::NoSeat)]);
+/// Seats go to the first ones who may get a mail, if there are to be any. Mails are counted only for those who get a seat.
+async fn give_seats(change: &mut Change, fates: &mut [Fate], seats: i32, send: bool) -> Result<()> {
+    let mut left = seats;
+    for fate in fates {
+        let Fate::Invited(item, _) = fate else { continue };
+        let fault = if left == 0 {
+            Some(RowFault::new(None, None, FieldFault::NoSeat))
+        } else if send && let Err(refused) = invitation::count_mail(change, &item.email).await? {
+            let retry_at = if let Detail::RetryAt(at) = refused.detail { Some(at) } else { None };
+            Some(at(Column::Email, item.email.as_str(), FieldFault::MailLimit).until(retry_at))
+        } else {
+            left -= 1;
+            None
+        };
+        if let Some(fault) = fault {
+            *fate = Fate::Rejected(vec![fault]);
+        }
     }
+    Ok(())
 }
 
 /// Writes the members, and returns them in the order of their rows.

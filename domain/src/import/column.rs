@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::profile::{self, FieldFault};
+use crate::profile;
 
 /// A column that is imported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
@@ -110,14 +110,19 @@ impl fmt::Display for Column {
     }
 }
 
+/// A name of a header that is none of the columns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a column that is imported")]
+pub struct UnknownColumn;
+
 impl FromStr for Column {
-    type Err = FieldFault;
+    type Err = UnknownColumn;
 
     /// Reads a name of a header: letter case, white space, `_`, `-` and the `*` that marks required columns do not
     /// matter.
-    fn from_str(name: &str) -> Result<Self, FieldFault> {
+    fn from_str(name: &str) -> Result<Self, UnknownColumn> {
         let name = bare(name);
-        Self::ALL.into_iter().find(|column| bare(column.name()) == name).ok_or(FieldFault::UnknownColumn)
+        Self::ALL.into_iter().find(|column| bare(column.name()) == name).ok_or(UnknownColumn)
     }
 }
 

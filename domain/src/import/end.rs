@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Failure, State};
+use super::{Failure, FailureCode, State};
 use crate::across;
 use crate::actor::Origin;
 use crate::change::{Change, Kind};
@@ -36,7 +36,7 @@ pub(super) async fn close(change: &mut Change, id: ImportId, failure: Option<&Fa
         account.0,
         id.0,
         state.as_str(),
-        failure.map(Failure::code),
+        failure.map(|failure| failure.code().as_str()),
         failure.map(ToString::to_string),
         now,
     )
@@ -45,7 +45,7 @@ pub(super) async fn close(change: &mut Change, id: ImportId, failure: Option<&Fa
     change.record(NewEvent::new(EventKind::ImportFinished).subject(id.0).detail(json!({
         "import": id,
         "state": state,
-        "errorCode": failure.map(Failure::code),
+        "errorCode": failure.map(|failure| failure.code().as_str()),
         "rowsTotal": row.rows_total,
         "rowsInvited": row.rows_invited,
         "rowsRejected": row.rows_rejected,
@@ -57,6 +57,46 @@ pub(super) async fn close(change: &mut Change, id: ImportId, failure: Option<&Fa
 /// there is none, or it has ended. Locks the pool.
 pub async fn abandon(change: &mut Change, id: ImportId) -> Result<bool> {
     close(change, id, Some(&Failure::Abandoned)).await
+}
+
+/// What became of the wish to let an import go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reopened {
+    /// It goes on where it stopped, or was never given up.
+    Yes,
+    /// Its file was deleted.
+    FileGone,
+}
+
+/// Lets an import that was given up go on where it stopped; it takes its seats again as it goes.
+pub async fn reopen(change: &mut Change, id: ImportId) -> Result<Reopened> {
+    let account = change.account();
+    let given_up = sqlx::query!(
+        r#"SELECT EXISTS (SELECT FROM upload u WHERE u.account_id = i.account_id AND u.upload_id = i.upload_id
+                          AND u.object_key IS NOT NULL) AS "file!"
+           FROM member_import i WHERE account_id = $1 AND import_id = $2 AND error_code = $3 FOR NO KEY UPDATE OF i"#,
+        account.0,
+        id.0,
+        FailureCode::Abandoned.as_str(),
+    )
+    .fetch_optional(change.conn())
+    .await?;
+    match given_up {
+        None => return Ok(Reopened::Yes),
+        Some(import) if !import.file => return Ok(Reopened::FileGone),
+        Some(_) => {}
+    }
+    sqlx::query!(
+        "UPDATE member_import SET state = CASE WHEN started_at IS NULL THEN 'QUEUED' ELSE 'RUNNING' END,
+                error_code = NULL, error_message = NULL, finished_at = NULL
+         WHERE account_id = $1 AND import_id = $2",
+        account.0,
+        id.0,
+    )
+    .execute(change.conn())
+    .await?;
+    change.record(NewEvent::new(EventKind::ImportReopened).subject(id.0).detail(json!({ "import": id })));
+    Ok(Reopened::Yes)
 }
 
 /// Ends imports whose jobs are dead or gone all the same, as when a worker met a job of a version it does not know. Returns
@@ -71,9 +111,15 @@ pub async fn abandon_stranded(db: &Db) -> Result<usize> {
     Ok(abandoned)
 }
 
-/// Removes the rejected values from the report of an upload's import; what was wrong with them stays.
+/// Removes the rejected values from the report of an upload's import, and the names of ignored columns; what was wrong stays.
 pub async fn forget_values(change: &mut Change, upload: UploadId) -> Result<()> {
     let account = change.account();
+    let names = sqlx::query!(
+        "UPDATE member_import SET ignored_columns = '{}' WHERE account_id = $1 AND upload_id = $2 AND ignored_columns <> '{}'",
+        account.0,
+        upload.0,
+    );
+    names.execute(change.conn()).await?;
     let report = sqlx::query!(
         r#"SELECT i.import_id, (SELECT max(r.row_no) FROM member_import_row r
                                 WHERE r.account_id = i.account_id AND r.import_id = i.import_id) AS last_row

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use tokio::io::AsyncRead;
 
+use super::FailureCode;
 use super::column::{Column, Delimiter, Header, HeaderFault, Meaning};
 use super::raw::{self, RawReader, RawRecord, Window};
 use super::report;
@@ -52,14 +53,14 @@ pub enum FileFault {
 
 impl FileFault {
     /// The code for programs.
-    pub fn code(&self) -> FieldFault {
+    pub fn code(&self) -> FailureCode {
         match self {
-            Self::Encoding => FieldFault::InvalidEncoding,
-            Self::Empty => FieldFault::EmptyFile,
-            Self::MalformedHeader => FieldFault::MalformedHeader,
-            Self::MissingColumns(_) => FieldFault::MissingColumn,
-            Self::DuplicateColumn(_) => FieldFault::DuplicateColumn,
-            Self::TooManyRows(_) => FieldFault::TooManyRows,
+            Self::Encoding => FailureCode::InvalidEncoding,
+            Self::Empty => FailureCode::EmptyFile,
+            Self::MalformedHeader => FailureCode::MalformedHeader,
+            Self::MissingColumns(_) => FailureCode::MissingColumn,
+            Self::DuplicateColumn(_) => FailureCode::DuplicateColumn,
+            Self::TooManyRows(_) => FailureCode::TooManyRows,
         }
     }
 

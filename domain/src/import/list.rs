@@ -30,11 +30,13 @@ pub struct MemberImport {
     pub state: State,
     /// Rows of the file; unknown until the worker has looked at it.
     pub rows_total: Option<i32>,
+    /// Names of columns that are not imported. They go 7 days after the import was started.
+    pub ignored_columns: Vec<String>,
     /// Rows that became members.
     pub rows_invited: i32,
     /// Rows that did not.
     pub rows_rejected: i32,
-    /// Why it ended early, for programs: see [`super::Failure::code`].
+    /// Why it ended early, for programs: a [`super::FailureCode`].
     pub error_code: Option<String>,
     /// Why it ended early and what to do, for people.
     pub error_message: Option<String>,
@@ -97,14 +99,14 @@ pub struct RowOutcome {
 
 macro_rules! select {
     () => {
-        "SELECT import_id, created_by, send_welcome_email, state, rows_total, rows_invited, rows_rejected, error_code, error_message, \
-         created_at, started_at, finished_at FROM member_import WHERE account_id = "
+        "SELECT import_id, created_by, send_welcome_email, state, rows_total, ignored_columns, rows_invited, rows_rejected, error_code, \
+         error_message, created_at, started_at, finished_at FROM member_import WHERE account_id = "
     };
 }
 
-/// Reads imports by id; those that do not exist in the account are left out, and all of them unless the actor may import.
+/// Reads imports by id; those that do not exist in the account are left out, and all of them unless the actor may read imports.
 pub async fn read_many(conn: &mut PgConnection, actor: &Actor, ids: &[ImportId]) -> sqlx::Result<Vec<MemberImport>> {
-    if !actor.can(Action::Import) {
+    if !actor.can(Action::ReadImports) {
         return Ok(Vec::new());
     }
     let raw: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
@@ -115,7 +117,7 @@ pub async fn read_many(conn: &mut PgConnection, actor: &Actor, ids: &[ImportId])
         .await
 }
 
-/// A page of an account's imports, the newest first, each with its cursor. The caller has looked at the right to import.
+/// A page of an account's imports, the newest first, each with its cursor. The caller has looked at the right to read imports.
 pub async fn list(
     conn: &mut PgConnection,
     actor: &Actor,
@@ -131,7 +133,7 @@ pub async fn list(
 }
 
 /// A page of what became of the rows of an import, in the order of the file, each with its cursor. The caller has looked at
-/// the right to import.
+/// the right to read imports.
 pub async fn rows(
     conn: &mut PgConnection,
     actor: &Actor,

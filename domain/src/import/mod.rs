@@ -12,8 +12,6 @@
 //! [`file::Resume`] of that, resumes a source that stands there, and gets the addresses before it from
 //! [`duplicates::SeenAddresses::before`].
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -29,6 +27,7 @@ mod batch;
 pub mod column;
 pub mod duplicates;
 mod end;
+mod failure;
 pub mod file;
 mod list;
 mod raw;
@@ -36,7 +35,8 @@ pub mod report;
 pub mod row;
 mod run;
 
-pub use end::{abandon, abandon_stranded, forget_values};
+pub use end::{Reopened, abandon, abandon_stranded, forget_values, reopen};
+pub use failure::{Failure, FailureCode, UnknownFailure};
 pub use list::{IMPORTS, MemberImport, Outcome, Progress, ROWS, RowOutcome, list, read_many, rows};
 pub use run::{Run, Step};
 
@@ -64,53 +64,6 @@ impl State {
             Self::Finished => "FINISHED",
             Self::Failed => "FAILED",
         }
-    }
-}
-
-/// Why an import ended early.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Failure {
-    /// Nothing of the file can be imported.
-    File(file::FileFault),
-    /// Whoever started it may not import any more.
-    NotPermitted,
-    /// The account was cancelled.
-    AccountReadOnly,
-    /// The file is gone.
-    FileLost,
-    /// It was given up, by the worker after its last try or by an operator.
-    Abandoned,
-}
-
-impl Failure {
-    /// Codes besides those of files ([`crate::profile::FieldFault`]).
-    pub const CODES: [&'static str; 4] = ["NOT_PERMITTED", "ACCOUNT_READ_ONLY", "FILE_LOST", "ABANDONED"];
-
-    /// The code for programs.
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::File(fault) => fault.code().as_str(),
-            Self::NotPermitted => Self::CODES[0],
-            Self::AccountReadOnly => Self::CODES[1],
-            Self::FileLost => Self::CODES[2],
-            Self::Abandoned => Self::CODES[3],
-        }
-    }
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::File(fault) => return fault.fmt(f),
-            Self::NotPermitted => {
-                "Whoever started the import may not import any more. The rows before stay; have somebody who may import the rest."
-            }
-            Self::AccountReadOnly => "The account is cancelled and can only be read. The rows before stay.",
-            Self::FileLost => "The uploaded file is no longer there. Upload it again.",
-            Self::Abandoned => {
-                "The import could not go on and was given up. The rows before stay; upload the file again for the rest."
-            }
-        })
     }
 }
 

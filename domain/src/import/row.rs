@@ -5,11 +5,12 @@ use std::fmt;
 use super::column::Column;
 use super::duplicates::SeenAddresses;
 use super::file::Record;
+use crate::infra::clock::Timestamp;
 use crate::infra::email_address::EmailAddress;
 use crate::infra::personal_domain::DomainPolicy;
 use crate::profile::{self, FieldFault, Profile, SubscriptionType};
 
-/// Characters of a rejected value that are kept.
+/// Characters of a quoted text that are kept.
 const VALUE_CHARS: usize = 200;
 
 /// A valid record. Which of the optional columns the file has at all is in the record's header.
@@ -42,14 +43,28 @@ pub struct RowFault {
 impl RowFault {
     /// A fault of a value, or of the whole row.
     pub fn new(column: Option<Column>, value: Option<&str>, code: FieldFault) -> Self {
-        let shown = |c: char| if c.is_control() && !matches!(c, '\n' | '\r' | '\t') { '\u{fffd}' } else { c };
-        let value = value.map(|value| value.chars().take(VALUE_CHARS).map(shown).collect());
+        let value = value.map(shown);
         let sentence = match (code, column.and_then(Column::max_chars)) {
             (FieldFault::TooLong, Some(limit)) => format!("Shorten this to at most {limit} characters."),
             _ => code.sentence().to_owned(),
         };
         Self { column, value, code, sentence }
     }
+
+    /// With the time from which the row may be tried again, if that is known.
+    #[must_use]
+    pub(super) fn until(mut self, retry_at: Option<Timestamp>) -> Self {
+        if let Some(at) = retry_at {
+            self.sentence = format!("{} The limit ends at {}.", self.sentence, at.0);
+        }
+        self
+    }
+}
+
+/// A text of the file as it is quoted: cut after 200 characters; what a database or a terminal could not take is replaced by U+FFFD.
+pub(super) fn shown(text: &str) -> String {
+    let shown = |c: char| if c.is_control() && !matches!(c, '\n' | '\r' | '\t') { '\u{fffd}' } else { c };
+    text.chars().take(VALUE_CHARS).map(shown).collect()
 }
 
 impl fmt::Debug for RowFault {

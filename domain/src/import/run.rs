@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::batch::Judged;
 use super::duplicates::SeenAddresses;
 use super::file::{self, FileLimits, MemberFile, ReadError, Resume};
-use super::row::judge;
+use super::row::{judge, shown};
 use super::{Failure, State, end};
 use crate::account;
 use crate::actor::{Author, Origin};
@@ -217,15 +217,17 @@ impl Run {
     async fn survey(&mut self, head: &Head, stored: &Stored) -> Result<i32, Halt> {
         let survey = file::survey(self.source(stored, 0).await?, self.limits).await?;
         let total = i32::try_from(survey.records).expect("bounded by the limit on rows");
+        let ignored: Vec<String> = survey.header.unknown_names().map(shown).collect();
         let mut change = self.change(Kind::Asked, Author::Member(head.created_by)).await?;
         let now = change.now();
         sqlx::query!(
-            "UPDATE member_import SET state = 'RUNNING', started_at = $3, rows_total = $4
+            "UPDATE member_import SET state = 'RUNNING', started_at = $3, rows_total = $4, ignored_columns = $5
              WHERE account_id = $1 AND import_id = $2 AND state = 'QUEUED'",
             self.account.0,
             self.import.0,
             now,
             total,
+            &ignored,
         )
         .execute(change.conn())
         .await?;

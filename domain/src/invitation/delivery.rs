@@ -2,10 +2,10 @@
 
 use sqlx::PgConnection;
 
-use super::{Delivery, State, lifetime};
+use super::{Delivery, State, UNDELIVERABLE_AFTER, enqueue_mail_as, lifetime};
 use crate::change::Change;
 use crate::error::Result;
-use crate::id::{AccountId, InvitationId};
+use crate::id::{AccountId, InvitationId, MemberId};
 use crate::infra::db::Db;
 use crate::infra::secret::{Purpose, Token};
 
@@ -27,7 +27,8 @@ pub struct InvitationMail {
     pub token: Token,
 }
 
-/// Reads what the mail needs; `None` when this generation is no longer wanted: answered, revoked, resent, delivered already.
+/// Reads what the mail needs; `None` when this generation is no longer wanted: answered, revoked, resent, delivered already. Nor is
+/// it while the person is suspended, whose link would be refused: [`send_held`] asks for it again.
 pub async fn mail(
     db: &Db,
     conn: &mut PgConnection,
@@ -40,8 +41,10 @@ pub async fn mail(
                   nullif(trim(concat_ws(' ', b.first_name, b.last_name)), '') AS inviter_name
            FROM invitation i
            JOIN account a USING (account_id)
+           JOIN member m USING (account_id, member_id)
            LEFT JOIN member b ON b.account_id = i.account_id AND b.member_id = i.invited_by
-           WHERE i.account_id = $1 AND i.invitation_id = $2 AND i.generation = $3 AND i.state = 'PENDING' AND i.sent_at IS NULL"#,
+           WHERE i.account_id = $1 AND i.invitation_id = $2 AND i.generation = $3 AND i.state = 'PENDING' AND i.sent_at IS NULL
+             AND m.status = 'INVITED'"#,
         account.0,
         id.0,
         generation,
@@ -57,6 +60,29 @@ pub async fn mail(
         lifetime_seconds: row.invitation_lifetime_seconds,
         token: db.key.derive(Purpose::Invitation, Some(account), id.0, generation),
     }))
+}
+
+/// Asks again for the mail of somebody who is no longer suspended, if it was held back and its invitation is still open. The caller
+/// has the member under lock.
+pub(crate) async fn send_held(change: &mut Change, member: MemberId) -> Result<()> {
+    let (account, now) = (change.account(), change.now());
+    let held = sqlx::query!(
+        r#"UPDATE invitation SET queued_at = $3
+           WHERE account_id = $1 AND member_id = $2 AND state = 'PENDING' AND delivery = 'QUEUED' AND queued_at > $4
+           RETURNING invitation_id AS "invitation_id: InvitationId", generation"#,
+        account.0,
+        member.0,
+        now,
+        now - UNDELIVERABLE_AFTER,
+    )
+    .fetch_optional(change.conn())
+    .await?;
+    if let Some(held) = held {
+        // A key of its own: the job before may have found the person suspended, and be about to finish.
+        let key = format!("{}:{}:{}", held.invitation_id, held.generation, now.0.as_microsecond());
+        enqueue_mail_as(change, held.invitation_id, held.generation, key);
+    }
+    Ok(())
 }
 
 /// What a mail server said.

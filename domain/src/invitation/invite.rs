@@ -237,7 +237,7 @@ fn check(invite: &Invite, domains: &DomainPolicy) -> Result<NewInvitation, Vec<R
 }
 
 /// Counts one more invitation mail of the account to an address.
-pub(super) async fn count_mail(change: &mut Change, email: &EmailAddress) -> Result<Result<(), Refused>> {
+pub(crate) async fn count_mail(change: &mut Change, email: &EmailAddress) -> Result<Result<(), Refused>> {
     let subject = format!("{} {}", change.account(), email.as_str());
     let (db, now) = (change.db().clone(), change.now());
     let counted = rate::hit(&db, change.conn(), rate::MAIL_ACCOUNT_ADDRESS, &subject, now).await?;

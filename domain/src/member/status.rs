@@ -11,6 +11,7 @@ use crate::change::Change;
 use crate::error::{AtField as _, Code, Error, Refused, Result};
 use crate::event::{EventKind, NewEvent};
 use crate::id::{MemberId, RoleId};
+use crate::invitation;
 use crate::license::{self, Wanted};
 use crate::permission::{PermissionSet, SystemRole};
 use crate::session;
@@ -107,11 +108,12 @@ pub async fn suspend(change: &mut Change, actor: &Actor, member: MemberId) -> Re
     session::end_of_members(change, &[member]).await
 }
 
-/// Gives a suspended member the status before; a lapsed invitation comes back lapsed.
+/// Gives a suspended member the status before; a lapsed invitation comes back lapsed, and a mail that was held back is sent.
 pub async fn activate(change: &mut Change, actor: &Actor, member: MemberId) -> Result<()> {
     let (locked, _) = lock(change, actor, member, Action::Suspend).await?;
     let (Status::Suspended, Some(prior)) = (locked.status, locked.prior_status) else { return wrong_status() };
-    set_status(change, member, &locked, prior, None, EventKind::MemberActivated).await
+    set_status(change, member, &locked, prior, None, EventKind::MemberActivated).await?;
+    if prior == Status::Invited { invitation::send_held(change, member).await } else { Ok(()) }
 }
 
 /// Takes a member out and frees the seat.

@@ -67,17 +67,6 @@ pub struct Wanted {
     pub kind: Option<String>,
 }
 
-/// What became of a replay.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Replay {
-    /// It is due now, with no attempt made.
-    Due,
-    /// There is no such dead job.
-    NotDead,
-    /// An equal job is unfinished; this one stays dead.
-    Superseded,
-}
-
 /// Jobs that are not finished, the oldest first.
 pub async fn list(conn: &mut PgConnection, wanted: &Wanted, limit: i64) -> Result<Vec<Unfinished>> {
     // Two indexes, one per branch: finished jobs are many, and are not looked at.
@@ -101,32 +90,6 @@ pub async fn list(conn: &mut PgConnection, wanted: &Wanted, limit: i64) -> Resul
     )
     .fetch_all(conn)
     .await
-}
-
-/// Makes a dead job due, with no attempt made.
-pub async fn replay(conn: &mut PgConnection, job_id: Uuid) -> Result<Replay> {
-    let row = sqlx::query!(
-        r#"WITH equal AS (
-               SELECT 1 FROM outbox dead JOIN outbox live USING (account_id, kind, dedupe_key)
-               WHERE dead.job_id = $1 AND live.wake_at IS NOT NULL
-           ), done AS (
-               UPDATE outbox SET wake_at = now(), dead_at = NULL, attempts = 0, last_error_code = NULL
-               WHERE job_id = $1 AND dead_at IS NOT NULL AND NOT EXISTS (TABLE equal)
-               RETURNING job_id
-           )
-           SELECT EXISTS (TABLE done) AS "due!", EXISTS (SELECT 1 FROM outbox WHERE job_id = $1 AND dead_at IS NOT NULL) AS "dead!""#,
-        job_id,
-    )
-    .fetch_one(conn)
-    .await;
-    match row {
-        Ok(row) if row.due => Ok(Replay::Due),
-        Ok(row) if row.dead => Ok(Replay::Superseded),
-        Ok(_) => Ok(Replay::NotDead),
-        // An equal job was written this moment.
-        Err(sqlx::Error::Database(error)) if error.is_unique_violation() => Ok(Replay::Superseded),
-        Err(error) => Err(error),
-    }
 }
 
 /// Writes a dead job for something in the queue that belongs to no row, so that operators see it. The same `job_id` is written once.

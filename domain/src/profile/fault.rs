@@ -9,8 +9,7 @@ use crate::infra::personal_domain::DomainRefusal;
 /// Declares the codes with the sentence that each shows to people.
 macro_rules! faults {
     ($($variant:ident $code:literal $sentence:literal)*) => {
-        /// What is wrong with a value, a row or a file: a stable code for programs, and a sentence for people that says
-        /// what to do.
+        /// What is wrong with a value or a row: a stable code for programs, and a sentence for people that says what to do.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
         pub enum FieldFault {
             $(#[doc = $sentence] #[serde(rename = $code)] $variant,)*
@@ -33,42 +32,46 @@ macro_rules! faults {
     };
 }
 
-faults! {
-    Required "REQUIRED" "Fill this in; it must not be empty."
-    TooLong "TOO_LONG" "Shorten this; it is longer than the product keeps."
-    InvalidCharacters "INVALID_CHARACTERS"
-        "Type this again as plain text on one line: it has control characters or ones that reverse the direction of writing."
-    InvalidEmail "INVALID_EMAIL" "Write one e-mail address, like name@example.com, without quotes, comments or accents before the @."
-    InvalidTimeZone "INVALID_TIME_ZONE" "Use a name of the IANA time zone database, like Europe/London or Asia/Tokyo."
-    InvalidCountry "INVALID_COUNTRY" "Use the two-letter ISO 3166-1 code of the country, like US, CA or DE."
-    InvalidPhone "INVALID_PHONE"
-        "Write the number with + and the country code, 8 to 15 digits in all and no (0), like +1 212 555 0100."
-    InvalidInitials "INVALID_INITIALS" "Write the initials without periods or spaces, like AB."
-    InvalidSubscriptionType "INVALID_SUBSCRIPTION_TYPE" "Use one of: Attorney, Non-attorney."
-    PersonalDomain "PERSONAL_DOMAIN" "Use a work address: this account does not accept addresses at free-mail providers."
-    DomainNotAllowed "DOMAIN_NOT_ALLOWED" "Use an address at one of the domains that this account accepts."
-    DuplicateInFile "DUPLICATE_IN_FILE" "An earlier row of the file has the same address; keep only one of them."
-    AlreadyMember "ALREADY_MEMBER" "A member of this account has this address already; delete the row."
-    AlreadyInvited "ALREADY_INVITED" "There is an open invitation to this address already; delete the row, and resend the invitation if need be."
-    NotImportable "NOT_IMPORTABLE"
-        "This person is suspended or deactivated in this account; delete the row, and activate them in the list of members instead."
-    NoSeat "NO_SEAT" "No licence is free for this person; free or add one, then upload the row again."
-    UnknownRole "UNKNOWN_ROLE" "The account has no role of this name; correct it, or leave the cell empty for the role Standard."
-    RoleNotPermitted "ROLE_NOT_PERMITTED"
-        "You may not give this role, because it holds more than you do; leave it out, or ask an administrator to import the row."
-    TooManyRoles "TOO_MANY_ROLES" "A person has at most 20 roles; leave some out."
-    UnknownGroup "UNKNOWN_GROUP" "The account has no group of this name; leave the cell empty."
-    MalformedRow "MALFORMED_ROW" "A quotation mark opens in this row and never closes; remove it, or close it, and upload the rows from here on again."
-    TooFewColumns "TOO_FEW_COLUMNS" "The row has fewer cells than the header; add the missing ones, even if they are empty."
-    TooManyColumns "TOO_MANY_COLUMNS" "There are more cells than columns; put values that contain the separator in double quotes."
-    InvalidEncoding "INVALID_ENCODING" "This is not UTF-8 text; save the file again as \"CSV UTF-8\"."
-    UnknownColumn "UNKNOWN_COLUMN" "The column is not one that is imported; it was ignored."
-    MissingColumn "MISSING_COLUMN" "Add the column to the header."
-    DuplicateColumn "DUPLICATE_COLUMN" "The header has the column twice; remove one of them."
-    MalformedHeader "MALFORMED_HEADER" "The first row must hold the names of the columns, and nothing else."
-    EmptyFile "EMPTY_FILE" "The file is empty; put the names of the columns into the first row and a person into each other row."
-    TooManyRows "TOO_MANY_ROWS" "The file has too many rows; split it into several."
+/// The one list of what can be wrong with a value or a row: hands `Name "CODE" "sentence"` rows to a macro, so that the API's enum cannot
+/// differ from it.
+#[macro_export]
+macro_rules! with_field_faults {
+    ($macro:ident) => {
+        $macro! {
+            Required "REQUIRED" "Fill this in; it must not be empty."
+            TooLong "TOO_LONG" "Shorten this; it is longer than the product keeps."
+            InvalidCharacters "INVALID_CHARACTERS"
+                "Type this again as plain text on one line: it has control characters or ones that reverse the direction of writing."
+            InvalidEmail "INVALID_EMAIL" "Write one e-mail address, like name@example.com, without quotes, comments or accents before the @."
+            InvalidTimeZone "INVALID_TIME_ZONE" "Use a name of the IANA time zone database, like Europe/London or Asia/Tokyo."
+            InvalidCountry "INVALID_COUNTRY" "Use the two-letter ISO 3166-1 code of the country, like US, CA or DE."
+            InvalidPhone "INVALID_PHONE"
+                "Write the number with + and the country code, 8 to 15 digits in all and no (0), like +1 212 555 0100."
+            InvalidInitials "INVALID_INITIALS" "Write the initials without periods or spaces, like AB."
+            InvalidSubscriptionType "INVALID_SUBSCRIPTION_TYPE" "Use one of: Attorney, Non-attorney."
+            PersonalDomain "PERSONAL_DOMAIN" "Use a work address: this account does not accept addresses at free-mail providers."
+            DomainNotAllowed "DOMAIN_NOT_ALLOWED" "Use an address at one of the domains that this account accepts."
+            DuplicateInFile "DUPLICATE_IN_FILE" "An earlier row of the file has the same address; keep only one of them."
+            AlreadyMember "ALREADY_MEMBER" "A member of this account has this address already; delete the row."
+            AlreadyInvited "ALREADY_INVITED" "There is an open invitation to this address already; delete the row, and resend the invitation if need be."
+            NotImportable "NOT_IMPORTABLE"
+                "This person is suspended or deactivated in this account; delete the row, and activate them in the list of members instead."
+            NoSeat "NO_SEAT" "No licence is free for this person; free or add one, then upload the row again."
+            MailLimit "MAIL_LIMIT" "The account sent this address too many invitations; upload the row again later, or import it without a mail."
+            UnknownRole "UNKNOWN_ROLE" "The account has no role of this name; correct it, or leave the cell empty for the role Standard."
+            RoleNotPermitted "ROLE_NOT_PERMITTED"
+                "You may not give this role, because it holds more than you do; leave it out, or ask an administrator to import the row."
+            TooManyRoles "TOO_MANY_ROLES" "A person has at most 20 roles; leave some out."
+            UnknownGroup "UNKNOWN_GROUP" "The account has no group of this name; leave the cell empty."
+            MalformedRow "MALFORMED_ROW" "A quotation mark opens in this row and never closes; remove it, or close it, and upload the rows from here on again."
+            TooFewColumns "TOO_FEW_COLUMNS" "The row has fewer cells than the header; add the missing ones, even if they are empty."
+            TooManyColumns "TOO_MANY_COLUMNS" "There are more cells than columns; put values that contain the separator in double quotes."
+            InvalidEncoding "INVALID_ENCODING" "This is not UTF-8 text; save the file again as \"CSV UTF-8\"."
+        }
+    };
 }
+
+with_field_faults!(faults);
 
 impl fmt::Display for FieldFault {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -119,7 +119,7 @@ fn other_encodings_are_refused_with_the_way_out() {
     ] {
         assert_eq!(fault(&bytes), FileFault::Encoding);
     }
-    assert_eq!(FileFault::Encoding.code(), FieldFault::InvalidEncoding);
+    assert_eq!(FileFault::Encoding.code(), FailureCode::InvalidEncoding);
 }
 
 #[test]
