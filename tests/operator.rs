@@ -29,6 +29,11 @@ impl Host {
     }
 
     async fn run(&self, arguments: &[&str]) -> anyhow::Result<Output> {
+        self.run_with(&[], arguments).await
+    }
+
+    /// Runs a command with other variables than the usual ones.
+    async fn run_with(&self, variables: &[(&str, &str)], arguments: &[&str]) -> anyhow::Result<Output> {
         let program = std::env::var("MUSTER_BIN").context("MUSTER_BIN is set by ./dev test")?;
         let run = Command::new(program)
             .args(arguments)
@@ -39,6 +44,7 @@ impl Host {
             // As cheap as it may be: it is not what is tested.
             .env("MUSTER_PASSWORD_MEMORY_KIB", "1024")
             .env("MUSTER_PASSWORD_PASSES", "1")
+            .envs(variables.iter().copied())
             .output();
         Ok(run.await?)
     }
@@ -221,5 +227,72 @@ async fn the_schema_needs_no_configuration() -> anyhow::Result<()> {
     let output = Command::new(program).arg("schema").env_clear().output().await?;
     ensure!(output.status.success(), "{}", complaint(&output));
     assert!(lines(&output).iter().any(|line| line == "type Mutation {"));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_configuration_is_shown_without_its_secrets() -> anyhow::Result<()> {
+    let host = Host::new().await?;
+    let secrets = [("MUSTER_MAIL_SMTP_USERNAME", "muster"), ("MUSTER_MAIL_SMTP_PASSWORD", "hunter2")];
+    let shown = host.run_with(&secrets, &["config", "show", "--set", "http.listen=0.0.0.0:1"]).await?;
+    ensure!(shown.status.success(), "{}", complaint(&shown));
+    let shown = lines(&shown);
+    let row = |key: &str| {
+        let row = shown.iter().find(|line| line.split_whitespace().next() == Some(key));
+        row.with_context(|| format!("no row of {key}")).map(|row| row.split_whitespace().collect::<Vec<_>>())
+    };
+    assert_eq!(row("database_url")?, ["database_url", "***", "DATABASE_URL"]);
+    assert_eq!(row("installation_key")?, ["installation_key", "***", "MUSTER_INSTALLATION_KEY"]);
+    assert_eq!(row("mail.smtp.password")?, ["mail.smtp.password", "***", "MUSTER_MAIL_SMTP_PASSWORD"]);
+    assert_eq!(row("http.listen")?, ["http.listen", "0.0.0.0:1", "command", "line"]);
+    let all = shown.join("\n");
+    assert!(!all.contains("hunter2") && !all.contains(&"07".repeat(32)) && !all.contains("postgres://"), "{all}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_refused_configuration_lists_all_its_faults() -> anyhow::Result<()> {
+    let host = Host::new().await?;
+    let wrong = [("MUSTER_LOG_FORMAT", "xml"), ("MUSTER_COLOUR", "red"), ("MUSTER_MAIL_SMTP_PASSWORD", "hunter2")];
+    for command in [&["serve"][..], &["migrate"], &["config", "show"]] {
+        let mut arguments = vec!["--set", "mail.smtp.port=70000"];
+        arguments.extend(command);
+        let refused = host.run_with(&wrong, &arguments).await?;
+        let complaint = complaint(&refused);
+        assert_eq!(refused.status.code(), Some(2), "{command:?}: {complaint}");
+        for fault in ["MUSTER_LOG_FORMAT is \"xml\"", "MUSTER_COLOUR", "mail.smtp.port is \"70000\""] {
+            assert!(complaint.contains(fault), "{command:?} without {fault}: {complaint}");
+        }
+        assert!(!complaint.contains("hunter2"), "{complaint}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_doctor_names_each_fault_and_its_mend() -> anyhow::Result<()> {
+    let host = Host::new().await?;
+    let well = host.run_with(&[("MUSTER_MAIL_TRANSPORT", "outbox")], &["doctor"]).await?;
+    assert_eq!(well.status.code(), Some(0), "{:#?}", lines(&well));
+
+    // Nothing listens on port 1.
+    let broken = [
+        ("DATABASE_URL", "postgres://muster:hunter2@127.0.0.1:1/muster"),
+        ("REDIS_URL", "redis://:hunter2@127.0.0.1:1/0"),
+        ("MUSTER_MAIL_SMTP_HOST", "127.0.0.1"),
+        ("MUSTER_MAIL_SMTP_PORT", "1"),
+    ];
+    let looked = host.run_with(&broken, &["doctor"]).await?;
+    let lines = lines(&looked);
+    assert_eq!(looked.status.code(), Some(1), "{lines:#?}");
+    for (subject, mend) in [("database", "start PostgreSQL"), ("redis", "start Redis"), ("mail", "mail.smtp")] {
+        let problem = lines.iter().position(|line| {
+            let mut words = line.split_whitespace();
+            (words.next(), words.next()) == (Some("problem"), Some(subject))
+        });
+        let problem = problem.with_context(|| format!("no problem of {subject} in {lines:#?}"))?;
+        let next = lines.get(problem + 1).map_or("", String::as_str);
+        assert!(next.trim_start().starts_with("→ ") && next.contains(mend), "{subject}: {next}");
+    }
+    assert!(!lines.join("\n").contains("hunter2"), "{lines:#?}");
     Ok(())
 }

@@ -17,8 +17,7 @@ use domain::infra::config::{MailTransport, is_loopback_url};
 use futures::future::BoxFuture;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tracing::Instrument as _;
-use tracing::Span;
+use tracing::{Instrument as _, Span};
 
 use crate::auth::{Credentials, credentials, network_address, origin, request_id, session_cookie};
 use crate::graphql::context::Caller;
@@ -35,6 +34,8 @@ use crate::upload::{self, Uploads};
 
 /// How often uses of sessions are written.
 const FLUSH: Duration = Duration::from_secs(30);
+/// For the last time, when the process ends.
+const LAST_FLUSH: Duration = Duration::from_secs(1);
 
 /// The API of one process.
 #[derive(Clone)]
@@ -77,36 +78,45 @@ impl Server {
         Uploads { db: self.state.db.clone(), files: self.state.files.clone(), limit, origins }
     }
 
-    /// Serves until `shutdown`, then finishes the requests it has, as long as the configuration allows.
+    /// Serves until `shutdown`, then finishes the requests it has, and the mutations whose clients have left: all together as long
+    /// as the configuration allows. What sessions were used for until then is written last.
     pub async fn serve(self, listener: TcpListener, shutdown: CancellationToken) -> std::io::Result<()> {
-        let flusher = tokio::spawn(flush(self.state.clone(), shutdown.clone()));
+        let ended = CancellationToken::new();
+        let flusher = tokio::spawn(flush(self.state.clone(), ended.clone()));
+        let _ended = ended.clone().drop_guard();
         let app = self.router().into_make_service_with_connect_info::<SocketAddr>();
         let stopping = shutdown.clone();
         let requests = axum::serve(listener, app).with_graceful_shutdown(async move { stopping.cancelled().await });
-        let patience = Duration::from_secs(self.state.config.http.shutdown_seconds);
+        let work = async {
+            requests.await?;
+            self.endpoint.drain().await;
+            Ok(())
+        };
         let late = async {
             shutdown.cancelled().await;
-            tokio::time::sleep(patience).await;
+            tokio::time::sleep(Duration::from_secs(self.state.config.http.shutdown_seconds)).await;
         };
         let served = tokio::select! {
-            served = requests => served,
+            served = work => served,
             () = late => {
                 tracing::warn!("requests were cut off: they took longer than http.shutdown_seconds");
                 Ok(())
             }
         };
-        let _ = tokio::time::timeout(patience, self.endpoint.drain()).await;
-        let _ = flusher.await;
+        ended.cancel();
+        if tokio::time::timeout(LAST_FLUSH, flusher).await.is_err() {
+            tracing::warn!("the last use of sessions could not be written in time");
+        }
         served
     }
 }
 
 /// Writes uses of sessions now and then, and a last time before the process ends.
-async fn flush(state: State, shutdown: CancellationToken) {
+async fn flush(state: State, ended: CancellationToken) {
     loop {
         let last = tokio::select! {
             () = tokio::time::sleep(FLUSH) => false,
-            () = shutdown.cancelled() => true,
+            () = ended.cancelled() => true,
         };
         if let Err(error) = state.activity.flush(&state.db).await {
             tracing::warn!(%error, "the use of sessions could not be written");

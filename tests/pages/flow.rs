@@ -432,3 +432,15 @@ async fn a_password_is_reset_once_and_ends_the_sessions() {
         assert!(page.status == 410 && page.says("This link does not work any more"));
     }
 }
+
+#[tokio::test]
+async fn the_root_says_what_this_is_and_where_to_sign_in() {
+    let stage = Stage::new().await;
+    let page = stage.get("/").await;
+    assert_eq!(page.status, 200);
+    assert_usable(&page.html);
+    assert!(page.says("This is the API of Muster.") && page.says(&format!("href=\"{SIGN_IN}\"")), "{}", page.html);
+    assert!(!page.says("graphiql"), "it is not for whoever comes from elsewhere");
+    let policy = page.headers["content-security-policy"].to_str().unwrap();
+    assert!(policy.starts_with("default-src 'none'; style-src 'self';"), "{policy}");
+}

@@ -2,8 +2,8 @@
 
 use api::pages::{
     ClosedLink, FieldError, InvitationAcceptedView, InvitationDeclineView, InvitationDeclinedView, InvitationView,
-    Link, MessageView, PasswordResetDoneView, PasswordResetView, Person, SignUpConfirmView, SignUpConfirmedView, View,
-    assets, render,
+    Link, MessageView, PasswordResetDoneView, PasswordResetView, Person, RootView, SignUpConfirmView,
+    SignUpConfirmedView, View, assets, render,
 };
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, StatusCode};
@@ -120,6 +120,7 @@ async fn every_other_page_renders() {
         page(&confirm).await,
         page(&SignUpConfirmedView { account_name, sign_in_url: sign_in_url.clone() }).await,
         page(&reset).await,
+        page(&RootView { sign_in_url: sign_in_url.clone(), explorer_url: Some("/graphiql".to_owned()) }).await,
         page(&PasswordResetDoneView { sign_in_url }).await,
         page(&MessageView { title: "Wait".to_owned(), text: "Too many attempts.".to_owned(), link: Some(link) }).await,
     ] {

@@ -18,6 +18,8 @@ const PATIENCE: Duration = Duration::from_mins(1);
 /// What processes share; talk to them through [`Fleet::app`], whose `url` is that of the first API.
 pub(crate) struct Fleet {
     pub(crate) app: App,
+    /// Variables of all processes besides the usual ones, or instead of them.
+    pub(crate) extra: Vec<(&'static str, String)>,
     redis: Option<(String, String)>,
     started: usize,
 }
@@ -40,7 +42,7 @@ impl Fleet {
         } else {
             None
         };
-        Ok(Self { app, redis, started: 0 })
+        Ok(Self { app, extra: Vec::new(), redis, started: 0 })
     }
 
     /// Starts a process, and waits until its API is ready.
@@ -71,6 +73,14 @@ impl Fleet {
         Ok(process)
     }
 
+    /// Runs a command to its end; answers what it printed.
+    pub(crate) async fn run(&self, arguments: &[&str]) -> Result<String> {
+        let program = std::env::var("MUSTER_BIN").context("MUSTER_BIN is set by ./dev test")?;
+        let output = Command::new(program).args(arguments).env_clear().envs(self.settings()).output().await?;
+        anyhow::ensure!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        Ok(String::from_utf8(output.stdout)?)
+    }
+
     fn settings(&self) -> Vec<(&'static str, String)> {
         let config = &self.app.config;
         let mut settings = vec![
@@ -91,6 +101,7 @@ impl Fleet {
             settings.push(("REDIS_URL", url.clone()));
             settings.push(("MUSTER_REDIS_PREFIX", prefix.clone()));
         }
+        settings.extend(self.extra.iter().cloned());
         settings
     }
 
@@ -118,8 +129,9 @@ impl Process {
         let deadline = tokio::time::Instant::now() + PATIENCE;
         loop {
             let log = self.log();
-            if let Some((_, rest)) = log.split_once("http.listen=")
-                && let Some((address, _)) = rest.split_once(char::is_whitespace)
+            // `http.listen=ADDRESS` or, in JSON, `"http.listen":"ADDRESS"`.
+            if let Some((_, rest)) = log.split_once("http.listen")
+                && let Some((address, _)) = rest.trim_start_matches(['=', '"', ':']).split_once(['"', ' ', '\n'])
             {
                 return Ok(format!("http://{address}"));
             }

@@ -9,6 +9,7 @@ use lru::LruCache;
 
 use super::error::ErrorCode;
 use super::guard::{self, GuardLimits, InputProfile, TypeNames};
+use super::order::Order;
 
 /// Bytes of text whose documents are kept. A parsed document takes 20 to 40 times its text.
 const KEPT_BYTES: usize = 512 * 1024;
@@ -68,6 +69,12 @@ impl Document {
                 Err(bad_operation(format!("The document has no operation \"{name}\".")))
             }
         }
+    }
+
+    /// The order in which an operation asks for fields; none if there is no such operation.
+    pub fn order(&self, name: Option<&str>) -> Order {
+        let operation = self.operation(name).ok();
+        operation.map_or_else(Order::default, |(_, operation)| Order::of(&self.parsed, &operation.node))
     }
 
     /// Looks at the variables of a request: their size, and that those that must have a value have one. Their types are

@@ -164,6 +164,7 @@ impl<E: Executor> Endpoint<E> {
     /// then is rolled back.
     pub async fn execute(&self, prepared: Prepared, data: Data) -> Response {
         let Prepared { document, operation_name, operation_type, variables, reply } = prepared;
+        let order = document.order(operation_name.as_deref());
         let mut request = Request::new(document.text()).variables(variables);
         request.operation_name = operation_name;
         request.data = data;
@@ -172,11 +173,12 @@ impl<E: Executor> Endpoint<E> {
         let (executor, limit) = (self.executor.clone(), self.shared.time_limit);
         let work = async move { tokio::time::timeout(limit, executor.execute(request)).await }.in_current_span();
         let task = self.shared.tasks.spawn(work);
-        let outcome =
+        let mut outcome =
             if operation_type == OperationType::Mutation { task.await } else { AbortOnDropHandle::new(task).await };
-        if let Ok(Ok(response)) = &outcome
+        if let Ok(Ok(response)) = &mut outcome
             && !error::is_request_error(response)
         {
+            order.apply(&mut response.data);
             self.shared.documents.keep(&document);
         }
         reply.outcome(outcome)

@@ -1,12 +1,13 @@
 //! The development outbox in a browser and for scripts. It shows every mail to anybody who can reach it, so it is mounted only
-//! while the public URL is loopback, and answers only to a loopback `Host`: no other site gets at it by a name it controls.
+//! while the public URL is loopback, and answers only to this host, and only to a loopback `Host`: no other site gets at it by a
+//! name it controls.
 
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use axum::extract::{Path as UrlPath, Query, Request, State};
+use axum::extract::{ConnectInfo, Path as UrlPath, Query, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{Next, from_fn};
 use axum::response::{Html, IntoResponse as _, Response};
@@ -174,12 +175,15 @@ fn message(status: StatusCode, title: &str, text: &str) -> Response {
     render(status, &MessageView { title: title.to_owned(), text: text.to_owned(), link: None })
 }
 
-/// A page of another site can have its own name resolve to this host; the browser then sends that name.
+/// Other hosts can send any `Host`, so the connection counts. A page of another site can have its own name resolve to this host; the
+/// browser then sends that name.
 async fn only_loopback(request: Request, next: Next) -> Response {
-    if is_loopback(request.headers(), request.uri().host()) {
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
+    let is_near = peer.is_some_and(|ConnectInfo(peer)| peer.ip().to_canonical().is_loopback());
+    if is_near && is_loopback(request.headers(), request.uri().host()) {
         next.run(request).await
     } else {
-        message(StatusCode::FORBIDDEN, "Not from here", "Open this page as localhost.")
+        message(StatusCode::FORBIDDEN, "Not from here", "Open this page on the host that runs Muster, as localhost.")
     }
 }
 

@@ -43,8 +43,14 @@ impl Drop for Folder {
 }
 
 async fn get_as(folder: &Folder, host: &str, path: &str) -> (u16, HeaderMap, String) {
+    get_from(folder, "127.0.0.1:40000", host, path).await
+}
+
+async fn get_from(folder: &Folder, peer: &str, host: &str, path: &str) -> (u16, HeaderMap, String) {
     let request = Request::get(path).header("host", host).body(Body::empty()).unwrap();
-    let response = router(folder.0.clone()).oneshot(request).await.unwrap();
+    let peer: SocketAddr = peer.parse().unwrap();
+    let pages = router(folder.0.clone()).layer(axum::Extension(ConnectInfo(peer)));
+    let response = pages.oneshot(request).await.unwrap();
     let (parts, body) = response.into_parts();
     let body = to_bytes(body, 1 << 20).await.unwrap();
     (parts.status.as_u16(), parts.headers, String::from_utf8(body.to_vec()).unwrap())
@@ -171,4 +177,17 @@ async fn only_loopback_names_are_answered() {
     for host in ["evil.example", "localhost.evil.example", "10.0.0.1", "", "127.0.0.1.evil.example:80"] {
         assert_eq!(get_as(&folder, host, "/dev/mail.json").await.0, 403, "{host}");
     }
+}
+
+#[tokio::test]
+async fn other_hosts_are_not_answered_whatever_they_call_us() {
+    let folder = Folder::filled();
+    for peer in ["127.0.0.1:1", "[::1]:1", "[::ffff:127.0.0.1]:1"] {
+        assert_eq!(get_from(&folder, peer, "localhost", "/dev/mail.json").await.0, 200, "{peer}");
+    }
+    for peer in ["10.0.0.7:1", "[2001:db8::1]:1", "[::ffff:10.0.0.7]:1"] {
+        assert_eq!(get_from(&folder, peer, "localhost", "/dev/mail.json").await.0, 403, "{peer}");
+    }
+    let unknown = Request::get("/dev/mail.json").header("host", "localhost").body(Body::empty()).unwrap();
+    assert_eq!(router(folder.0.clone()).oneshot(unknown).await.unwrap().status(), StatusCode::FORBIDDEN);
 }

@@ -6,6 +6,7 @@ mod closed;
 pub mod dev_mail;
 pub mod invitation;
 pub mod password_reset;
+pub mod root;
 pub mod sign_up;
 mod view;
 mod visit;
@@ -13,7 +14,8 @@ mod visit;
 pub use closed::ClosedLink;
 pub use view::{
     FieldError, InvitationAcceptedView, InvitationDeclineView, InvitationDeclinedView, InvitationView, Link,
-    MessageView, PasswordResetDoneView, PasswordResetView, Person, SignUpConfirmView, SignUpConfirmedView, View,
+    MessageView, PasswordResetDoneView, PasswordResetView, Person, RootView, SignUpConfirmView, SignUpConfirmedView,
+    View,
 };
 
 use std::sync::LazyLock;
@@ -47,6 +49,7 @@ static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
         ("sign-up-confirmed.html", include_str!("templates/sign-up-confirmed.html")),
         ("password-reset.html", include_str!("templates/password-reset.html")),
         ("password-reset-done.html", include_str!("templates/password-reset-done.html")),
+        ("root.html", include_str!("templates/root.html")),
         ("message.html", include_str!("templates/message.html")),
         ("dev-mail-list.html", include_str!("templates/dev-mail-list.html")),
         ("dev-mail.html", include_str!("templates/dev-mail.html")),
@@ -56,10 +59,10 @@ static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
     environment
 });
 
-/// The pages that links in mails lead to. The server must tell who is connected
+/// The pages that links in mails lead to, and the one at `/`. The server must tell who is connected
 /// (`into_make_service_with_connect_info::<SocketAddr>`).
 pub fn router() -> Router<crate::state::State> {
-    let pages = invitation::router().merge(sign_up::router()).merge(password_reset::router());
+    let pages = invitation::router().merge(sign_up::router()).merge(password_reset::router()).merge(root::router());
     pages.layer(DefaultBodyLimit::max(visit::FORM_BYTES))
 }
 

@@ -27,6 +27,7 @@ views! {
     SignUpConfirmedView => "sign-up-confirmed.html",
     PasswordResetView => "password-reset.html",
     PasswordResetDoneView => "password-reset-done.html",
+    RootView => "root.html",
     MessageView => "message.html",
 }
 
@@ -160,6 +161,15 @@ pub struct PasswordResetView {
 pub struct PasswordResetDoneView {
     /// Where people sign in, if anywhere.
     pub sign_in_url: Option<String>,
+}
+
+/// What is at the root.
+#[derive(Clone, Debug, Serialize)]
+pub struct RootView {
+    /// Where people sign in, if anywhere.
+    pub sign_in_url: Option<String>,
+    /// The explorer, where whoever looks is likely to develop.
+    pub explorer_url: Option<String>,
 }
 
 /// Any other page that says one thing.

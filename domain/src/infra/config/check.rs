@@ -97,6 +97,12 @@ pub(super) fn together(config: &Config) -> Vec<Fault> {
             "is outbox, whose mails anybody who reaches the API can read, and http.public_url is not a loopback address",
         ));
     }
+    if config.mail.transport == MailTransport::Outbox && !config.http.listen.ip().is_loopback() {
+        faults.push(Fault::conflict(
+            "http.listen",
+            "is not a loopback address, and mail.transport is outbox, whose mails whoever reaches the API could read",
+        ));
+    }
     if smtp.password.is_some() && smtp.username.is_none() {
         faults.push(Fault::conflict("mail.smtp.username", "is missing, and mail.smtp.password is set"));
     }

@@ -120,6 +120,11 @@ fn settings_that_do_not_fit_together_are_refused() {
         open_outbox.len() == 1 && open_outbox[0].contains("mail.transport (MUSTER_MAIL_TRANSPORT)"),
         "{open_outbox:?}"
     );
+    let heard_outbox = wrong(&[("MUSTER_MAIL_TRANSPORT", "outbox"), ("MUSTER_HTTP_LISTEN", "0.0.0.0:8080")]);
+    assert!(
+        heard_outbox.len() == 1 && heard_outbox[0].contains("http.listen (MUSTER_HTTP_LISTEN)"),
+        "{heard_outbox:?}"
+    );
     assert!(wrong(&[("MUSTER_MAIL_SMTP_PASSWORD", "a")])[0].contains("MUSTER_MAIL_SMTP_USERNAME"));
     assert!(wrong(&[("MUSTER_MAIL_SMTP_USERNAME", "a")])[0].contains("MUSTER_MAIL_SMTP_PASSWORD"));
     assert!(wrong(&[("MUSTER_LINKS_INVITATION", "https://app.example.com/join")])[0].contains("{token}"));
