@@ -374,7 +374,8 @@ async fn links_that_were_just_asked_for_are_not_delayed() {
 
 #[tokio::test]
 async fn a_sign_up_gets_its_link_or_hears_that_there_is_a_login() {
-    let stage = Stage::new().await;
+    let mut stage = Stage::new().await;
+    stage.config.links.sign_in = Some("https://app.example.com/sign-in".to_owned());
     let first = firm::sign_up(stage.db(), "jane@firm.example").await;
     assert_eq!(stage.run_next(JobKind::MailSignUp).await, Verdict::Done);
     let (text, message_id) = read(&stage.server.mails()[0]);
@@ -388,7 +389,7 @@ async fn a_sign_up_gets_its_link_or_hears_that_there_is_a_login() {
     assert_eq!(stage.run_next(JobKind::MailSignUp).await, Verdict::Done);
     let (text, _) = read(&stage.server.mails()[1]);
     assert!(!text.contains(&firm::sign_up_token(stage.db(), second)) && !text.contains("/sign-up/"), "{text}");
-    assert!(text.contains("https://muster.example\n"), "where to sign in: {text}");
+    assert!(text.contains("https://app.example.com/sign-in\n"), "where to sign in: {text}");
 
     firm::sign_up(stage.db(), "late@firm.example").await;
     stage.db().clock.advance(sign_up::LIFETIME);
