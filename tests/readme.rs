@@ -53,8 +53,7 @@ async fn the_first_steps_run_as_printed() -> Result<()> {
     let checkout = fleet.app.config.data_dir.join("checkout");
     std::fs::create_dir_all(checkout.join(".dev"))?;
     symlink(root.join("tests"), checkout.join("tests"))?;
-    let exported: String = seed.lines().flat_map(|line| ["export ", line, "\n"]).collect();
-    let env = format!("{exported}export MUSTER_URL='{url}'\nexport MUSTER_MAIL_URL='{url}/dev/mail'\n");
+    let env = format!("set -a\n{seed}MUSTER_URL='{url}'\nMUSTER_MAIL_URL='{url}/dev/mail'\nset +a\n");
     std::fs::write(checkout.join(".dev/env"), env)?;
 
     let mut shell = Command::new("bash");
