@@ -57,7 +57,7 @@ async fn auditors_and_importers_see_imports_and_nobody_else_does() -> Result<()>
         let email = format!("{}@harborandfinch.example", role.key().to_lowercase().replace('_', "-"));
         let person = app.join(&owner, &email, &[role]).await?;
         let mut wanted = if sees { vec![id.as_str(); 4] } else { vec!["FORBIDDEN", "FORBIDDEN", "null", "FORBIDDEN"] };
-        let can = format!("{:?}", sees.then_some(runs));
+        let can = format!("{:?}", Some(runs));
         wanted.push(&can);
         assert_eq!(look(&app, &person, &id).await?, wanted, "{role:?}");
         let input = json!({ "fileName": "more.csv" });
