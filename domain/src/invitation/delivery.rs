@@ -28,7 +28,7 @@ pub struct InvitationMail {
 }
 
 /// Reads what the mail needs; `None` when this generation is no longer wanted: answered, revoked, resent, delivered already. Nor is
-/// it while the person is suspended, whose link would be refused: [`send_held`] asks for it again.
+/// it while the person is suspended, whose link would be refused: `send_held` asks for it again.
 pub async fn mail(
     db: &Db,
     conn: &mut PgConnection,
