@@ -41,6 +41,8 @@ pub const LINK_NETWORK: Limit = limit("link.network", 300, 15);
 pub const MAIL_ACCOUNT_ADDRESS: Limit = limit("mail.account-address", 3, 60);
 /// Further accounts founded by one person.
 pub const ACCOUNT_USER: Limit = limit("account.user", 10, 24 * 60);
+/// Uploads of one account, which are kept for days.
+pub const UPLOAD_ACCOUNT: Limit = limit("upload.account", 200, 24 * 60);
 /// Mails of all accounts to one address: more are delayed, never refused.
 pub const MAIL_ADDRESS: Limit = limit("mail.address", 20, 60);
 

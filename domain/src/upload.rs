@@ -17,6 +17,7 @@ use crate::infra::db::Db;
 use crate::infra::files::{Files, WriteError};
 use crate::infra::secret::{Purpose, Token};
 use crate::profile;
+use crate::rate;
 
 mod purge;
 
@@ -66,6 +67,8 @@ pub async fn create(change: &mut Change, actor: &Actor, file_name: &str) -> Resu
     actor.may(Action::Import, Target::Account)?;
     let file_name = field("fileName", profile::file_name(file_name))?;
     change.standing(actor).await?.may(Action::Import, Target::Account)?;
+    let (db, now) = (change.db().clone(), change.now());
+    rate::hit(&db, change.conn(), rate::UPLOAD_ACCOUNT, &actor.account_id.to_string(), now).await??;
     let (account, now, id) = (change.account(), change.now(), UploadId::new());
     let (hash, key_version) = (token(change.db(), account, id).hash(), change.db().key.version);
     sqlx::query!(
@@ -166,12 +169,14 @@ pub async fn store<E>(
             }
             Ok(())
         }
-        Err(fault) => {
+        Err(StoreFault::Gone) => {
             if let Err(error) = files.delete(&key).await {
                 tracing::warn!(%error, "a refused file was not deleted; the sweep does it");
             }
-            Err(fault)
+            Err(StoreFault::Gone)
         }
+        // The commit may have happened although its answer did not arrive: then the row names this file.
+        Err(fault) => Err(fault),
     }
 }
 
@@ -202,6 +207,9 @@ async fn put_in_place(
     let replaced = async {
         let mut change = Change::begin(db, place.account, Kind::Asked, origin, None).await?;
         let (account, now) = (place.account.0, change.now());
+        // Who may not import any more puts no file either.
+        let standing = change.standing_of(place.created_by).await?.ok_or(Error::Unauthenticated)?;
+        standing.may(Action::Import, Target::Account)?;
         let before = sqlx::query_scalar!(
             "SELECT object_key FROM upload
              WHERE account_id = $1 AND upload_id = $2 AND state IN ('OPEN', 'STORED') AND put_until > $3 FOR NO KEY UPDATE",
@@ -225,8 +233,8 @@ async fn put_in_place(
         Ok(before)
     };
     replaced.await.map_err(|error: Error| match error {
-        // Used or cancelled meanwhile.
-        Error::Refused(_) => StoreFault::Gone,
+        // Used or cancelled meanwhile, or the uploader may no more.
+        Error::Refused(_) | Error::Unauthenticated => StoreFault::Gone,
         other => StoreFault::Failed(other),
     })
 }

@@ -15,7 +15,6 @@ use crate::change::{Change, Kind};
 use crate::error::{Code, Detail, Error, Result};
 use crate::id::{MemberId, RoleId};
 use crate::invitation::{self, Lapsed, NewInvitation};
-use crate::member::MAX_ROLES;
 use crate::permission::SystemRole;
 use crate::profile::FieldFault;
 
@@ -170,9 +169,6 @@ impl Roles {
         }
         roles.sort_unstable();
         roles.dedup();
-        if roles.len() > MAX_ROLES {
-            faults.push(RowFault::new(Some(Column::Roles), None, FieldFault::TooManyRoles));
-        }
         if row.roles.is_empty() {
             roles.push(SystemRole::Standard.id());
         }

@@ -8,6 +8,7 @@ use super::file::Record;
 use crate::infra::clock::Timestamp;
 use crate::infra::email_address::EmailAddress;
 use crate::infra::personal_domain::DomainPolicy;
+use crate::member::MAX_ROLES;
 use crate::profile::{self, FieldFault, Profile, SubscriptionType};
 
 /// Characters of a quoted text that are kept.
@@ -156,13 +157,17 @@ impl Cells<'_> {
     }
 }
 
-/// Names separated by `|`, each once, in their order.
+/// Names separated by `|`, each once, in their order. More than a member can have are one fault, so that a cell full of names
+/// costs no more than any other.
 fn names(text: &str) -> Result<Vec<String>, FieldFault> {
     let mut names = Vec::new();
     for name in text.split('|').filter(|name| !name.trim().is_empty()) {
         let name = profile::line(name, profile::NAME_CHARS)?;
         if !names.contains(&name) {
             names.push(name);
+        }
+        if names.len() > MAX_ROLES {
+            return Err(FieldFault::TooManyRoles);
         }
     }
     Ok(names)

@@ -21,18 +21,25 @@ const ABANDONED_AFTER: SignedDuration = SignedDuration::from_hours(24);
 /// Deletes uploads that are over, their files, and the rejected values in the reports of their imports; and files that no
 /// upload names. A file of an import that still runs stays. Returns how many uploads and left-over files went.
 pub async fn purge_expired(db: &Db, files: &Files, now: Timestamp) -> Result<usize> {
-    let mut purged = 0;
-    loop {
+    let (mut purged, mut failure) = (0, None);
+    // The list begins with what is oldest: a round in which something failed is the last one.
+    while failure.is_none() {
         let expired = across::expired_uploads(&db.pool, now).await?;
         if expired.is_empty() {
             break;
         }
         for upload in expired {
-            purge(db, files, &upload, now).await?;
-            purged += 1;
+            match purge(db, files, &upload, now).await {
+                Ok(()) => purged += 1,
+                Err(error) => {
+                    tracing::error!(%error, account.id = %upload.account_id, "an upload was not purged");
+                    failure = Some(error);
+                }
+            }
         }
     }
-    Ok(purged + delete_abandoned(db, files).await?)
+    let abandoned = delete_abandoned(db, files).await?;
+    failure.map_or(Ok(purged + abandoned), Err)
 }
 
 async fn purge(db: &Db, files: &Files, upload: &across::ExpiredUpload, now: Timestamp) -> Result<()> {
@@ -40,6 +47,7 @@ async fn purge(db: &Db, files: &Files, upload: &across::ExpiredUpload, now: Time
         files.delete(key).await?;
     }
     let mut change = Change::begin(db, upload.account_id, Kind::System, Origin::system(), Some(now)).await?;
+    change.take_long().await?;
     import::forget_values(&mut change, upload.upload_id).await?;
     sqlx::query!(
         "DELETE FROM upload WHERE account_id = $1 AND upload_id = $2 AND expires_at <= $3",
