@@ -127,6 +127,12 @@ pub fn top_level(error: domain::error::Error) -> Error {
     }
 }
 
+/// [`of_database`], for a statement that a resolver makes outside of a rule.
+#[expect(clippy::needless_pass_by_value, reason = "what `map_err` hands over")]
+pub fn failed(error: sqlx::Error) -> Error {
+    of_database(&error)
+}
+
 /// The top-level error of a failed statement.
 pub fn of_database(error: &sqlx::Error) -> Error {
     if is_away(error) {

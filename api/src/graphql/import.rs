@@ -13,8 +13,8 @@ use domain::upload;
 use super::connection::{arguments, connection};
 use super::context::{ContextExt as _, mutate, parse_id};
 use super::cost;
-use super::error::top_level;
-use super::member::{Member, failed, reference};
+use super::error::{failed, top_level};
+use super::member::{Member, reference};
 use super::scalar::{DateTime, Url};
 use super::user_error::{UserError, split};
 

@@ -13,8 +13,8 @@ use domain::invitation::{self, Delivery, Handled, Invite, State};
 
 use super::connection::connection;
 use super::context::{ContextExt as _, mutate, parse_id, parse_ids, parse_subjects};
-use super::error::top_level;
-use super::member::{Member, OrderDirection, SubscriptionType, failed, reference};
+use super::error::{failed, top_level};
+use super::member::{Member, OrderDirection, SubscriptionType, reference};
 use super::payload::payloads;
 use super::scalar::{DateTime, EmailAddress};
 use super::user_error::{UserError, split, user_errors};

@@ -6,8 +6,7 @@ use domain::license;
 use domain::member;
 
 use super::context::ContextExt as _;
-use super::error::top_level;
-use super::member::failed;
+use super::error::{failed, top_level};
 use super::scalar::DateTime;
 
 /// Something that licences are bought of.

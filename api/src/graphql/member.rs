@@ -13,7 +13,7 @@ use domain::profile;
 
 use super::connection::connection;
 use super::context::{ContextExt as _, mutate, parse_id, parse_ids};
-use super::error::top_level;
+use super::error::{failed, top_level};
 use super::license::MemberLicense;
 use super::payload::payloads;
 use super::role::MemberRole;
@@ -288,11 +288,6 @@ pub async fn count(ctx: &Context<'_>, filter: Option<MemberFilter>) -> Result<i3
     let mut conn = ctx.state().db.pool.acquire().await.map_err(failed)?;
     let count = member::count(&mut conn, actor, &filter).await.map_err(failed)?;
     Ok(i32::try_from(count).unwrap_or(i32::MAX))
-}
-
-/// A failure of the database outside of a rule.
-pub fn failed(error: sqlx::Error) -> async_graphql::Error {
-    top_level(error.into())
 }
 
 /// Which lists of members are asked for below the running field.

@@ -7,7 +7,7 @@ use domain::permission::SystemRole;
 use domain::role;
 
 use super::context::ContextExt as _;
-use super::member::failed;
+use super::error::failed;
 
 /// A named set of permissions.
 #[derive(SimpleObject, Clone, Debug)]
