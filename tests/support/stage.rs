@@ -49,8 +49,11 @@ impl Stage {
         let redis = match transport {
             Transport::Memory => None,
             Transport::Redis(number) => {
-                let url = std::env::var("REDIS_URL").unwrap_or_else(|_| "redis://127.0.0.1:6379".to_owned());
-                Some(format!("{}/{number}", url.trim_end_matches('/')))
+                let url = std::env::var("REDIS_URL").context("REDIS_URL is set by ./dev test")?;
+                // The server without the number of its database.
+                let (scheme, rest) = url.split_once("://").context("REDIS_URL is no URL")?;
+                let server = rest.split('/').next().unwrap_or(rest);
+                Some(format!("{scheme}://{server}/{number}"))
             }
         };
         let config = config(redis, name.clone());
