@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use crate::id::EventId;
 
+pub mod read;
 pub mod seal;
 
 macro_rules! kinds {
@@ -22,6 +23,11 @@ macro_rules! kinds {
             /// As stored and shown.
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$name => $key,)* }
+            }
+
+            /// The kind with this key.
+            pub fn from_key(key: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|kind| kind.as_str() == key)
             }
         }
     };
