@@ -3,6 +3,7 @@
 use async_graphql::{Context, EmptySubscription, ID, MergedObject, Object, Result, SDLExportOptions, Schema};
 
 use self::account::{Account, AccountMutation};
+use self::event::Events;
 use self::import::{ImportMutation, Job, MemberImport};
 use self::invitation::InvitationMutation;
 use self::invitation::answer::{InvitationAnswer, InvitationByTokenPayload};
@@ -18,6 +19,7 @@ pub mod context;
 pub mod cost;
 pub mod document;
 pub mod error;
+pub mod event;
 pub mod graphiql;
 pub mod guard;
 pub mod http;
@@ -84,6 +86,25 @@ impl Query {
     #[graphql(complexity = "cost::one(child_complexity)")]
     async fn job(&self, ctx: &Context<'_>, #[graphql(desc = "Its id.")] id: ID) -> Option<Result<Job>> {
         import::read(ctx, &id).await.map(|import| import.map(|import| Job::MemberImport(Box::new(import)))).transpose()
+    }
+
+    /// What happened in the account, the oldest kept event first. Needs `activity.read`. Events come in the order of their numbers;
+    /// whoever reads on after the last cursor they got misses none and gets none twice.
+    #[graphql(complexity = "cost::page(first, None, child_complexity)")]
+    async fn account_events(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(
+            desc = "A cursor of this feed; null for the oldest event that is kept. `CURSOR_EXPIRED` when events after it are \
+                          no longer kept: `extensions.oldestCursor` is where to begin again."
+        )]
+        after: Option<String>,
+        #[graphql(desc = "Events after `after`: 1 to 100, 20 unless given.")] first: Option<i32>,
+        #[graphql(desc = "Only events of these kinds, like `member.suspended`; all unless given.")] kinds: Option<
+            Vec<String>,
+        >,
+    ) -> Option<Result<Events>> {
+        Some(event::page(ctx, after.as_deref(), first, kinds.as_deref()).await)
     }
 
     /// What the link of an invitation shows. Looking never answers it.
