@@ -149,6 +149,8 @@ pub static SETTINGS: &[Setting] = &[
     Setting::new("limits.import_rows", Number(1, 10_000_000), "100000", |c| &mut c.limits.import_rows, "Rows of an import."),
     Setting::new("limits.import_field_bytes", Number(64, 1_000_000), "4096", |c| &mut c.limits.import_field_bytes, "Bytes of a field of an import."),
     Setting::new("limits.bulk", Number(1, 10_000), "500", |c| &mut c.limits.bulk, "Members one mutation may name."),
+    Setting::new("retention.events_days", Number(1, 36_500), "400", |c| &mut c.retention.events_days,
+        "Days an event stays in the feed of its account. Older ones are deleted for good once a day."),
     Setting::new("worker.listen", ADDRESS, "0.0.0.0:8081", |c| &mut c.worker.listen,
         "Address on which `muster worker` answers `/livez` and `/readyz`. `muster serve` and `muster api` answer them at `http.listen`."),
     Setting::new("worker.concurrency", Number(1, 1_000), "16", |c| &mut c.worker.concurrency, "Jobs of a lane that run at once in a process."),
