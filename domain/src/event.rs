@@ -8,6 +8,7 @@ use uuid::Uuid;
 use crate::id::EventId;
 
 mod cursor;
+pub mod live;
 pub mod purge;
 pub mod read;
 pub mod seal;
