@@ -70,13 +70,13 @@ pub async fn page(
     let kinds = parse_kinds(kinds)?;
     let mut conn = ctx.state().db.pool.acquire().await.map_err(failed)?;
     let page = read::page(&mut conn, actor.account_id, after, &kinds, size).await.map_err(unreadable)?;
-    Ok(connection(page))
+    Ok(connection(&page))
 }
 
-fn connection(page: Page) -> Events {
+fn connection(page: &Page) -> Events {
     let ends = FeedEnds { oldest_cursor: page.oldest.encode(), newest_cursor: page.newest.encode() };
     let mut connection = Connection::with_additional_fields(page.has_previous, page.has_next, ends);
-    let edges = page.events.into_iter().map(|event| Edge::new(Cursor::of(&event).encode(), AccountEvent::from(event)));
+    let edges = page.events.iter().map(|event| Edge::new(Cursor::of(event).encode(), AccountEvent::from(event)));
     connection.edges.extend(edges);
     connection
 }

@@ -1,6 +1,6 @@
 //! GraphQL: the protocol, its guards, the schema.
 
-use async_graphql::{Context, EmptySubscription, ID, MergedObject, Object, Result, SDLExportOptions, Schema};
+use async_graphql::{Context, ID, MergedObject, Object, Result, SDLExportOptions, Schema};
 
 use self::account::{Account, AccountMutation};
 use self::event::Events;
@@ -12,6 +12,7 @@ use self::node::Node;
 use self::password::PasswordMutation;
 use self::session::{SessionMutation, Viewer};
 use self::sign_up::SignUpMutation;
+use self::subscription::Subscription;
 
 pub mod account;
 pub mod connection;
@@ -36,6 +37,7 @@ pub mod role;
 pub mod scalar;
 pub mod session;
 pub mod sign_up;
+pub mod subscription;
 pub mod user_error;
 
 /// What can be asked.
@@ -132,11 +134,11 @@ pub struct Mutation(
 );
 
 /// The public schema.
-pub type MusterSchema = Schema<Query, Mutation, EmptySubscription>;
+pub type MusterSchema = Schema<Query, Mutation, Subscription>;
 
 /// Builds the schema, with its guards.
 pub fn schema() -> MusterSchema {
-    guard::guarded(Schema::build(Query, Mutation::default(), EmptySubscription)).limit_complexity(cost::MAX).finish()
+    guard::guarded(Schema::build(Query, Mutation::default(), Subscription)).limit_complexity(cost::MAX).finish()
 }
 
 /// The schema as text, in a stable order.

@@ -356,13 +356,13 @@ event_types! {
     }
 }
 
-impl From<Event> for AccountEvent {
-    fn from(event: Event) -> Self {
-        if let Some(known) = Self::known(&event) {
+impl From<&Event> for AccountEvent {
+    fn from(event: &Event) -> Self {
+        if let Some(known) = Self::known(event) {
             return known;
         }
         let Head { id, number, cursor, kind, occurred_at, actor, request_id, network_address, erased } =
-            Head::of(&event);
+            Head::of(event);
         Self::Other(Box::new(OtherEvent {
             id,
             number,
@@ -370,7 +370,7 @@ impl From<Event> for AccountEvent {
             kind,
             occurred_at,
             actor,
-            subject_id: nothing(&event),
+            subject_id: nothing(event),
             request_id,
             network_address,
             erased,
