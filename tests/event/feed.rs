@@ -59,7 +59,7 @@ async fn everything() -> String {
         let own =
             select(&kind.fields().iter().filter(|field| !shared.contains(field.name.as_str())).collect::<Vec<_>>());
         if !own.is_empty() {
-            kinds += &format!(" ... on {} {{ {own} }}", kind.name);
+            kinds.extend([" ... on ", &kind.name, " { ", &own, " }"]);
         }
     }
     let common = select(&all["AccountEvent"].fields().iter().collect::<Vec<_>>());
