@@ -19,6 +19,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, Span};
 
+use crate::admission::Admitted;
 use crate::auth::{Credentials, credentials, network_address, origin, request_id, session_cookie};
 use crate::graphql::context::Caller;
 use crate::graphql::error::{ErrorCode, of_failure};
@@ -141,11 +142,17 @@ async fn graphql(
     };
     let operation = prepared.operation_name().unwrap_or("anonymous").chars().take(80).collect::<String>();
     Span::current().record("graphql.operation", operation).record("graphql.mutation", prepared.is_mutation());
+    // Before anything costs a connection to the database; after the body was read, so that a slow sender holds no place.
+    let Some(admitted) = server.state.admission.admit().await else {
+        let message = "Too many requests are under way. Come again after the seconds that Retry-After says.";
+        return server.endpoint.refuse(&prepared, ErrorCode::ServiceUnavailable, message);
+    };
     let origin = origin(&id, network_address(&server.state.config.http, peer, &head.headers));
     match credentials(&server.state, &head.headers, origin.clone()).await {
         Ok(credentials) => {
             let agent = head.headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok()).map(str::to_owned);
-            execute(&server, prepared, Caller { credentials, origin, user_agent: agent }).await
+            let caller = Caller { credentials, origin, user_agent: agent };
+            execute(&server, prepared, caller, admitted).await
         }
         Err(error) => {
             let (code, message) = of_failure(error);
@@ -154,8 +161,10 @@ async fn graphql(
     }
 }
 
-async fn execute(server: &Server, prepared: Prepared, caller: Caller) -> Response {
+async fn execute(server: &Server, prepared: Prepared, caller: Caller, admitted: Admitted) -> Response {
     let mut data = Data::default();
+    // Until the work is done, which is later than the client's leaving if it is a mutation.
+    data.insert(admitted);
     match &caller.credentials {
         Credentials::Invalid => {
             let message = "The session is not valid (any more). Sign in again.";

@@ -8,6 +8,7 @@ use domain::infra::files::Files;
 use domain::password::Passwords;
 use domain::session::Activity;
 
+use crate::admission::Admission;
 use crate::live::Live;
 
 /// Shared by all requests; clones share everything.
@@ -25,12 +26,15 @@ pub struct State {
     pub activity: Arc<Activity>,
     /// Who follows which account.
     pub live: Live,
+    /// How many requests are worked on.
+    pub admission: Admission,
 }
 
 impl State {
     /// The state of a process.
     pub fn new(db: Db, config: Arc<Config>, files: Files) -> Self {
         let (live, passwords) = (Live::new(&db), Passwords::new(config.password));
-        Self { db, passwords, config, files, activity: Arc::default(), live }
+        let admission = Admission::new(config.limits.concurrent_requests);
+        Self { db, passwords, config, files, activity: Arc::default(), live, admission }
     }
 }
