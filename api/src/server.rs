@@ -25,6 +25,7 @@ use crate::graphql::error::{ErrorCode, of_failure};
 use crate::graphql::graphiql::{self, Sdl};
 use crate::graphql::http::{Endpoint, Origins, Prepared};
 use crate::graphql::loader::Loader;
+use crate::graphql::operation::Operations;
 use crate::graphql::{MusterSchema, schema, sdl};
 use crate::health::{self, Health};
 use crate::pages;
@@ -41,6 +42,7 @@ const LAST_FLUSH: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub struct Server {
     state: State,
+    operations: Operations<MusterSchema>,
     endpoint: Endpoint<MusterSchema>,
     sdl: Arc<Sdl>,
 }
@@ -49,8 +51,10 @@ impl Server {
     /// Builds the schema once.
     pub fn new(state: State) -> Self {
         let text = sdl();
-        let endpoint = Endpoint::new(schema(), &text, &state.config.limits, &state.config.http);
-        Self { state, endpoint, sdl: Sdl::new(text) }
+        let limits = &state.config.limits;
+        let operations = Operations::new(schema(), &text, limits);
+        let endpoint = Endpoint::new(operations.clone(), limits, &state.config.http);
+        Self { state, operations, endpoint, sdl: Sdl::new(text) }
     }
 
     /// All routes.
@@ -89,7 +93,7 @@ impl Server {
         let requests = axum::serve(listener, app).with_graceful_shutdown(async move { stopping.cancelled().await });
         let work = async {
             requests.await?;
-            self.endpoint.drain().await;
+            self.operations.drain().await;
             Ok(())
         };
         let late = async {
@@ -137,8 +141,8 @@ async fn graphql(
         Ok(received) => received,
         Err(response) => return *response,
     };
-    let operation = prepared.operation_name().unwrap_or("anonymous").chars().take(80).collect::<String>();
-    Span::current().record("graphql.operation", operation).record("graphql.mutation", prepared.is_mutation());
+    let operation = prepared.operation();
+    Span::current().record("graphql.operation", operation.label()).record("graphql.mutation", operation.is_mutation());
     let origin = origin(&id, network_address(&server.state.config.http, peer, &head.headers));
     match credentials(&server.state, &head.headers, origin.clone()).await {
         Ok(credentials) => {

@@ -143,7 +143,7 @@ impl Toy {
         let (events, received) = mpsc::unbounded_channel();
         (
             Self {
-                endpoint: Endpoint::new(schema.clone(), &schema.sdl(), limits, &http),
+                endpoint: Endpoint::new(Operations::new(schema.clone(), &schema.sdl(), limits), limits, &http),
                 state: Arc::default(),
                 events,
             },

@@ -10,8 +10,9 @@ use serde::de::DeserializeOwned;
 type Map = serde_json::Map<String, serde_json::Value>;
 
 /// Parameters of one request. Extensions are accepted, as the protocol asks, and have no effect.
+/// Not `Debug`: variables hold passwords.
 #[cfg_attr(test, derive(Debug))]
-pub(super) struct Params {
+pub struct Params {
     pub(super) query: String,
     pub(super) operation_name: Option<String>,
     pub(super) variables: Variables,
