@@ -5,6 +5,7 @@ pub mod graphql;
 pub mod health;
 pub mod pages;
 pub mod server;
+pub mod socket;
 pub mod state;
 pub mod trace;
 pub mod upload;

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_graphql::Data;
-use async_graphql::dataloader::DataLoader;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Request, State as Shared};
@@ -14,21 +13,21 @@ use axum::middleware::from_fn;
 use axum::response::Response;
 use axum::routing::{any, get};
 use domain::infra::config::{MailTransport, is_loopback_url};
-use futures::future::BoxFuture;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument as _, Span};
+use tracing::Span;
 
 use crate::auth::{Credentials, credentials, network_address, origin, request_id, session_cookie};
 use crate::graphql::context::Caller;
 use crate::graphql::error::{ErrorCode, of_failure};
 use crate::graphql::graphiql::{self, Sdl};
 use crate::graphql::http::{Endpoint, Origins, Prepared};
-use crate::graphql::loader::Loader;
 use crate::graphql::operation::Operations;
+use crate::graphql::ws::{Sockets, is_upgrade};
 use crate::graphql::{MusterSchema, schema, sdl};
 use crate::health::{self, Health};
 use crate::pages;
+use crate::socket::{self, signed_in};
 use crate::state::State;
 use crate::trace::trace;
 use crate::upload::{self, Uploads};
@@ -44,6 +43,7 @@ pub struct Server {
     state: State,
     operations: Operations<MusterSchema>,
     endpoint: Endpoint<MusterSchema>,
+    sockets: Sockets<MusterSchema, State>,
     sdl: Arc<Sdl>,
 }
 
@@ -54,7 +54,8 @@ impl Server {
         let limits = &state.config.limits;
         let operations = Operations::new(schema(), &text, limits);
         let endpoint = Endpoint::new(operations.clone(), limits, &state.config.http);
-        Self { state, operations, endpoint, sdl: Sdl::new(text) }
+        let sockets = Sockets::new(operations.clone(), state.clone(), Arc::clone(&state.sockets), limits);
+        Self { state, operations, endpoint, sockets, sdl: Sdl::new(text) }
     }
 
     /// All routes.
@@ -82,8 +83,8 @@ impl Server {
         Uploads { db: self.state.db.clone(), files: self.state.files.clone(), limit, origins }
     }
 
-    /// Serves until `shutdown`, then finishes the requests it has, and the mutations whose clients have left: all together as long
-    /// as the configuration allows. What sessions were used for until then is written last.
+    /// Serves until `shutdown`, then finishes the requests it has, on sockets as well, which it closes, and the mutations whose
+    /// clients have left: all together as long as the configuration allows. What sessions were used for until then is written last.
     pub async fn serve(self, listener: TcpListener, shutdown: CancellationToken) -> std::io::Result<()> {
         let ended = CancellationToken::new();
         let flusher = tokio::spawn(flush(self.state.clone(), ended.clone()));
@@ -91,8 +92,13 @@ impl Server {
         let app = self.router().into_make_service_with_connect_info::<SocketAddr>();
         let stopping = shutdown.clone();
         let requests = axum::serve(listener, app).with_graceful_shutdown(async move { stopping.cancelled().await });
+        let sockets = async {
+            shutdown.cancelled().await;
+            self.sockets.drain().await;
+        };
         let work = async {
-            requests.await?;
+            let (requests, ()) = tokio::join!(requests, sockets);
+            requests?;
             self.operations.drain().await;
             Ok(())
         };
@@ -137,6 +143,13 @@ async fn graphql(
     request: Request<Body>,
 ) -> Response {
     let id = request_id(request.headers());
+    if is_upgrade(request.method(), request.headers()) {
+        let (head, _) = request.into_parts();
+        return match server.endpoint.site(&head, &id) {
+            Ok(site) => socket::open(&server.sockets, &server.state, head, peer, &site).await,
+            Err(response) => *response,
+        };
+    }
     let (head, prepared) = match server.endpoint.receive(request, &id).await {
         Ok(received) => received,
         Err(response) => return *response,
@@ -167,15 +180,10 @@ async fn execute(server: &Server, prepared: Prepared, caller: Caller) -> Respons
             let message = "A request that carries the session cookie needs the header X-Muster-CSRF: 1.";
             return server.endpoint.refuse(&prepared, ErrorCode::Forbidden, message);
         }
-        Credentials::Anonymous | Credentials::EndedCookie => {}
-        Credentials::Session(session) => {
-            let loader = Loader { db: server.state.db.clone(), actor: session.actor.clone() };
-            // What it logs belongs to the request.
-            data.insert(DataLoader::new(loader, |work: BoxFuture<'static, ()>| tokio::spawn(work.in_current_span())));
-        }
+        Credentials::Anonymous | Credentials::EndedCookie => data.insert(server.state.clone()),
+        Credentials::Session(session) => data = signed_in(&server.state, session),
     }
     let ended_cookie = matches!(caller.credentials, Credentials::EndedCookie);
-    data.insert(server.state.clone());
     data.insert(caller);
     let mut response = server.endpoint.execute(prepared, data).await;
     if ended_cookie && !response.headers().contains_key(header::SET_COOKIE) {

@@ -115,12 +115,7 @@ impl<E: Executor> Endpoint<E> {
     /// The complete answer to whatever is not to be executed: a preflight, a foreign site (403), a method (405), a media type
     /// (406, 415), a size (413), parameters (400), a document (400, or 200 under `application/json`).
     pub fn prepare(&self, head: &Parts, body: &Bytes, request_id: &str) -> Result<Prepared, Box<Response>> {
-        let reply = self.reply(head, request_id);
-        if reply.caller == Caller::Foreign {
-            let message =
-                "Pages of this site may not call the API. An operator can add its origin to the allowed ones.";
-            return Err(Box::new(reply.refuse_with(ErrorCode::Forbidden, message)));
-        }
+        let reply = self.admit(head, request_id)?;
         if head.method == Method::OPTIONS {
             return Err(Box::new(preflight(&reply)));
         }
@@ -134,6 +129,14 @@ impl<E: Executor> Endpoint<E> {
         self.read(params, head.method == Method::GET, reply)
     }
 
+    /// Where a request comes from that is to become a socket.
+    ///
+    /// # Errors
+    /// The answer to a foreign site (403).
+    pub fn site(&self, head: &Parts, request_id: &str) -> Result<Caller, Box<Response>> {
+        self.admit(head, request_id).map(|reply| reply.caller)
+    }
+
     /// Runs a prepared request with `data` for its resolvers, see [`Operations::run`], and answers.
     pub async fn execute(&self, prepared: Prepared, data: Data) -> Response {
         let outcome = self.operations.run(prepared.operation, data).await;
@@ -144,6 +147,16 @@ impl<E: Executor> Endpoint<E> {
     /// `Retry-After` can be added to the answer.
     pub fn refuse(&self, prepared: &Prepared, code: ErrorCode, message: &str) -> Response {
         prepared.reply.refuse_with(code, message)
+    }
+
+    fn admit(&self, head: &Parts, request_id: &str) -> Result<Reply, Box<Response>> {
+        let reply = self.reply(head, request_id);
+        if reply.caller == Caller::Foreign {
+            let message =
+                "Pages of this site may not call the API. An operator can add its origin to the allowed ones.";
+            return Err(Box::new(reply.refuse_with(ErrorCode::Forbidden, message)));
+        }
+        Ok(reply)
     }
 
     fn reply(&self, head: &Parts, request_id: &str) -> Reply {

@@ -37,6 +37,7 @@ pub mod scalar;
 pub mod session;
 pub mod sign_up;
 pub mod user_error;
+pub mod ws;
 
 /// What can be asked.
 #[derive(Debug, Default)]

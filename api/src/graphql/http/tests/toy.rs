@@ -122,6 +122,8 @@ pub(super) fn limits() -> config::Limits {
         query_selections: 1_000,
         query_aliases: 15,
         request_seconds: 60,
+        sockets: 10,
+        socket_operations: 20,
         upload_bytes: 0,
         import_rows: 0,
         import_field_bytes: 0,
