@@ -22,11 +22,8 @@ use crate::graphql::context::Caller;
 use crate::graphql::http;
 use crate::graphql::loader::Loader;
 use crate::graphql::ws::{Host, Peer, Shown, Sockets};
+use crate::live::Watch;
 use crate::state::State;
-
-/// What knows until when somebody may use a socket.
-#[derive(Debug)]
-pub struct Watch;
 
 impl Host for State {
     type Watch = Watch;
@@ -37,15 +34,16 @@ impl Host for State {
         Ok(session)
     }
 
-    fn watch(&self, _session: &Authenticated) -> Arc<Watch> {
-        Arc::new(Watch)
+    async fn watch(&self, session: &Authenticated) -> Result<Watch> {
+        self.live.watch(session).await
     }
 
-    async fn ended(_watch: &Watch) {
-        std::future::pending().await
+    async fn ended(watch: &Watch) {
+        watch.ended().await;
     }
 
     fn data(&self, session: Authenticated, origin: Origin, peer: &Peer, watch: &Arc<Watch>) -> Data {
+        watch.renew(&session);
         let mut data = signed_in(self, &session);
         data.insert(Caller {
             credentials: Credentials::Session(Box::new(session)),

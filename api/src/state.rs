@@ -9,6 +9,7 @@ use domain::password::Passwords;
 use domain::session::Activity;
 
 use crate::graphql::ws::OpenSockets;
+use crate::live::Live;
 
 /// Shared by all requests; clones share everything.
 #[derive(Clone, Debug)]
@@ -25,12 +26,14 @@ pub struct State {
     pub activity: Arc<Activity>,
     /// How many sockets are open.
     pub sockets: Arc<OpenSockets>,
+    /// Who follows which account.
+    pub live: Live,
 }
 
 impl State {
     /// The state of a process.
     pub fn new(db: Db, config: Arc<Config>, files: Files) -> Self {
-        let passwords = Passwords::new(config.password);
-        Self { db, passwords, config, files, activity: Arc::default(), sockets: Arc::default() }
+        let (live, passwords) = (Live::new(&db), Passwords::new(config.password));
+        Self { db, passwords, config, files, activity: Arc::default(), sockets: Arc::default(), live }
     }
 }

@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use crate::id::EventId;
 
+pub mod live;
 pub mod read;
 pub mod seal;
 

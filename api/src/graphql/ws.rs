@@ -64,12 +64,15 @@ pub trait Host: Send + Sync + 'static {
     fn authenticate(&self, token: &str, origin: Origin) -> impl Future<Output = Result<Authenticated>> + Send;
 
     /// Begins to watch a session.
-    fn watch(&self, session: &Authenticated) -> Arc<Self::Watch>;
+    ///
+    /// # Errors
+    /// The database's.
+    fn watch(&self, session: &Authenticated) -> impl Future<Output = Result<Self::Watch>> + Send;
 
     /// Waits until somebody may not use the socket any more.
     fn ended(watch: &Self::Watch) -> impl Future<Output = ()> + Send;
 
-    /// What the resolvers of an operation find.
+    /// What the resolvers of an operation find. The session is as valid as it was a moment ago.
     fn data(&self, session: Authenticated, origin: Origin, peer: &Peer, watch: &Arc<Self::Watch>) -> Data;
 }
 

@@ -53,17 +53,17 @@ impl Event {
 /// An event as the statements of this module select it, see [`COLUMNS`].
 #[derive(Debug, sqlx::FromRow)]
 pub(crate) struct Row {
-    seq: i64,
-    event_id: EventId,
-    kind: String,
-    actor_kind: String,
-    actor_id: Option<MemberId>,
-    subject_id: Option<Uuid>,
-    detail: Value,
-    request_id: Option<String>,
-    occurred_at: Timestamp,
-    has_personal: bool,
-    body: Option<Value>,
+    pub(crate) seq: i64,
+    pub(crate) event_id: EventId,
+    pub(crate) kind: String,
+    pub(crate) actor_kind: String,
+    pub(crate) actor_id: Option<MemberId>,
+    pub(crate) subject_id: Option<Uuid>,
+    pub(crate) detail: Value,
+    pub(crate) request_id: Option<String>,
+    pub(crate) occurred_at: Timestamp,
+    pub(crate) has_personal: bool,
+    pub(crate) body: Option<Value>,
 }
 
 /// What [`Row`] is read from: `event e LEFT JOIN event_personal p USING (account_id, event_id)`.

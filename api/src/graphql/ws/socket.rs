@@ -8,6 +8,7 @@ use async_graphql::Executor;
 use async_graphql::parser::types::OperationType;
 use axum::extract::ws::Message;
 use bytes::Bytes;
+use domain::actor::Origin;
 use domain::error::Error;
 use futures::future::BoxFuture;
 use futures::{FutureExt, Sink, SinkExt, Stream, StreamExt};
@@ -133,9 +134,7 @@ impl<W: Wire, E: Executor, H: Host> Socket<W, E, H> {
     /// In this order: who may no longer listen hears nothing, a deadline passes however much a peer sends, and what it sends (the
     /// end of an operation, say) goes before what it is sent.
     fn poll_step(&mut self, context: &mut Context<'_>) -> Poll<Step> {
-        if let Some(user) = &mut self.user
-            && user.ended.poll_unpin(context).is_ready()
-        {
+        if self.has_ended(context) {
             return Poll::Ready(Step::Ended);
         }
         if let Some(stopping) = &mut self.stopping
@@ -149,7 +148,13 @@ impl<W: Wire, E: Executor, H: Host> Socket<W, E, H> {
         if let Poll::Ready(received) = self.wire.poll_next_unpin(context) {
             return Poll::Ready(Step::Received(received));
         }
-        self.running.poll_next(context).map(|(id, item)| Step::Gave(id, item))
+        let Poll::Ready((id, item)) = self.running.poll_next(context) else { return Poll::Pending };
+        // Whoever ends a right does so before they hand out what came after it: what came in between is not handed on.
+        Poll::Ready(if self.has_ended(context) { Step::Ended } else { Step::Gave(id, item) })
+    }
+
+    fn has_ended(&mut self, context: &mut Context<'_>) -> bool {
+        self.user.as_mut().is_some_and(|user| user.ended.poll_unpin(context).is_ready())
     }
 
     async fn take(&mut self, step: Step) -> Result<(), End> {
@@ -227,20 +232,13 @@ impl<W: Wire, E: Executor, H: Host> Socket<W, E, H> {
             _ => return Err(End::Close(Close::Forbidden)),
         };
         let origin = origin(&new_request_id(), self.peer.network_address);
-        let shared = Arc::clone(&self.shared);
-        let session = tokio::select! {
+        let user = tokio::select! {
             biased;
-            session = shared.host.authenticate(token.expose_secret(), origin) => session,
+            user = let_in(&self.shared, token, origin) => user.map_err(End::Close)?,
             () = &mut self.deadline => return Err(End::Close(Close::TryAgain)),
         };
-        let session = session.map_err(|failure| End::Close(refusal(failure)))?;
-        let seat = shared.open.seat(session.actor.user_id, shared.sockets_limit);
-        let seat = seat.ok_or(End::Close(Close::TooManySockets))?;
-        let watch = shared.host.watch(&session);
-        let watched = Arc::clone(&watch);
-        let ended = async move { H::ended(&watched).await }.boxed();
-        self.user = Some(User { token, watch, ended, _seat: seat });
-        self.deadline.as_mut().reset(Instant::now() + shared.times.ping);
+        self.user = Some(user);
+        self.deadline.as_mut().reset(Instant::now() + self.shared.times.ping);
         self.send(message::ack()).await
     }
 
@@ -290,15 +288,24 @@ impl<W: Wire, E: Executor, H: Host> Socket<W, E, H> {
     /// is whoever may not have it any more.
     async fn send(&mut self, message: Message) -> Result<(), End> {
         let mut sending = self.wire.send(message);
-        let sent = match (&mut sending).now_or_never() {
-            Some(sent) => sent,
-            None => {
-                let ended = self.user.as_mut().map(|user| &mut user.ended);
-                Box::pin(wait(sending, ended, self.shared.times.write)).await?
-            }
+        let sent = if let Some(sent) = (&mut sending).now_or_never() {
+            sent
+        } else {
+            let ended = self.user.as_mut().map(|user| &mut user.ended);
+            Box::pin(wait(sending, ended, self.shared.times.write)).await?
         };
         sent.map_err(|_| End::Cut("the peer is gone"))
     }
+}
+
+/// Finds out who a token belongs to, whether they may have another socket, and until when.
+async fn let_in<E, H: Host>(shared: &Shared<E, H>, token: SecretString, origin: Origin) -> Result<User<H>, Close> {
+    let session = shared.host.authenticate(token.expose_secret(), origin).await.map_err(refusal)?;
+    let seat = shared.open.seat(session.actor.user_id, shared.sockets_limit).ok_or(Close::TooManySockets)?;
+    let watch = Arc::new(shared.host.watch(&session).await.map_err(refusal)?);
+    let watched = Arc::clone(&watch);
+    let ended = async move { H::ended(&watched).await }.boxed();
+    Ok(User { token, watch, ended, _seat: seat })
 }
 
 /// Waits for a write as long as that may take.
