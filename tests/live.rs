@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use api::live::{Live, Lost, Watch};
+use api::live::{Live, Watch};
 use domain::actor::Origin;
 use domain::change::{Change, Kind};
-use domain::event::read::Event;
-use domain::event::{EventKind, NewEvent};
+use domain::event::read::{Event, ReadError};
+use domain::event::{Cursor, EventKind, NewEvent};
 use domain::id::AccountId;
 use domain::infra::db::Db;
 use domain::infra::wake::Waker;
@@ -74,15 +74,22 @@ async fn newest(app: &App, account: AccountId) -> Result<i64> {
     Ok(sqlx::query_scalar(sql).bind(account.0).fetch_one(&app.db.pool).await?)
 }
 
-async fn next(stream: &mut (impl Stream<Item = Result<Arc<Event>, Lost>> + Unpin)) -> Result<Arc<Event>> {
+/// The place after an event.
+async fn place(db: &Db, account: AccountId, number: i64) -> Result<Cursor> {
+    let sql = "SELECT event_id FROM event WHERE account_id = $1 AND seq = $2";
+    let id = sqlx::query_scalar(sql).bind(account.0).bind(number).fetch_optional(&db.pool).await?;
+    Ok(Cursor::at(number, id))
+}
+
+async fn next(stream: &mut (impl Stream<Item = Result<Arc<Event>, ReadError>> + Unpin)) -> Result<Arc<Event>> {
     let item = tokio::time::timeout(PATIENCE, stream.next()).await.context("no event comes")?;
-    item.context("the stream ended")?.map_err(|lost| anyhow::anyhow!("{lost:?}"))
+    Ok(item.context("the stream ended")??)
 }
 
 /// Follows from a number until another one was seen; every number between comes once, in order.
-async fn follow(watch: Arc<Watch>, after: i64, until: i64, pause: Duration) -> Result<()> {
-    let mut events = pin!(watch.events(Some(after), Vec::new()).await.map_err(|lost| anyhow::anyhow!("{lost:?}"))?);
-    for number in after + 1..=until {
+async fn follow(watch: Arc<Watch>, after: Cursor, until: i64, pause: Duration) -> Result<()> {
+    let mut events = pin!(watch.events(Some(after), Vec::new()).await?);
+    for number in after.seq() + 1..=until {
         assert_eq!(next(&mut events).await?.seq, number);
         if !pause.is_zero() {
             tokio::time::sleep(pause).await;
@@ -111,6 +118,7 @@ async fn every_follower_sees_every_event_once_and_in_order() -> Result<()> {
     // From the beginning, from the middle of what was there, and from wherever it is by then; one of them is slow.
     for (number, after) in [0, before + 50, before + 130, 0, before + 7].into_iter().enumerate() {
         for process in &processes {
+            let after = place(&app.db, account, after).await?;
             let pause = if number == 3 { Duration::from_micros(200) } else { Duration::ZERO };
             tasks.spawn(follow(process.watch(&olivia.token).await?, after, last, pause));
         }
@@ -118,7 +126,7 @@ async fn every_follower_sees_every_event_once_and_in_order() -> Result<()> {
     for process in &processes {
         let watch = process.watch(&olivia.token).await?;
         tasks.spawn(async move {
-            let mut events = pin!(watch.events(None, Vec::new()).await.map_err(|lost| anyhow::anyhow!("{lost:?}"))?);
+            let mut events = pin!(watch.events(None, Vec::new()).await?);
             let mut seen = next(&mut events).await?.seq;
             while seen < last {
                 let number = next(&mut events).await?.seq;
@@ -142,7 +150,7 @@ async fn whoever_falls_behind_reads_the_table_and_misses_nothing() -> Result<()>
     let process = Process::start(&app, true);
     let watch = process.watch(&olivia.token).await?;
     let first = newest(&app, account).await?;
-    let mut events = pin!(watch.events(None, Vec::new()).await.map_err(|lost| anyhow::anyhow!("{lost:?}"))?);
+    let mut events = pin!(watch.events(None, Vec::new()).await?);
     // Far more than the hub keeps for it.
     write(&app.db, account, 600).await?;
     tokio::time::sleep(Duration::from_millis(700)).await;
@@ -161,7 +169,7 @@ async fn kinds_that_are_rare_are_found_in_a_long_past() -> Result<()> {
     let process = Process::start(&app, true);
     let watch = process.watch(&olivia.token).await?;
     let kinds = vec![EventKind::AccountCreated, EventKind::SeatsSet];
-    let mut events = pin!(watch.events(Some(0), kinds).await.map_err(|lost| anyhow::anyhow!("{lost:?}"))?);
+    let mut events = pin!(watch.events(Some(Cursor::at(0, None)), kinds).await?);
     let mut seen = vec![next(&mut events).await?.kind.clone(), next(&mut events).await?.kind.clone()];
     app.grant_seats(&olivia.account_id, 9).await?;
     seen.push(next(&mut events).await?.kind.clone());
@@ -241,7 +249,7 @@ async fn nobody_is_handed_an_event_of_after_their_right_was_gone() -> Result<()>
         let mut followers = JoinSet::new();
         for process in &processes {
             let watch = process.watch(&auditor.token).await?;
-            let events = watch.events(None, Vec::new()).await.map_err(|lost| anyhow::anyhow!("{lost:?}"))?;
+            let events = watch.events(None, Vec::new()).await?;
             followers.spawn(async move {
                 let mut events = pin!(events);
                 let mut seen = 0;
@@ -302,8 +310,11 @@ async fn a_cursor_beyond_the_feed_is_refused() -> Result<()> {
     let olivia = app.found("olivia@harborandfinch.example", 5).await?;
     let process = Process::start(&app, true);
     let watch = process.watch(&olivia.token).await?;
-    let newest = newest(&app, account(&olivia)?).await?;
-    assert!(matches!(watch.events(Some(newest + 1), Vec::new()).await.err(), Some(Lost::Beyond)));
+    let account = account(&olivia)?;
+    let newest = place(&app.db, account, newest(&app, account).await?).await?;
+    let beyond = Cursor::at(newest.seq() + 1, None);
+    let refused = watch.events(Some(beyond), Vec::new()).await.err();
+    assert!(matches!(refused, Some(ReadError::CursorUnknown { .. })), "{refused:?}");
     assert!(watch.events(Some(newest), Vec::new()).await.is_ok());
     app.finish().await
 }

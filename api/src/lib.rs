@@ -1,5 +1,6 @@
 //! HTTP and GraphQL: transports, guards, authentication, hosted pages. No rules and no SQL.
 
+pub mod admission;
 pub mod auth;
 pub mod graphql;
 pub mod health;

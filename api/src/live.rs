@@ -19,7 +19,6 @@ use tokio::sync::Semaphore;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-pub use self::follow::Lost;
 use self::hub::{Follower, Hub};
 
 /// How often all followed accounts are asked for, woken or not.

@@ -17,6 +17,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::Span;
 
+use crate::admission::Admitted;
 use crate::auth::{Credentials, credentials, network_address, origin, request_id, session_cookie};
 use crate::graphql::context::Caller;
 use crate::graphql::error::{ErrorCode, of_failure};
@@ -158,11 +159,17 @@ async fn graphql(
     };
     let operation = prepared.operation();
     Span::current().record("graphql.operation", operation.label()).record("graphql.mutation", operation.is_mutation());
+    // Before anything costs a connection to the database; after the body was read, so that a slow sender holds no place.
+    let Some(admitted) = server.state.admission.admit().await else {
+        let message = "Too many requests are under way. Come again after the seconds that Retry-After says.";
+        return server.endpoint.refuse(&prepared, ErrorCode::ServiceUnavailable, message);
+    };
     let origin = origin(&id, network_address(&server.state.config.http, peer, &head.headers));
     match credentials(&server.state, &head.headers, origin.clone()).await {
         Ok(credentials) => {
             let agent = head.headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok()).map(str::to_owned);
-            execute(&server, prepared, Caller { credentials, origin, user_agent: agent }).await
+            let caller = Caller { credentials, origin, user_agent: agent };
+            execute(&server, prepared, caller, admitted).await
         }
         Err(error) => {
             let (code, message) = of_failure(error);
@@ -171,7 +178,7 @@ async fn graphql(
     }
 }
 
-async fn execute(server: &Server, prepared: Prepared, caller: Caller) -> Response {
+async fn execute(server: &Server, prepared: Prepared, caller: Caller, admitted: Admitted) -> Response {
     let mut data = Data::default();
     match &caller.credentials {
         Credentials::Invalid => {
@@ -187,6 +194,8 @@ async fn execute(server: &Server, prepared: Prepared, caller: Caller) -> Respons
     }
     let ended_cookie = matches!(caller.credentials, Credentials::EndedCookie);
     data.insert(caller);
+    // Until the work is done, which is later than the client's leaving if it is a mutation.
+    data.insert(admitted);
     let mut response = server.endpoint.execute(prepared, data).await;
     if ended_cookie && !response.headers().contains_key(header::SET_COOKIE) {
         let cleared = session_cookie(&server.state.config.http, "", 0);

@@ -16,6 +16,7 @@ use domain::session::{Authenticated, authenticate};
 use futures::future::BoxFuture;
 use tracing::Instrument as _;
 
+use crate::admission::Admitted;
 use crate::auth::{Credentials, network_address};
 use crate::graphql::MusterSchema;
 use crate::graphql::context::Caller;
@@ -27,6 +28,11 @@ use crate::state::State;
 
 impl Host for State {
     type Watch = Watch;
+    type Place = Admitted;
+
+    async fn admit(&self) -> Option<Admitted> {
+        self.admission.admit().await
+    }
 
     async fn authenticate(&self, token: &str, origin: Origin) -> Result<Authenticated> {
         let session = authenticate(&self.db, token, origin).await?;

@@ -8,6 +8,7 @@ use domain::infra::files::Files;
 use domain::password::Passwords;
 use domain::session::Activity;
 
+use crate::admission::Admission;
 use crate::graphql::ws::OpenSockets;
 use crate::live::Live;
 
@@ -28,12 +29,16 @@ pub struct State {
     pub sockets: Arc<OpenSockets>,
     /// Who follows which account.
     pub live: Live,
+    /// How many requests are worked on.
+    pub admission: Admission,
 }
 
 impl State {
     /// The state of a process.
     pub fn new(db: Db, config: Arc<Config>, files: Files) -> Self {
         let (live, passwords) = (Live::new(&db), Passwords::new(config.password));
-        Self { db, passwords, config, files, activity: Arc::default(), sockets: Arc::default(), live }
+        let admission = Admission::new(config.limits.concurrent_requests);
+        let (activity, sockets) = (Arc::default(), Arc::default());
+        Self { db, passwords, config, files, activity, sockets, live, admission }
     }
 }

@@ -57,6 +57,12 @@ pub trait Host: Send + Sync + 'static {
     /// What knows until when somebody may use a socket. Resolvers find it as `Arc` in their data.
     type Watch: Send + Sync + 'static;
 
+    /// A place among what is worked on at once.
+    type Place: Send + Sync + 'static;
+
+    /// Waits for a place; `None` when too many wait already.
+    fn admit(&self) -> impl Future<Output = Option<Self::Place>> + Send;
+
     /// Who a token belongs to.
     ///
     /// # Errors

@@ -5,9 +5,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::event::EventKind;
 use domain::event::live::{Ask, Look, NEVER_SEEN, NO_EVENTS, look};
-use domain::event::read::Event;
+use domain::event::read::{self, Event, ReadError};
+use domain::event::{Cursor, EventKind};
 use futures::{Stream, stream};
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
@@ -20,17 +20,6 @@ const REPLAY: i64 = 100;
 const WINDOW: i64 = 20_000;
 /// Between two updates of an account that does not come to rest.
 const BETWEEN_UPDATES: Duration = Duration::from_millis(500);
-
-/// Why an account cannot be followed from a cursor, or not any further.
-#[derive(Debug)]
-pub enum Lost {
-    /// Events after the cursor are gone; the number of the oldest one that is kept.
-    Expired(i64),
-    /// The cursor is beyond the newest event.
-    Beyond,
-    /// The database failed.
-    Database(sqlx::Error),
-}
 
 /// A follower of events.
 struct Follow {
@@ -45,21 +34,26 @@ struct Follow {
 }
 
 impl Watch {
-    /// The account's events after a number, or from now on; only of some kinds unless `kinds` is empty. In order, each once.
+    /// The account's events after a cursor, or from now on; only of some kinds unless `kinds` is empty. In order, each once.
     ///
     /// # Errors
-    /// [`Lost`], also later: then as the last item.
+    /// [`ReadError`], also later: then as the last item.
     pub async fn events(
         self: &Arc<Self>,
-        after: Option<i64>,
+        after: Option<Cursor>,
         kinds: Vec<EventKind>,
-    ) -> Result<impl Stream<Item = Result<Arc<Event>, Lost>> + use<>, Lost> {
+    ) -> Result<impl Stream<Item = Result<Arc<Event>, ReadError>> + use<>, ReadError> {
+        if after.is_some() {
+            // Is it a place in this feed?
+            let mut conn = self.live.0.db.pool.acquire().await?;
+            read::page(&mut conn, self.hub.account, after, &[], 1).await?;
+        }
         let mut follow = Follow {
             watch: Arc::clone(self),
             // Before the past is read, so that nothing falls between.
             receiver: self.hub.events(),
             kinds,
-            last: after,
+            last: after.map(Cursor::seq),
             waiting: VecDeque::new(),
             caught_up: false,
         };
@@ -69,7 +63,7 @@ impl Watch {
             match follow.next().await {
                 Ok(Some(event)) => Some((Ok(event), Some(follow))),
                 Ok(None) => None,
-                Err(lost) => Some((Err(lost), None)),
+                Err(error) => Some((Err(error), None)),
             }
         }))
     }
@@ -92,7 +86,7 @@ impl Watch {
 
 impl Follow {
     /// The next event; `None` when the hub has ended.
-    async fn next(&mut self) -> Result<Option<Arc<Event>>, Lost> {
+    async fn next(&mut self) -> Result<Option<Arc<Event>>, ReadError> {
         loop {
             if let Some(event) = self.waiting.pop_front() {
                 return Ok(Some(event));
@@ -124,10 +118,10 @@ impl Follow {
     }
 
     /// Reads some of the past, with the follower's own rights in the same statement.
-    async fn catch_up(&mut self) -> Result<(), Lost> {
+    async fn catch_up(&mut self) -> Result<(), ReadError> {
         let after = self.last.unwrap_or(NO_EVENTS);
         let up_to = after.saturating_add(WINDOW);
-        let look = self.look(after, up_to).await.map_err(Lost::Database)?;
+        let look = self.look(after, up_to).await?;
         let session = self.watch.follower.session;
         let standing = look.standings.as_ref().and_then(|standings| standings.get(&session));
         if !standing.is_some_and(|now| self.watch.follower.holds(*now)) {
@@ -137,11 +131,12 @@ impl Follow {
         }
         let newest = look.next_seq - 1;
         if let Some(last) = self.last {
-            if last < look.oldest_seq - 1 {
-                return Err(Lost::Expired(look.oldest_seq));
+            let oldest = Cursor::at(look.oldest_seq - 1, None);
+            if last < oldest.seq() {
+                return Err(ReadError::CursorExpired { oldest });
             }
             if last > newest {
-                return Err(Lost::Beyond);
+                return Err(ReadError::CursorUnknown { oldest });
             }
         }
         let full = i64::try_from(look.events.len()) == Ok(REPLAY);

@@ -196,7 +196,7 @@ impl Hub {
             state.seq = Some(newest);
             return false;
         }
-        let full = look.events.len() == LOOK as usize;
+        let full = i64::try_from(look.events.len()) == Ok(LOOK);
         if after == NO_EVENTS {
             if state.seq.is_some() && self.events.receiver_count() > 0 {
                 // Somebody began to listen while nothing was read for them.

@@ -13,6 +13,9 @@ use crate::graphql::operation::Outcome;
 /// Header that names the request, in answers and in logs.
 pub const REQUEST_ID_HEADER: &str = "x-request-id";
 
+/// Seconds after which a request that was refused for its time may be sent again.
+const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
+
 /// How to answer one request.
 #[derive(Clone, Debug)]
 pub(super) struct Reply {
@@ -24,7 +27,11 @@ pub(super) struct Reply {
 impl Reply {
     /// An answer without a result, because of the request as a whole.
     pub(super) fn refuse(&self, status: StatusCode, error: ServerError) -> Response {
-        self.write(status, GraphqlResponse::from_errors(vec![error]))
+        let mut response = self.write(status, GraphqlResponse::from_errors(vec![error]));
+        if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
+            response.headers_mut().entry(header::RETRY_AFTER).or_insert(RETRY_AFTER);
+        }
+        response
     }
 
     /// The same with the status that belongs to the code.

@@ -74,7 +74,8 @@ where
             Ok(data) => data,
             Err(Error::Unauthenticated) => return stream::iter([Item::Forbidden]).boxed(),
             Err(failure) => {
-                let (code, message) = of_failure(failure);
+                let busy = (ErrorCode::ServiceUnavailable, "Too many requests are under way. Try again in a moment.");
+                let (code, message) = if matches!(failure, Error::Busy) { busy } else { of_failure(failure) };
                 return stream::iter([Item::refused(code.request_error(message), &request_id)]).boxed();
             }
         };

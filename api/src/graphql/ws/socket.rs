@@ -277,9 +277,16 @@ impl<W: Wire, E: Executor, H: Host> Socket<W, E, H> {
         let (shared, peer) = (Arc::clone(&self.shared), Arc::clone(&self.peer));
         let (token, watch) = (user.token.clone(), Arc::clone(&user.watch));
         let origin = origin(&request_id, self.peer.network_address);
+        let single = operation.kind() != OperationType::Subscription;
         let caller = async move {
+            let place = shared.host.admit().await.ok_or(Error::Busy)?;
             let session = shared.host.authenticate(token.expose_secret(), origin.clone()).await?;
-            Ok(shared.host.data(session, origin, &peer, &watch))
+            let mut data = shared.host.data(session, origin, &peer, &watch);
+            if single {
+                // Until the work is done. A subscription mostly waits, and must not keep others from working.
+                data.insert(place);
+            }
+            Ok(data)
         };
         items(self.shared.operations.clone(), operation, caller, request_id)
     }
@@ -300,6 +307,7 @@ impl<W: Wire, E: Executor, H: Host> Socket<W, E, H> {
 
 /// Finds out who a token belongs to, whether they may have another socket, and until when.
 async fn let_in<E, H: Host>(shared: &Shared<E, H>, token: SecretString, origin: Origin) -> Result<User<H>, Close> {
+    let _place = shared.host.admit().await.ok_or(Close::TryAgain)?;
     let session = shared.host.authenticate(token.expose_secret(), origin).await.map_err(refusal)?;
     let seat = shared.open.seat(session.actor.user_id, shared.sockets_limit).ok_or(Close::TooManySockets)?;
     let watch = Arc::new(shared.host.watch(&session).await.map_err(refusal)?);

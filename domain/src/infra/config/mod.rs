@@ -189,6 +189,8 @@ pub struct Limits {
     pub import_field_bytes: usize,
     /// Members one mutation may name.
     pub bulk: usize,
+    /// Requests that are worked on at once; twice as many wait, further ones are refused.
+    pub concurrent_requests: usize,
 }
 
 /// The worker.
@@ -276,6 +278,7 @@ impl Default for Limits {
             import_rows: 100_000,
             import_field_bytes: 4096,
             bulk: 500,
+            concurrent_requests: 64,
         }
     }
 }
@@ -286,7 +289,7 @@ impl Default for Password {
         Self {
             memory_kib: 19 * 1024,
             passes: 2,
-            concurrency: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            concurrency: std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).max(1)),
         }
     }
 }

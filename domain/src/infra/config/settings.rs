@@ -152,6 +152,8 @@ pub static SETTINGS: &[Setting] = &[
     Setting::new("limits.import_rows", Number(1, 10_000_000), "100000", |c| &mut c.limits.import_rows, "Rows of an import."),
     Setting::new("limits.import_field_bytes", Number(64, 1_000_000), "4096", |c| &mut c.limits.import_field_bytes, "Bytes of a field of an import."),
     Setting::new("limits.bulk", Number(1, 10_000), "500", |c| &mut c.limits.bulk, "Members one mutation may name."),
+    Setting::new("limits.concurrent_requests", Number(1, 100_000), "64", |c| &mut c.limits.concurrent_requests,
+        "GraphQL requests that a process works on at once. Twice as many wait for their turn; further ones are refused with SERVICE_UNAVAILABLE and Retry-After."),
     Setting::new("worker.listen", ADDRESS, "0.0.0.0:8081", |c| &mut c.worker.listen,
         "Address on which `muster worker` answers `/livez` and `/readyz`. `muster serve` and `muster api` answer them at `http.listen`."),
     Setting::new("worker.concurrency", Number(1, 1_000), "16", |c| &mut c.worker.concurrency, "Jobs of a lane that run at once in a process."),
@@ -160,5 +162,5 @@ pub static SETTINGS: &[Setting] = &[
     Setting::new("password.memory_kib", Number(8, 4_194_304), "19456", |c| &mut c.password.memory_kib, "Memory of a password hash (argon2id), in KiB."),
     Setting::new("password.passes", Number(1, 100), "2", |c| &mut c.password.passes, "Passes of a password hash."),
     Setting::new("password.concurrency", Number(1, 1_024), "2", |c| &mut c.password.concurrency, "Password hashes computed at once.")
-        .by_default("the number of cores"),
+        .by_default("half the number of cores"),
 ];

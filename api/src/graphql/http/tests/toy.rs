@@ -128,6 +128,7 @@ pub(super) fn limits() -> config::Limits {
         import_rows: 0,
         import_field_bytes: 0,
         bulk: 500,
+        concurrent_requests: 64,
     }
 }
 

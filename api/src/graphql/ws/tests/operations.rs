@@ -135,3 +135,15 @@ async fn each_operation_asks_again_who_it_is() {
     client.subscribe("2", "{hello}");
     assert_eq!(client.closed().await, (4403, "Forbidden".to_owned()));
 }
+
+#[tokio::test]
+async fn what_comes_on_top_of_too_much_is_refused() {
+    let toy = Toy::new(PATIENT);
+    let mut client = toy.enter("a").await;
+    toy.world.full.store(true, std::sync::atomic::Ordering::SeqCst);
+    client.subscribe("1", "{hello}");
+    assert_eq!(codes(&client.next().await), ["SERVICE_UNAVAILABLE"]);
+    let late = toy.connect();
+    late.init("a");
+    assert_eq!(late.closed().await.0, 1013);
+}

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{self, Poll};
 use std::time::Duration;
@@ -36,6 +36,8 @@ pub(super) struct World {
     pub(super) entered: Notify,
     pub(super) gate: Notify,
     pub(super) done: Notify,
+    /// Whether too much is worked on.
+    pub(super) full: AtomicBool,
     pub(super) revoked: Mutex<HashSet<String>>,
     /// Ends the right to any socket.
     pub(super) ended: CancellationToken,
@@ -145,6 +147,11 @@ pub(super) type ToySchema = Schema<Query, Mutation, Root>;
 
 impl Host for Arc<World> {
     type Watch = CancellationToken;
+    type Place = ();
+
+    async fn admit(&self) -> Option<()> {
+        (!self.full.load(Ordering::SeqCst)).then_some(())
+    }
 
     /// Tokens are names of users: "a" and "a/2" are of the same.
     async fn authenticate(&self, token: &str, origin: Origin) -> Result<Authenticated> {
