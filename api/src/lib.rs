@@ -7,6 +7,7 @@ pub mod health;
 pub mod live;
 pub mod pages;
 pub mod server;
+pub mod socket;
 pub mod state;
 pub mod trace;
 pub mod upload;

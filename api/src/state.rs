@@ -9,6 +9,7 @@ use domain::password::Passwords;
 use domain::session::Activity;
 
 use crate::admission::Admission;
+use crate::graphql::ws::OpenSockets;
 use crate::live::Live;
 
 /// Shared by all requests; clones share everything.
@@ -24,6 +25,8 @@ pub struct State {
     pub files: Files,
     /// Uses of sessions that are not written yet.
     pub activity: Arc<Activity>,
+    /// How many sockets are open.
+    pub sockets: Arc<OpenSockets>,
     /// Who follows which account.
     pub live: Live,
     /// How many requests are worked on.
@@ -35,6 +38,7 @@ impl State {
     pub fn new(db: Db, config: Arc<Config>, files: Files) -> Self {
         let (live, passwords) = (Live::new(&db), Passwords::new(config.password));
         let admission = Admission::new(config.limits.concurrent_requests);
-        Self { db, passwords, config, files, activity: Arc::default(), live, admission }
+        let (activity, sockets) = (Arc::default(), Arc::default());
+        Self { db, passwords, config, files, activity, sockets, live, admission }
     }
 }

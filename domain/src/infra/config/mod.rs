@@ -179,6 +179,10 @@ pub struct Limits {
     pub query_aliases: usize,
     /// Seconds a request may take.
     pub request_seconds: u64,
+    /// Sockets a user may have open with a process.
+    pub sockets: usize,
+    /// Operations that may run at once on a socket.
+    pub socket_operations: usize,
     /// Bytes of an upload.
     pub upload_bytes: u64,
     /// Rows of an import.
@@ -278,6 +282,8 @@ impl Default for Limits {
             query_selections: 1000,
             query_aliases: 15,
             request_seconds: 5,
+            sockets: 10,
+            socket_operations: 20,
             upload_bytes: 25_000_000,
             import_rows: 100_000,
             import_field_bytes: 4096,
