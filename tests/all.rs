@@ -35,3 +35,4 @@ mod spine;
 mod statements;
 mod sweep;
 mod transport;
+mod verify;
