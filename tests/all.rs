@@ -9,6 +9,7 @@ mod access;
 mod account;
 mod catalogue;
 mod event;
+mod fail_points;
 mod health;
 mod idempotency;
 mod import;

@@ -66,6 +66,11 @@ enum Command {
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    #[cfg(feature = "failpoints")]
+    if let Err(fault) = domain::infra::fault::init() {
+        let _ = writeln!(std::io::stderr(), "muster: {fault}");
+        return ExitCode::from(2);
+    }
     let cli = Cli::parse();
     match run(cli).await {
         Ok(code) => code,

@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use domain::infra::fault::fail_point;
 use domain::job::Lane;
 use domain::outbox;
 use sqlx::PgPool;
@@ -132,7 +133,9 @@ impl Collector {
             return Ok(());
         }
         let mut conn = self.parts.pool.acquire().await?;
-        for job in outbox::claim(&mut conn, hints, Uuid::new_v4()).await? {
+        let claimed = outbox::claim(&mut conn, hints, Uuid::new_v4()).await?;
+        fail_point!("collector.after_claim");
+        for job in claimed {
             self.waiting.push(job);
         }
         Ok(())

@@ -5,6 +5,7 @@ mod window;
 use std::sync::Arc;
 use std::time::Duration;
 
+use domain::infra::fault::fail_point;
 use domain::infra::wake::Waker;
 use domain::job::Lane;
 use domain::outbox;
@@ -145,6 +146,7 @@ impl Relay {
         let Some(last) = hints.iter().map(|hint| hint.account_id).max() else {
             return Ok(0);
         };
+        fail_point!("relay.after_hint");
         self.last_account = last;
         interleave(&mut hints);
         let ids: Vec<_> = hints.iter().map(|hint| hint.job_id).collect();
@@ -153,6 +155,7 @@ impl Relay {
             outbox::unhint(&mut conn, &ids).await?;
             return Err(error.into());
         }
+        fail_point!("relay.after_push");
         self.window.pushed(ids.len());
         self.parts.waker.queued(self.parts.lane);
         Ok(ids.len())

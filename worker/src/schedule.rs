@@ -5,6 +5,7 @@ use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use domain::infra::clock::{Clock, Timestamp};
+use domain::infra::fault::fail_point;
 use domain::outbox;
 use domain::sweep::{self, Sweep, Tick};
 use futures::FutureExt as _;
@@ -174,10 +175,12 @@ impl Run {
         let name = self.sweep.name;
         let started = Instant::now();
         let work = AssertUnwindSafe(async { (self.sweep.run)(self.now).await }).catch_unwind();
+        fail_point!("sweep.after_claim");
         let outcome = tokio::select! {
             outcome = work => outcome.unwrap_or(Err("PANIC")),
             never = self.keep_renewing() => never,
         };
+        fail_point!("sweep.before_record");
         let written = sweep::record(&mut *self.pool.acquire().await?, name, self.tick, self.claim, outcome).await?;
         let millis = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         match outcome {

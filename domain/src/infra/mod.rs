@@ -4,6 +4,7 @@ pub mod clock;
 pub mod config;
 pub mod db;
 pub mod email_address;
+pub mod fault;
 pub mod files;
 pub mod keys;
 pub mod migrate;
