@@ -5,6 +5,7 @@ use std::sync::Arc;
 use domain::infra::config::Config;
 use domain::infra::db::Db;
 use domain::infra::files::Files;
+use domain::infra::presence::Presence;
 use domain::password::Passwords;
 use domain::session::Activity;
 
@@ -21,11 +22,13 @@ pub struct State {
     pub files: Files,
     /// Uses of sessions that are not written yet.
     pub activity: Arc<Activity>,
+    /// Whether the database answers.
+    pub presence: Presence,
 }
 
 impl State {
     /// The state of a process.
     pub fn new(db: Db, config: Arc<Config>, files: Files) -> Self {
-        Self { db, passwords: Passwords::new(config.password), config, files, activity: Arc::default() }
+        Self { db, passwords: Passwords::new(config.password), config, files, activity: Arc::default(), presence: Presence::default() }
     }
 }

@@ -10,6 +10,7 @@ pub mod keys;
 pub mod migrate;
 pub mod page;
 pub mod personal_domain;
+pub mod presence;
 pub mod secret;
 pub mod telemetry;
 pub mod wake;
