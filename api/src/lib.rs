@@ -3,6 +3,7 @@
 pub mod auth;
 pub mod graphql;
 pub mod health;
+pub mod live;
 pub mod pages;
 pub mod server;
 pub mod state;

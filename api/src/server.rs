@@ -9,11 +9,13 @@ use async_graphql::dataloader::DataLoader;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Request, State as Shared};
-use axum::http::header;
-use axum::middleware::from_fn;
-use axum::response::Response;
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::{Next, from_fn};
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::{any, get};
 use domain::infra::config::{MailTransport, is_loopback_url};
+use domain::infra::presence::Presence;
 use futures::future::BoxFuture;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -21,7 +23,7 @@ use tracing::{Instrument as _, Span};
 
 use crate::auth::{Credentials, credentials, network_address, origin, request_id, session_cookie};
 use crate::graphql::context::Caller;
-use crate::graphql::error::{ErrorCode, of_failure};
+use crate::graphql::error::{DATABASE_AWAY, ErrorCode, of_failure};
 use crate::graphql::graphiql::{self, Sdl};
 use crate::graphql::http::{Endpoint, Origins, Prepared};
 use crate::graphql::loader::Loader;
@@ -63,13 +65,28 @@ impl Server {
             .route("/graphql/schema.graphql", get(move || async move { sdl.response() }))
             .route("/graphiql", get(|| async { graphiql::page("/graphql") }))
             .merge(health::router(Health::new(self.state.db.clone(), Arc::clone(config))))
-            .merge(upload::router(self.uploads()))
-            .merge(pages::router().with_state(self.state.clone()))
+            .merge(self.refused_while_away(upload::router(self.uploads())))
+            .merge(self.refused_while_away(pages::router().with_state(self.state.clone())))
             .merge(pages::assets());
         if config.mail.transport == MailTransport::Outbox && is_loopback_url(&config.http.public_url) {
             router = router.merge(pages::dev_mail::router(config.data_dir.join("mail")));
         }
         router.layer(from_fn(trace))
+    }
+
+    /// Routes that need the database, outside of GraphQL.
+    fn refused_while_away(&self, routes: Router) -> Router {
+        let presence = self.state.presence.clone();
+        routes.layer(from_fn(move |request: Request, next: Next| {
+            let presence = presence.clone();
+            async move {
+                tokio::select! {
+                    biased;
+                    () = presence.lost() => ask_again(StatusCode::SERVICE_UNAVAILABLE.into_response()),
+                    response = next.run(request) => response,
+                }
+            }
+        }))
     }
 
     fn uploads(&self) -> Uploads {
@@ -80,10 +97,14 @@ impl Server {
 
     /// Serves until `shutdown`, then finishes the requests it has, and the mutations whose clients have left: all together as long
     /// as the configuration allows. What sessions were used for until then is written last.
-    pub async fn serve(self, listener: TcpListener, shutdown: CancellationToken) -> std::io::Result<()> {
+    pub async fn serve(mut self, listener: TcpListener, shutdown: CancellationToken) -> std::io::Result<()> {
         let ended = CancellationToken::new();
         let flusher = tokio::spawn(flush(self.state.clone(), ended.clone()));
         let _ended = ended.clone().drop_guard();
+        let options = self.state.db.pool.connect_options();
+        self.state.presence = Presence::watch((*options).clone(), ended.clone());
+        let (live, following) = (self.state.live.clone(), ended.clone());
+        tokio::spawn(async move { live.run(following).await });
         let app = self.router().into_make_service_with_connect_info::<SocketAddr>();
         let stopping = shutdown.clone();
         let requests = axum::serve(listener, app).with_graceful_shutdown(async move { stopping.cancelled().await });
@@ -139,11 +160,28 @@ async fn graphql(
     };
     let operation = prepared.operation_name().unwrap_or("anonymous").chars().take(80).collect::<String>();
     Span::current().record("graphql.operation", operation).record("graphql.mutation", prepared.is_mutation());
-    let origin = origin(&id, network_address(&server.state.config.http, peer, &head.headers));
+    let refusal = prepared.refusal();
+    let presence = server.state.presence.clone();
+    // A mutation that is under way goes on.
+    tokio::select! {
+        biased;
+        () = presence.lost() => ask_again(refusal.answer(ErrorCode::ServiceUnavailable, DATABASE_AWAY)),
+        response = answer(&server, &id, peer, &head, prepared) => response,
+    }
+}
+
+/// Of an answer that the database is away: it may be back in a moment.
+fn ask_again(mut response: Response) -> Response {
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    response
+}
+
+async fn answer(server: &Server, id: &str, peer: SocketAddr, head: &Parts, prepared: Prepared) -> Response {
+    let origin = origin(id, network_address(&server.state.config.http, peer, &head.headers));
     match credentials(&server.state, &head.headers, origin.clone()).await {
         Ok(credentials) => {
             let agent = head.headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok()).map(str::to_owned);
-            execute(&server, prepared, Caller { credentials, origin, user_agent: agent }).await
+            execute(server, prepared, Caller { credentials, origin, user_agent: agent }).await
         }
         Err(error) => {
             let (code, message) = of_failure(error);

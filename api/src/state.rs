@@ -9,6 +9,8 @@ use domain::infra::presence::Presence;
 use domain::password::Passwords;
 use domain::session::Activity;
 
+use crate::live::Live;
+
 /// Shared by all requests; clones share everything.
 #[derive(Clone, Debug)]
 pub struct State {
@@ -22,6 +24,8 @@ pub struct State {
     pub files: Files,
     /// Uses of sessions that are not written yet.
     pub activity: Arc<Activity>,
+    /// Who follows which account.
+    pub live: Live,
     /// Whether the database answers.
     pub presence: Presence,
 }
@@ -29,6 +33,7 @@ pub struct State {
 impl State {
     /// The state of a process.
     pub fn new(db: Db, config: Arc<Config>, files: Files) -> Self {
-        Self { db, passwords: Passwords::new(config.password), config, files, activity: Arc::default(), presence: Presence::default() }
+        let (live, passwords) = (Live::new(&db), Passwords::new(config.password));
+        Self { db, passwords, config, files, activity: Arc::default(), live, presence: Presence::default() }
     }
 }

@@ -12,6 +12,9 @@ const MAX_MESSAGE_BYTES: usize = 500;
 /// What a client reads instead of anything that happened inside.
 const INTERNAL_MESSAGE: &str = "Something went wrong on our side. Please quote the request id when you report it.";
 
+/// What a client reads while the database does not answer.
+pub const DATABASE_AWAY: &str = "The database is away. Try again in a moment.";
+
 /// `extensions.code` of a top-level error. What a person can mend is a `UserError` of the payload instead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ErrorCode {
@@ -27,6 +30,8 @@ pub enum ErrorCode {
     GraphqlValidationFailed,
     /// The document or its variables exceed a limit, named in `limit`, `maximum` and `requested`.
     CostLimitExceeded,
+    /// Events after the cursor are no longer kept; `oldestCursor` is where reading can begin again.
+    CursorExpired,
     /// Too many requests; `Retry-After` says when to come again.
     RateLimited,
     /// The request took longer than a request may.
@@ -39,13 +44,14 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// Every code.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Unauthenticated,
         Self::Forbidden,
         Self::BadUserInput,
         Self::GraphqlParseFailed,
         Self::GraphqlValidationFailed,
         Self::CostLimitExceeded,
+        Self::CursorExpired,
         Self::RateLimited,
         Self::Timeout,
         Self::ServiceUnavailable,
@@ -61,6 +67,7 @@ impl ErrorCode {
             Self::GraphqlParseFailed => "GRAPHQL_PARSE_FAILED",
             Self::GraphqlValidationFailed => "GRAPHQL_VALIDATION_FAILED",
             Self::CostLimitExceeded => "COST_LIMIT_EXCEEDED",
+            Self::CursorExpired => "CURSOR_EXPIRED",
             Self::RateLimited => "RATE_LIMITED",
             Self::Timeout => "TIMEOUT",
             Self::ServiceUnavailable => "SERVICE_UNAVAILABLE",
@@ -81,6 +88,7 @@ impl ErrorCode {
             Self::BadUserInput | Self::GraphqlParseFailed | Self::GraphqlValidationFailed | Self::CostLimitExceeded => {
                 StatusCode::BAD_REQUEST
             }
+            Self::CursorExpired => StatusCode::GONE,
             Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
             Self::Timeout => StatusCode::GATEWAY_TIMEOUT,
             Self::ServiceUnavailable => StatusCode::SERVICE_UNAVAILABLE,
@@ -157,7 +165,7 @@ pub fn of_failure(error: domain::error::Error) -> (ErrorCode, &'static str) {
     let code = error.extensions.as_ref().and_then(|extensions| extensions.get("code"));
     let away = matches!(code, Some(Value::String(code)) if code == ErrorCode::ServiceUnavailable.as_str());
     if away {
-        (ErrorCode::ServiceUnavailable, "The database is away. Try again in a moment.")
+        (ErrorCode::ServiceUnavailable, DATABASE_AWAY)
     } else {
         (ErrorCode::InternalServerError, INTERNAL_MESSAGE)
     }

@@ -84,10 +84,26 @@ impl Prepared {
         self.operation_type == OperationType::Mutation
     }
 
+    /// How to refuse the request once it is under way.
+    pub fn refusal(&self) -> Refusal {
+        Refusal(self.reply.clone())
+    }
+
     /// Name of the operation, if it has one. Chosen by the client: of any length within the document's, of letters, digits
     /// and underscores.
     pub fn operation_name(&self) -> Option<&str> {
         self.operation_name.as_deref()
+    }
+}
+
+/// Answers a request in place of its execution.
+#[derive(Debug)]
+pub struct Refusal(Reply);
+
+impl Refusal {
+    /// The answer with an error alone.
+    pub fn answer(&self, code: ErrorCode, message: &str) -> Response {
+        self.0.refuse_with(code, message)
     }
 }
 
