@@ -29,6 +29,7 @@ mod pages;
 mod password;
 mod races;
 mod readme;
+mod recovery;
 mod schema;
 mod secrets;
 mod session;

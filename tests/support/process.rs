@@ -49,6 +49,11 @@ impl Fleet {
         Ok(Self { app, extra: Vec::new(), redis, started: 0 })
     }
 
+    /// Uses another Redis than that of all tests.
+    pub(crate) fn use_redis(&mut self, url: &str) {
+        self.redis = Some((url.to_owned(), "test".to_owned()));
+    }
+
     /// Starts a process, and waits until its API is ready.
     pub(crate) async fn start(&mut self, role: &str) -> Result<Process> {
         let folder = &self.app.config.data_dir;
