@@ -20,6 +20,8 @@ const NOBODY: u32 = 65_534;
 /// A server that listens on a port of its own. It ends with this value.
 pub(crate) struct Service {
     start: Box<dyn Fn() -> Command + Send + Sync>,
+    /// Whether it does its work, once it takes connections.
+    ready: Box<dyn Fn() -> bool + Send + Sync>,
     process: Option<Child>,
     port: u16,
     /// The signal by which it ends at once.
@@ -30,6 +32,7 @@ pub(crate) struct Service {
 /// A database server; its address is a place to make databases at.
 pub(crate) fn postgres() -> Result<(Service, String)> {
     let (folder, programs, port) = (Folder::new(), postgres_programs()?, free_port()?);
+    let asking = programs.clone();
     let (data, log) = (folder.path().join("data"), folder.path().join("log"));
     std::fs::create_dir(&data)?;
     let nobody = std::fs::metadata("/proc/self")?.uid() == 0;
@@ -53,7 +56,11 @@ pub(crate) fn postgres() -> Result<(Service, String)> {
         command.stderr(log.map_or_else(|_| Stdio::null(), Stdio::from));
         command
     };
-    let service = Service::new(Box::new(start), port, "QUIT", folder)?;
+    let ready = move || {
+        let mut ask = Command::new(asking.join("pg_isready"));
+        ask.args(["-q", "-h", "127.0.0.1", "-p", &port.to_string()]).status().is_ok_and(|status| status.success())
+    };
+    let service = Service::new(Box::new(start), Box::new(ready), port, "QUIT", folder)?;
     Ok((service, format!("postgres://muster@127.0.0.1:{port}/postgres")))
 }
 
@@ -67,7 +74,7 @@ pub(crate) fn redis() -> Result<(Service, String)> {
         command.arg("--dir").arg(&dir).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         command
     };
-    Ok((Service::new(Box::new(start), port, "KILL", folder)?, format!("redis://127.0.0.1:{port}")))
+    Ok((Service::new(Box::new(start), Box::new(|| true), port, "KILL", folder)?, format!("redis://127.0.0.1:{port}")))
 }
 
 fn postgres_programs() -> Result<PathBuf> {
@@ -86,20 +93,21 @@ fn free_port() -> Result<u16> {
 impl Service {
     fn new(
         start: Box<dyn Fn() -> Command + Send + Sync>,
+        ready: Box<dyn Fn() -> bool + Send + Sync>,
         port: u16,
         end: &'static str,
         folder: Folder,
     ) -> Result<Self> {
-        let mut service = Self { start, process: None, port, end, _folder: folder };
+        let mut service = Self { start, ready, process: None, port, end, _folder: folder };
         service.start()?;
         Ok(service)
     }
 
-    /// Starts it, and waits until it takes connections.
+    /// Starts it, and waits until it works.
     pub(crate) fn start(&mut self) -> Result<()> {
         self.process = Some((self.start)().spawn()?);
         let deadline = Instant::now() + PATIENCE;
-        while TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_err() {
+        while TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_err() || !(self.ready)() {
             if Instant::now() > deadline {
                 bail!("it does not start");
             }
