@@ -149,6 +149,11 @@ const BREAKS: &[(&str, &str)] = &[
          VALUES (gen_random_uuid(), gen_random_uuid(), 'BULK', 'x', '{}', 'x', now())",
     ),
     (
+        "outbox.unknown_kind",
+        "INSERT INTO outbox (job_id, account_id, lane, kind, payload, dedupe_key, wake_at, created_at, last_error_code)
+         SELECT gen_random_uuid(), account_id, 'MONEY', 'x', '{}', 'x', now(), now() - interval '2 h', 'UNKNOWN_KIND' FROM account",
+    ),
+    (
         "outbox.overdue",
         "INSERT INTO outbox (job_id, account_id, lane, kind, payload, dedupe_key, wake_at)
          SELECT gen_random_uuid(), account_id, 'MONEY', 'x', '{}', 'x', now() - interval '1 h' FROM account",

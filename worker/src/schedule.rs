@@ -5,6 +5,7 @@ use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use domain::infra::clock::{Clock, Timestamp};
+use domain::infra::db::answered;
 use domain::infra::fault::fail_point;
 use domain::outbox;
 use domain::sweep::{self, Sweep, Tick};
@@ -117,7 +118,7 @@ impl Schedule {
         let mut runs = JoinSet::new();
         let mut failing = false;
         while !shutdown.is_cancelled() {
-            let looked = self.look(&mut seen, &mut runs).await;
+            let looked = answered(self.look(&mut seen, &mut runs)).await;
             if let (Err(error), false) = (&looked, failing) {
                 tracing::warn!(%error, "sweeps are not run");
             }
@@ -181,7 +182,9 @@ impl Run {
             never = self.keep_renewing() => never,
         };
         fail_point!("sweep.before_record");
-        let written = sweep::record(&mut *self.pool.acquire().await?, name, self.tick, self.claim, outcome).await?;
+        let record =
+            async { sweep::record(&mut *self.pool.acquire().await?, name, self.tick, self.claim, outcome).await };
+        let written = answered(record).await?;
         let millis = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         match outcome {
             Ok(0) => tracing::debug!(sweep.name = name, millis, written, "sweep ended"),
@@ -198,7 +201,7 @@ impl Run {
             tokio::time::sleep(RENEWAL).await;
             let renewed =
                 async { sweep::renew(&mut *self.pool.acquire().await?, self.sweep.name, self.tick, self.claim).await };
-            if let Err(error) = renewed.await {
+            if let Err(error) = answered(renewed).await {
                 tracing::warn!(sweep.name = self.sweep.name, %error, "claim of a sweep not renewed");
             }
         }

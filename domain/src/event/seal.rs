@@ -6,6 +6,7 @@ use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use crate::id::AccountId;
+use crate::infra::db::answered;
 use crate::infra::fault::fail_point;
 
 /// Events a seal covers at most.
@@ -19,7 +20,7 @@ pub async fn seal_due(pool: &PgPool) -> sqlx::Result<usize> {
     for account in crate::across::accounts_with_unsealed_events(pool).await? {
         // An account that fails keeps no other one waiting.
         loop {
-            match seal_next(pool, account).await {
+            match answered(seal_next(pool, account)).await {
                 Ok(true) => seals += 1,
                 Ok(false) => break,
                 Err(error) => {

@@ -20,6 +20,12 @@ use crate::session::RightsCache;
 /// Write transactions of one account that a process has open at once; the rest queue here and not on a connection.
 const WRITERS_PER_ACCOUNT: usize = 2;
 
+/// A connection that says nothing for so long is dead: a statement would have been cancelled by now.
+const SILENCE: Duration = Duration::from_secs(6);
+
+/// How long a few statements may take, with the wait for a connection.
+const ANSWER_LIMIT: Duration = Duration::from_secs(15);
+
 /// How long an idle connection is taken to be whole.
 const TRUSTED_FOR: Duration = Duration::from_millis(500);
 
@@ -98,6 +104,12 @@ impl Db {
     }
 }
 
+/// Gives up what a loop asks of the database when no answer comes: over a connection that is cut off without a word it would wait
+/// until the operating system notices, which takes many minutes.
+pub async fn answered<T>(asked: impl Future<Output = sqlx::Result<T>>) -> sqlx::Result<T> {
+    tokio::time::timeout(ANSWER_LIMIT, asked).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
+}
+
 /// Opens the connections of the API or of the worker. Each acts as the role `muster_runtime`, which cannot rewrite history,
 /// and gives up rather than hang.
 pub async fn connect(url: &SecretString, connections: u32) -> sqlx::Result<PgPool> {
@@ -114,6 +126,13 @@ pub async fn connect(url: &SecretString, connections: u32) -> sqlx::Result<PgPoo
                     conn.ping().await?;
                 }
                 Ok(true)
+            })
+        })
+        .after_release(|conn, _| {
+            Box::pin(async move {
+                // What was left in the middle of a statement is waited for, as the pool itself does, but not for ever.
+                let answered = tokio::time::timeout(SILENCE, conn.flush()).await;
+                answered.unwrap_or(Err(sqlx::Error::PoolTimedOut)).map(|()| true)
             })
         })
         .after_connect(|conn, _| {

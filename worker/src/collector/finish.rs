@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use domain::infra::db::answered;
 use domain::infra::fault::fail_point;
 use domain::outbox;
 use sqlx::PgPool;
@@ -53,7 +54,7 @@ async fn write(pool: &PgPool, keys: &[(Uuid, Uuid)]) -> sqlx::Result<HashSet<Uui
             fail_point!("finish.after_write");
             Ok::<_, sqlx::Error>(finished)
         };
-        match (finished.await, pauses.next()) {
+        match (answered(finished).await, pauses.next()) {
             (Ok(ids), _) => return Ok(ids.into_iter().collect()),
             (Err(error), None) => return Err(error),
             (Err(_), Some(pause)) => tokio::time::sleep(pause).await,
