@@ -32,6 +32,7 @@ mod schema;
 mod secrets;
 mod session;
 mod sign_up;
+mod socket;
 mod spine;
 mod statements;
 mod sweep;
