@@ -1,4 +1,4 @@
-"""What Python's gql makes of a socket: python3 gql_socket.py URL TOKEN
+"""What Python's gql makes of a socket: python3 gql_socket.py URL TOKEN CURSOR
 
 Prints the lines that socket.mjs prints. Connecting again is left to whoever uses gql: this does so when the connection is lost.
 """
@@ -10,9 +10,10 @@ from gql import Client, gql
 from gql.transport.exceptions import TransportConnectionFailed, TransportError, TransportQueryError
 from gql.transport.websockets import WebsocketsTransport
 
-URL, TOKEN = sys.argv[1:3]
+URL, TOKEN, CURSOR = sys.argv[1:4]
 QUERY = gql("{ viewer { account { id } } }")
-FEED = gql("subscription { accountEvents { cursor kind } }")
+FEED = gql("subscription Feed($after: String) { accountEvents(after: $after) { cursor kind } }")
+FEED.variable_values = {"after": CURSOR}
 SNAPSHOT = gql("subscription { accountUpdated { account { name } } }")
 WRONG = gql("subscription { nothing }")
 

@@ -1,10 +1,10 @@
-// What JavaScript clients make of a socket: node socket.mjs CLIENT URL TOKEN
-// CLIENT is graphql-ws, apollo or urql. Prints a line per step; the test renames the account when it reads "following", and
-// restarts the API when it reads "saw account.renamed".
+// What JavaScript clients make of a socket: node socket.mjs CLIENT URL TOKEN CURSOR
+// CLIENT is graphql-ws, apollo or urql. Prints a line per step, follows the account from the cursor, and connects again when it is
+// told to. It never ends by itself.
 import { createClient } from 'graphql-ws';
 import WebSocket from 'ws';
 
-const [, , name, url, token] = process.argv;
+const [, , name, url, token, after] = process.argv;
 const QUERY = '{ viewer { account { id } } }';
 const FEED = 'subscription Feed($after: String) { accountEvents(after: $after) { cursor kind } }';
 const SNAPSHOT = 'subscription { accountUpdated { account { name } } }';
@@ -35,8 +35,8 @@ async function library() {
     const apollo = new ApolloClient({ link: new GraphQLWsLink(client), cache: new InMemoryCache() });
     return {
       query: (query) => apollo.query({ query: gql(query) }),
-      subscribe: (query, next, error) => {
-        apollo.subscribe({ query: gql(query) }).subscribe({
+      subscribe: (query, next, error, variables) => {
+        apollo.subscribe({ query: gql(query), variables }).subscribe({
           next: (result) => (result.error ? error(result.error) : next(result)),
           error,
         });
@@ -59,14 +59,15 @@ async function library() {
     });
     return {
       query: (query) => urql.query(query, {}).toPromise(),
-      subscribe: (query, next, error) => {
-        urql.subscription(query, {}).subscribe((result) => (result.error ? error(result.error) : next(result)));
+      subscribe: (query, next, error, variables) => {
+        urql.subscription(query, variables ?? {}).subscribe((result) => (result.error ? error(result.error) : next(result)));
       },
     };
   }
   return {
     query: (query) => new Promise((next, error) => client.subscribe({ query }, { next, error, complete() {} })),
-    subscribe: (query, next, error) => client.subscribe({ query }, { next, error, complete() {} }),
+    subscribe: (query, next, error, variables) =>
+      client.subscribe({ query, variables }, { next, error, complete() {} }),
   };
 }
 
@@ -84,6 +85,5 @@ const failed = (error) => {
   console.log(`failed ${JSON.stringify(error)} ${error}`);
   process.exit(1);
 };
-// Its first result comes at once, so the feed, which was asked for before it, is followed by then or begins with what follows.
-subscribe(FEED, ({ data }) => console.log(`saw ${data.accountEvents.kind}`), failed);
+subscribe(FEED, ({ data }) => console.log(`saw ${data.accountEvents.kind}`), failed, { after });
 subscribe(SNAPSHOT, ({ data }) => console.log(`account ${data.accountUpdated.account.name}`), failed);
