@@ -98,7 +98,8 @@ async fn a_socket_that_is_open_follows_and_is_closed_when_its_session_ends() -> 
     let app = App::start().await?;
     let owner = app.found("olivia@harborandfinch.example", 3).await?;
     let mut socket = Socket::enter(&app, &owner.token).await?;
-    let past = app.graphql(Some(&owner.token), "{ accountEvents(first: 2) { nodes { cursor kind } } }", Value::Null).await?;
+    let past =
+        app.graphql(Some(&owner.token), "{ accountEvents(first: 2) { nodes { cursor kind } } }", Value::Null).await?;
     let feed = "subscription ($after: String) { accountEvents(after: $after) { kind } }";
     socket.subscribe("f", feed, json!({ "after": past.text("/accountEvents/nodes/0/cursor") })).await?;
     let event = socket.next().await?;

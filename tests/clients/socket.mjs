@@ -4,6 +4,9 @@
 import { createClient } from 'graphql-ws';
 import WebSocket from 'ws';
 
+// Apollo Client asks for the browser's.
+globalThis.WebSocket ??= WebSocket;
+
 const [, , name, url, token, after] = process.argv;
 const QUERY = '{ viewer { account { id } } }';
 const FEED = 'subscription Feed($after: String) { accountEvents(after: $after) { cursor kind } }';

@@ -39,8 +39,8 @@ use domain::infra::config;
 
 use self::media::Media;
 pub use self::origin::{CSRF_HEADER, Caller, Origins, carries_csrf_header};
-use self::reply::Reply;
 pub use self::reply::REQUEST_ID_HEADER;
+use self::reply::Reply;
 use super::error::ErrorCode;
 use super::operation::{Operation, Operations};
 use super::params::Params;
