@@ -3,12 +3,14 @@
 use std::panic::AssertUnwindSafe;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _};
 use argon2::{Algorithm, Argon2, Params, Version};
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 use crate::error::{Code, Error, Result};
 use crate::infra::config;
@@ -16,8 +18,11 @@ use crate::infra::config;
 /// Characters a new password needs.
 pub const MINIMUM: usize = 10;
 
-/// Passwords that wait for a thread, each a second or so; whoever comes then is told to come again.
+/// Passwords that wait for a thread; whoever comes then is told to come again at once.
 const WAITING_PER_THREAD: usize = 32;
+
+/// How long somebody waits for their hash, before they are told to come again.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// How far the threads stand back behind all others, in the units of nice(2): a flood of sign-ins slows nobody else.
 const NICENESS: i32 = 10;
@@ -88,7 +93,7 @@ impl Passwords {
             }
         });
         self.queue.try_send(work).map_err(|_| Error::Busy)?;
-        done.await.map_err(|_| Error::Busy)
+        timeout(PATIENCE, done).await.ok().and_then(std::result::Result::ok).ok_or(Error::Busy)
     }
 }
 

@@ -1,6 +1,7 @@
 //! What tests stand on.
 
 pub(crate) mod app;
+pub(crate) mod cluster;
 pub(crate) mod database;
 pub(crate) mod firm;
 pub(crate) mod introspection;

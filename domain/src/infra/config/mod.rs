@@ -45,6 +45,8 @@ pub struct Config {
     pub sign_up: SignUp,
     /// Refusals by quantity.
     pub limits: Limits,
+    /// How long what happened is kept.
+    pub retention: Retention,
     /// The worker.
     pub worker: Worker,
     /// Cost of password hashes.
@@ -193,6 +195,13 @@ pub struct Limits {
     pub concurrent_requests: usize,
 }
 
+/// How long what happened is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// Days an event stays in the feed of its account.
+    pub events_days: u32,
+}
+
 /// The worker.
 #[derive(Clone, Debug)]
 pub struct Worker {
@@ -241,6 +250,7 @@ impl Config {
             log: Log { format: LogFormat::Text, filter: "info".to_owned() },
             sign_up: SignUp { base_seats: 3, refuse_personal_domains: false },
             limits: Limits::default(),
+            retention: Retention { events_days: 400 },
             worker: Worker { listen: None, concurrency: 16, outstanding: 2000 },
             password: Password::default(),
             installation_key: None,

@@ -154,6 +154,8 @@ pub static SETTINGS: &[Setting] = &[
     Setting::new("limits.bulk", Number(1, 10_000), "500", |c| &mut c.limits.bulk, "Members one mutation may name."),
     Setting::new("limits.concurrent_requests", Number(1, 100_000), "64", |c| &mut c.limits.concurrent_requests,
         "GraphQL requests that a process works on at once. Twice as many wait for their turn; further ones are refused with SERVICE_UNAVAILABLE and Retry-After."),
+    Setting::new("retention.events_days", Number(1, 36_500), "400", |c| &mut c.retention.events_days,
+        "Days an event stays in the feed of its account. Older ones are deleted for good once a day."),
     Setting::new("worker.listen", ADDRESS, "0.0.0.0:8081", |c| &mut c.worker.listen,
         "Address on which `muster worker` answers `/livez` and `/readyz`. `muster serve` and `muster api` answer them at `http.listen`."),
     Setting::new("worker.concurrency", Number(1, 1_000), "16", |c| &mut c.worker.concurrency, "Jobs of a lane that run at once in a process."),
