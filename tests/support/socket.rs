@@ -70,9 +70,8 @@ impl Socket {
     /// The code with which the socket is closed, after whatever comes before.
     pub(crate) async fn closed(mut self) -> Result<u16> {
         loop {
-            match self.0.next().await.context("the socket was cut off")?? {
-                Message::Close(frame) => return Ok(frame.context("no code")?.code.into()),
-                _ => continue,
+            if let Message::Close(frame) = self.0.next().await.context("the socket was cut off")?? {
+                return Ok(frame.context("no code")?.code.into());
             }
         }
     }
