@@ -35,6 +35,7 @@ mod schema;
 mod secrets;
 mod session;
 mod sign_up;
+mod socket;
 mod spine;
 mod statements;
 mod sweep;

@@ -8,5 +8,6 @@ pub(crate) mod introspection;
 pub(crate) mod mail_server;
 pub(crate) mod mailbox;
 pub(crate) mod process;
+pub(crate) mod socket;
 pub(crate) mod stage;
 pub(crate) mod statements;
