@@ -9,6 +9,8 @@ use domain::infra::presence::Presence;
 use domain::password::Passwords;
 use domain::session::Activity;
 
+use crate::admission::Admission;
+use crate::graphql::ws::OpenSockets;
 use crate::live::Live;
 
 /// Shared by all requests; clones share everything.
@@ -24,8 +26,12 @@ pub struct State {
     pub files: Files,
     /// Uses of sessions that are not written yet.
     pub activity: Arc<Activity>,
+    /// How many sockets are open.
+    pub sockets: Arc<OpenSockets>,
     /// Who follows which account.
     pub live: Live,
+    /// How many requests are worked on.
+    pub admission: Admission,
     /// Whether the database answers.
     pub presence: Presence,
 }
@@ -34,6 +40,9 @@ impl State {
     /// The state of a process.
     pub fn new(db: Db, config: Arc<Config>, files: Files) -> Self {
         let (live, passwords) = (Live::new(&db), Passwords::new(config.password));
-        Self { db, passwords, config, files, activity: Arc::default(), live, presence: Presence::default() }
+        let admission = Admission::new(config.limits.concurrent_requests);
+        let (activity, sockets) = (Arc::default(), Arc::default());
+        let presence = Presence::default();
+        Self { db, passwords, config, files, activity, sockets, live, admission, presence }
     }
 }

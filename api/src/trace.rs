@@ -6,8 +6,8 @@ use axum::extract::{MatchedPath, Request};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::Response;
-use tracing::Instrument as _;
 use tracing::field::Empty;
+use tracing::{Instrument as _, Span};
 
 use crate::auth::request_id;
 use crate::graphql::http::REQUEST_ID_HEADER;
@@ -23,8 +23,7 @@ pub async fn trace(mut request: Request, next: Next) -> Response {
     request.headers_mut().insert(HeaderName::from_static(REQUEST_ID_HEADER), header.clone());
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
-    // On the lines of all levels, as those of jobs have theirs; what is not known yet is recorded by whoever learns it.
-    let span = tracing::error_span!("request", request.id = %id, graphql.operation = Empty, graphql.mutation = Empty);
+    let span = operation_span(&id);
     let answer = async {
         let mut response = next.run(request).await;
         response.headers_mut().entry(REQUEST_ID_HEADER).or_insert(header);
@@ -32,6 +31,12 @@ pub async fn trace(mut request: Request, next: Next) -> Response {
         response
     };
     answer.instrument(span).await
+}
+
+/// The span of a request, or of an operation on a socket: on the lines of all levels, as those of jobs have theirs. What is not
+/// known yet is recorded by whoever learns it.
+pub fn operation_span(request_id: &str) -> Span {
+    tracing::error_span!("request", request.id = request_id, graphql.operation = Empty, graphql.mutation = Empty)
 }
 
 /// Probes come every few seconds and say the same: they are for whoever looks closer.

@@ -63,7 +63,7 @@ pub(crate) async fn run(role: Role, config: Config) -> anyhow::Result<ExitCode> 
             parts.spawn(async move { Ok(health::serve(health, listener, stop).await?) });
         }
         let registry = worker::job::registry(&db, &config, &files, &stop)?;
-        let sweeps = worker::sweeps::all(&db, &files);
+        let sweeps = worker::sweeps::all(&db, &files, config.retention);
         let own = worker::Parts { pool: db.pool.clone(), clock: db.clock.clone(), registry, sweeps, waker };
         let worker = Worker::start(own, &config, &stop)?;
         parts.spawn(async move { Ok(worker.stopped().await?) });

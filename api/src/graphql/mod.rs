@@ -30,7 +30,9 @@ pub mod license;
 pub mod loader;
 pub mod member;
 pub mod node;
+pub mod operation;
 pub mod order;
+pub mod params;
 pub mod password;
 mod payload;
 pub mod role;
@@ -39,6 +41,7 @@ pub mod session;
 pub mod sign_up;
 pub mod subscription;
 pub mod user_error;
+pub mod ws;
 
 /// What can be asked.
 #[derive(Debug, Default)]

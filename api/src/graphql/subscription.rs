@@ -14,8 +14,7 @@ use super::error::{ErrorCode, top_level};
 use super::event::{AccountEvent, parse_kinds, unreadable};
 use crate::live::Watch;
 
-/// What can be followed, over a socket. The socket is closed with 4403 as soon as the session ends or its member may do less than
-/// before; connect again, with the last cursor.
+/// What can be followed.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Subscription;
 
@@ -26,6 +25,8 @@ pub struct AccountUpdate {
     account: Account,
 }
 
+/// What can be followed, over a socket. The socket is closed with 4403 as soon as the session ends or its member may do less than
+/// before; connect again, with the last cursor.
 #[Subscription]
 impl Subscription {
     /// What happens in the account, in order and without gaps: first everything after the cursor, then each event as it is
@@ -50,6 +51,7 @@ impl Subscription {
     /// The account as it is now, and again whenever something in it has changed, at most twice a second. Several changes may come
     /// as one.
     #[graphql(complexity = "cost::one(child_complexity)")]
+    #[expect(clippy::unused_async, reason = "what the library asks for")]
     async fn account_updated(&self, ctx: &Context<'_>) -> Result<impl Stream<Item = Result<AccountUpdate>> + use<'_>> {
         let (state, actor) = (ctx.state().clone(), ctx.actor()?.clone());
         let updates = watch(ctx)?.updates();

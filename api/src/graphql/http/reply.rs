@@ -5,15 +5,16 @@ use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::Response;
 
-use tokio::task::JoinError;
-use tokio::time::error::Elapsed;
-
 use super::media::Media;
 use super::origin::{self, Caller};
 use crate::graphql::error::{self, ErrorCode};
+use crate::graphql::operation::Outcome;
 
 /// Header that names the request, in answers and in logs.
 pub const REQUEST_ID_HEADER: &str = "x-request-id";
+
+/// Seconds after which a request that was refused for its time may be sent again.
+const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
 
 /// How to answer one request.
 #[derive(Clone, Debug)]
@@ -26,7 +27,11 @@ pub(super) struct Reply {
 impl Reply {
     /// An answer without a result, because of the request as a whole.
     pub(super) fn refuse(&self, status: StatusCode, error: ServerError) -> Response {
-        self.write(status, GraphqlResponse::from_errors(vec![error]))
+        let mut response = self.write(status, GraphqlResponse::from_errors(vec![error]));
+        if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
+            response.headers_mut().entry(header::RETRY_AFTER).or_insert(RETRY_AFTER);
+        }
+        response
     }
 
     /// The same with the status that belongs to the code.
@@ -44,16 +49,11 @@ impl Reply {
         self.write(status, response)
     }
 
-    /// How the execution ended: a result, the end of its time, or a task that panicked or was cancelled.
-    pub(super) fn outcome(&self, outcome: Result<Result<GraphqlResponse, Elapsed>, JoinError>) -> Response {
+    /// How the execution ended.
+    pub(super) fn outcome(&self, outcome: Outcome) -> Response {
         match outcome {
-            Ok(Ok(response)) => self.answer(response),
-            Ok(Err(_elapsed)) => self.refuse_with(ErrorCode::Timeout, "The request took too long and was ended."),
-            // The text goes to the log only.
-            Err(failure) if failure.is_panic() => {
-                self.refuse_with(ErrorCode::InternalServerError, &failure.to_string())
-            }
-            Err(_cancelled) => self.refuse_with(ErrorCode::ServiceUnavailable, "The server is stopping."),
+            Outcome::Answered(response) => self.answer(*response),
+            Outcome::Failed(code, message) => self.refuse_with(code, &message),
         }
     }
 
