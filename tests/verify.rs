@@ -198,7 +198,7 @@ const BREAKS_WITH_OTHERS: &[(&[&str], &str)] = &[
     ),
     (&["feed.row"], "DELETE FROM account_feed"),
     (&["feed.gapless", "seals.chain", "feed.personal"], "DELETE FROM event WHERE seq = 3"),
-    (&["feed.gapless"], "UPDATE account_feed SET next_seq = next_seq + 1"),
+    (&["feed.gapless", "seals.chain"], "UPDATE account_feed SET next_seq = next_seq + 1"),
     (
         &["feed.once", "seals.chain"],
         "ALTER TABLE event DROP CONSTRAINT event_pkey; ALTER TABLE event DROP CONSTRAINT event_account_id_event_id_key;

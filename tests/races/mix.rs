@@ -161,7 +161,7 @@ async fn ten_seconds_of_everything_at_once_break_nothing() -> Result<()> {
         }
     });
     let (_, lapsed, looks) =
-        futures::future::join3(join_all(tasks), time_passes(&app, until), look_on(&app, until)).await;
+        futures::future::join3(join_all(tasks), time_passes(&app, until), Box::pin(look_on(&app, until))).await;
     let (lapsed, looks) = (lapsed?, looks?);
     for (what, count) in tally.0.lock().unwrap().iter() {
         println!("{count:6} {what}");
