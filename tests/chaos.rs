@@ -68,7 +68,9 @@ async fn round(binaries: &Binaries, template: &Path, seed: u64) -> Result<()> {
 
     let stop = CancellationToken::new();
     let mut followers = Follower::of(&world, &cluster, &mut dice)?;
-    let following = async { try_join_all(followers.iter_mut().map(|follower| follower.follow(&stop))).await.map(drop) };
+    let mut subscribers = Follower::of(&world, &cluster, &mut dice)?;
+    let following = try_join_all(followers.iter_mut().map(|follower| follower.follow(&stop)));
+    let subscribing = try_join_all(subscribers.iter_mut().map(|subscriber| subscriber.subscribe(&stop, None)));
     let disturbed = async {
         let windows = faults::inflict(&cluster, &plan).await;
         stop.cancel();
@@ -78,11 +80,11 @@ async fn round(binaries: &Binaries, template: &Path, seed: u64) -> Result<()> {
         load::run(&world, &cluster, dice.fork(), stop.clone()).await;
         Ok(())
     };
-    let (windows, ..) = futures::try_join!(disturbed, following, working)?;
+    let (windows, ..) = futures::try_join!(disturbed, following, subscribing, working)?;
     let time = began.elapsed().as_secs_f64();
     println!("  mutations in {time:.1} s: {}", oracle::tally(&world.clients));
 
-    let verdict = judge(&cluster, &world, followers, &windows, binaries).await;
+    let verdict = judge(&cluster, &world, (followers, subscribers), &windows, binaries).await;
     if verdict.is_err() {
         keep(&cluster, binaries, seed).await?;
     }
@@ -93,7 +95,7 @@ async fn round(binaries: &Binaries, template: &Path, seed: u64) -> Result<()> {
 async fn judge(
     cluster: &Cluster,
     world: &World,
-    followers: Vec<Follower<'_>>,
+    (followers, subscribers): (Vec<Follower<'_>>, Vec<Follower<'_>>),
     windows: &[faults::Window],
     binaries: &Binaries,
 ) -> Result<()> {
@@ -112,6 +114,9 @@ async fn judge(
     oracle::imports(&pool).await?;
     for follower in followers {
         follower.catch_up(&pool).await?;
+    }
+    for subscriber in subscribers {
+        subscriber.catch_up_live(&pool).await?;
     }
     let mails = oracle::mails(cluster, &pool, &journal, windows).await?;
     pool.close().await;
