@@ -8,6 +8,7 @@ mod support;
 mod access;
 mod account;
 mod catalogue;
+mod chaos;
 mod event;
 mod fail_points;
 mod health;

@@ -3,6 +3,7 @@
 pub(crate) mod app;
 pub(crate) mod cluster;
 pub(crate) mod database;
+pub(crate) mod dice;
 pub(crate) mod firm;
 pub(crate) mod introspection;
 pub(crate) mod mail_server;
