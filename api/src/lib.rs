@@ -1,6 +1,7 @@
 //! HTTP and GraphQL: transports, guards, authentication, hosted pages. No rules and no SQL.
 
 pub mod auth;
+pub mod exposition;
 pub mod graphql;
 pub mod health;
 pub mod pages;

@@ -10,7 +10,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Request, State as Shared};
 use axum::http::header;
-use axum::middleware::from_fn;
+use axum::middleware::from_fn_with_state;
 use axum::response::Response;
 use axum::routing::{any, get};
 use domain::infra::config::{MailTransport, is_loopback_url};
@@ -29,7 +29,7 @@ use crate::graphql::{MusterSchema, schema, sdl};
 use crate::health::{self, Health};
 use crate::pages;
 use crate::state::State;
-use crate::trace::trace;
+use crate::trace::{Believed, trace};
 use crate::upload::{self, Uploads};
 
 /// How often uses of sessions are written.
@@ -69,7 +69,7 @@ impl Server {
         if config.mail.transport == MailTransport::Outbox && is_loopback_url(&config.http.public_url) {
             router = router.merge(pages::dev_mail::router(config.data_dir.join("mail")));
         }
-        router.layer(from_fn(trace))
+        router.layer(from_fn_with_state(Believed::new(&config.http.trusted_proxies), trace))
     }
 
     fn uploads(&self) -> Uploads {

@@ -5,6 +5,7 @@ mod window;
 use std::sync::Arc;
 use std::time::Duration;
 
+use domain::infra::metrics;
 use domain::infra::wake::Waker;
 use domain::job::Lane;
 use domain::outbox;
@@ -83,7 +84,9 @@ impl Relay {
                 Ok(Filled::All) | Err(_) => POLL,
             };
             match &filled {
-                Err(error) if !failing => {
+                Err(_) if failing => metrics::relay_failed(self.parts.lane),
+                Err(error) => {
+                    metrics::relay_failed(self.parts.lane);
                     tracing::warn!(lane = %self.parts.lane, %error, "jobs are not relayed");
                 }
                 Ok(_) if failing => {
@@ -107,9 +110,11 @@ impl Relay {
     async fn fill(&mut self) -> Result<Filled, RelayError> {
         loop {
             if !self.leads().await? {
+                metrics::relay_looked(self.parts.lane, None);
                 return Ok(Filled::All);
             }
             let depth = self.parts.queue.depth().await?;
+            metrics::relay_looked(self.parts.lane, Some(depth));
             let room = self.window.room(Instant::now(), depth);
             if room == 0 {
                 return Ok(Filled::Full);
@@ -154,6 +159,7 @@ impl Relay {
             return Err(error.into());
         }
         self.window.pushed(ids.len());
+        metrics::relay_handed_over(self.parts.lane, ids.len());
         self.parts.waker.queued(self.parts.lane);
         Ok(ids.len())
     }

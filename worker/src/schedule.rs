@@ -5,6 +5,7 @@ use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use domain::infra::clock::{Clock, Timestamp};
+use domain::infra::metrics;
 use domain::outbox;
 use domain::sweep::{self, Sweep, Tick};
 use futures::FutureExt as _;
@@ -179,6 +180,7 @@ impl Run {
             never = self.keep_renewing() => never,
         };
         let written = sweep::record(&mut *self.pool.acquire().await?, name, self.tick, self.claim, outcome).await?;
+        metrics::sweep_ended(name, outcome.is_ok(), started.elapsed());
         let millis = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         match outcome {
             Ok(0) => tracing::debug!(sweep.name = name, millis, written, "sweep ended"),

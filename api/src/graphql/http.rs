@@ -25,7 +25,7 @@ mod params;
 mod reply;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_graphql::parser::types::OperationType;
 use async_graphql::{Data, Executor, Request, ServerError, Variables};
@@ -46,6 +46,7 @@ use self::reply::Reply;
 use super::document::{Document, Documents};
 use super::error::{self, ErrorCode};
 use super::guard::{GuardLimits, TypeNames};
+use super::operations;
 
 /// The `/graphql` endpoint of an executor. Clones share everything.
 #[derive(Clone)]
@@ -201,6 +202,8 @@ impl<E: Executor> Endpoint<E> {
             media: Media::negotiate(&head.headers).unwrap_or(Media::Json),
             caller: self.shared.origins.caller(&head.headers),
             request_id: request_id.to_owned(),
+            operation: "none",
+            began: Instant::now(),
         }
     }
 
@@ -223,13 +226,15 @@ impl<E: Executor> Endpoint<E> {
         params.map_err(|message| Box::new(reply.refuse_with(ErrorCode::BadUserInput, &message)))
     }
 
-    fn read(&self, params: Params, is_get: bool, reply: Reply) -> Result<Prepared, Box<Response>> {
+    fn read(&self, params: Params, is_get: bool, mut reply: Reply) -> Result<Prepared, Box<Response>> {
         let refuse = |error: ServerError| Box::new(reply.refuse_document(error));
         let document = match self.shared.documents.get(&params.query) {
             Some(document) => document,
             None => Arc::new(Document::read(&params.query, &self.shared.guard, &self.shared.types).map_err(refuse)?),
         };
         let (name, operation) = document.operation(params.operation_name.as_deref()).map_err(refuse)?;
+        reply.operation = operations::name(document.parsed(), &operation.node);
+        let refuse = |error: ServerError| Box::new(reply.refuse_document(error));
         match operation.node.ty {
             OperationType::Mutation if is_get => {
                 let message = "A mutation is sent by POST.";

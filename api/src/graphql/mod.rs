@@ -27,6 +27,7 @@ pub mod license;
 pub mod loader;
 pub mod member;
 pub mod node;
+pub mod operations;
 pub mod order;
 pub mod password;
 mod payload;

@@ -10,6 +10,7 @@ use crate::error::Result;
 use crate::event::{EventKind, NewEvent};
 use crate::id::{ImportId, UploadId};
 use crate::infra::db::Db;
+use crate::infra::metrics;
 use crate::license;
 
 /// Rows changed by one statement.
@@ -105,8 +106,12 @@ pub async fn abandon_stranded(db: &Db) -> Result<usize> {
     let mut abandoned = 0;
     for (account, import) in across::stranded_imports(&db.pool).await? {
         let mut change = Change::begin(db, account, Kind::System, Origin::system(), None).await?;
-        abandoned += usize::from(abandon(&mut change, import).await?);
+        let is_open = abandon(&mut change, import).await?;
         change.commit().await?;
+        if is_open {
+            abandoned += 1;
+            metrics::import_ended(false);
+        }
     }
     Ok(abandoned)
 }

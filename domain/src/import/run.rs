@@ -19,6 +19,7 @@ use crate::error::{Code, Error, Result};
 use crate::id::{AccountId, ImportId, MemberId, UploadId};
 use crate::infra::db::Db;
 use crate::infra::files::Files;
+use crate::infra::metrics;
 use crate::job::Claimed;
 use crate::license::{self, Wanted};
 use crate::outbox;
@@ -338,6 +339,7 @@ impl Run {
             return Err(Halt::Superseded);
         }
         change.commit().await?;
+        metrics::import_ended(failure.is_none());
         Ok(Step::Ended)
     }
 }

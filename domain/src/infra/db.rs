@@ -94,6 +94,8 @@ pub async fn connect(url: &SecretString, connections: u32) -> sqlx::Result<PgPoo
         .acquire_timeout(Duration::from_secs(2))
         // The ping would double the cost of a short query; a broken connection shows itself at its first use.
         .test_before_acquire(false)
+        // Read by `telemetry::waits`, and by nobody else.
+        .acquire_time_level(log::LevelFilter::Trace)
         .after_connect(|conn, _| {
             Box::pin(async move {
                 sqlx::raw_sql(

@@ -6,6 +6,7 @@ pub mod db;
 pub mod email_address;
 pub mod files;
 pub mod keys;
+pub mod metrics;
 pub mod migrate;
 pub mod page;
 pub mod personal_domain;

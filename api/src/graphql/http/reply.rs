@@ -1,12 +1,17 @@
 //! Answers: their status, headers and body.
 
+use std::time::Instant;
+
 use async_graphql::{Response as GraphqlResponse, ServerError};
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::Response;
+use domain::infra::metrics::{self, Cause};
+use domain::infra::telemetry;
 
 use tokio::task::JoinError;
 use tokio::time::error::Elapsed;
+use tracing::Span;
 
 use super::media::Media;
 use super::origin::{self, Caller};
@@ -21,6 +26,9 @@ pub(super) struct Reply {
     pub(super) media: Media,
     pub(super) caller: Caller,
     pub(super) request_id: String,
+    /// As metrics name it; `none` until the document is read.
+    pub(super) operation: &'static str,
+    pub(super) began: Instant,
 }
 
 impl Reply {
@@ -48,12 +56,18 @@ impl Reply {
     pub(super) fn outcome(&self, outcome: Result<Result<GraphqlResponse, Elapsed>, JoinError>) -> Response {
         match outcome {
             Ok(Ok(response)) => self.answer(response),
-            Ok(Err(_elapsed)) => self.refuse_with(ErrorCode::Timeout, "The request took too long and was ended."),
+            Ok(Err(_elapsed)) => {
+                metrics::refused(Cause::Timeout);
+                self.refuse_with(ErrorCode::Timeout, "The request took too long and was ended.")
+            }
             // The text goes to the log only.
             Err(failure) if failure.is_panic() => {
                 self.refuse_with(ErrorCode::InternalServerError, &failure.to_string())
             }
-            Err(_cancelled) => self.refuse_with(ErrorCode::ServiceUnavailable, "The server is stopping."),
+            Err(_cancelled) => {
+                metrics::refused(Cause::Stopping);
+                self.refuse_with(ErrorCode::ServiceUnavailable, "The server is stopping.")
+            }
         }
     }
 
@@ -75,6 +89,11 @@ impl Reply {
     fn write(&self, status: StatusCode, mut answer: GraphqlResponse) -> Response {
         let executed = !error::is_request_error(&answer);
         error::complete(&mut answer, &self.request_id);
+        let code =
+            answer.errors.first().map_or("OK", |error| error::code_of(error).map_or("UNKNOWN", ErrorCode::as_str));
+        metrics::request_answered(self.operation, code, self.began.elapsed());
+        telemetry::attribute(&Span::current(), "graphql.root_field", self.operation);
+        telemetry::attribute(&Span::current(), "graphql.code", code);
         let body = if executed {
             serde_json::to_vec(&answer)
         } else {
