@@ -49,6 +49,10 @@ pub(crate) async fn run(role: Role, config: Config) -> anyhow::Result<ExitCode> 
     };
     let config = Arc::new(config);
     let files = files::open(&config)?;
+    let scrapes = match config.metrics.listen {
+        Some(address) => Some(bind(address, "metrics.listen").await?),
+        None => None,
+    };
     let mut parts: JoinSet<anyhow::Result<()>> = JoinSet::new();
     let mut pools = Vec::new();
     if role != Role::Worker {
@@ -76,19 +80,21 @@ pub(crate) async fn run(role: Role, config: Config) -> anyhow::Result<ExitCode> 
         pools.push(Pool { name: "queue", pool: worker.queue_pool().clone() });
         parts.spawn(async move { Ok(worker.stopped().await?) });
     }
-    if let Some(address) = config.metrics.listen {
-        // Which sweeps there are hangs on the program only, so that a process without a worker tells of their lag as well.
+    if let Some(listener) = scrapes {
         let like = pools.first().expect("every role opens connections").pool.clone();
+        // Which sweeps there are hangs on the program only, so that a process without a worker tells of their lag as well.
         let sweeps = worker::sweeps::all(&Db::new(like.clone(), Clock::default(), waker, key), &files);
-        let look = Look::new(pools, &like, &sweeps);
-        let listener = bind(address, "metrics.listen").await?;
         tracing::info!(metrics.listen = %listener.local_addr()?, "serving");
-        let stop = stop.clone();
+        let (look, stop) = (Look::new(pools, &like, &sweeps), stop.clone());
         parts.spawn(async move { Ok(exposition::serve(look, listener, stop).await?) });
     }
+    ended(parts, &stop).await
+}
+
+/// One part that ends ends the others: a process does all of its work or stops.
+async fn ended(mut parts: JoinSet<anyhow::Result<()>>, stop: &CancellationToken) -> anyhow::Result<ExitCode> {
     let mut outcome = Ok(ExitCode::SUCCESS);
     while let Some(ended) = parts.join_next().await {
-        // One part that ends ends the others: a process does all of its work or stops.
         stop.cancel();
         if let Err(error) = ended? {
             outcome = Err(error);

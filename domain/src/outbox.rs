@@ -16,8 +16,7 @@ mod replay;
 
 pub use burial::{bury_by_operator, bury_claimed};
 pub use operate::{
-    Backlog, FINISHED_KEPT, Standing, Unfinished, Wanted, backlog, count_dead, count_live, entomb, list, next_wake,
-    purge_finished,
+    Backlog, FINISHED_KEPT, Standing, Unfinished, Wanted, backlog, count_live, entomb, list, next_wake, purge_finished,
 };
 pub use replay::{Replay, replay};
 

@@ -146,6 +146,8 @@ pub struct Backlog {
     pub unhinted_seconds: f64,
     /// Jobs that are neither finished nor dead.
     pub unfinished: usize,
+    /// Jobs that will not run again by themselves.
+    pub dead: usize,
 }
 
 /// What waits, for each lane. A first attempt waits from the job's beginning, a later one from its time, whether or not the job
@@ -160,21 +162,17 @@ pub async fn backlog(conn: &mut PgConnection) -> Result<Vec<Backlog>> {
            SELECT l.lane AS "lane!", count(live.lane) AS "unfinished!",
                   coalesce(extract(epoch FROM now() - min(waits_since) FILTER (WHERE waits_since <= now())), 0)::float8 AS "due!",
                   coalesce(extract(epoch FROM now() - min(wake_at) FILTER (WHERE wake_at <= now() AND NOT hinted)), 0)::float8
-                      AS "unhinted!"
+                      AS "unhinted!",
+                  (SELECT count(*) FROM outbox o WHERE o.dead_at IS NOT NULL AND o.lane = l.lane) AS "dead!"
            FROM unnest($1::text[]) l(lane) LEFT JOIN live USING (lane) GROUP BY l.lane"#,
         &Lane::ALL.map(|lane| lane.as_str().to_owned()),
     )
     .fetch_all(conn)
     .await?;
-    let of_row = |lane: &str, oldest_due_seconds, unhinted_seconds, unfinished: i64| {
-        let unfinished = usize::try_from(unfinished).unwrap_or_default();
-        Some(Backlog { lane: lane.parse().ok()?, oldest_due_seconds, unhinted_seconds, unfinished })
-    };
-    Ok(rows.into_iter().filter_map(|row| of_row(&row.lane, row.due, row.unhinted, row.unfinished)).collect())
-}
-
-/// How many jobs are dead.
-pub async fn count_dead(conn: &mut PgConnection) -> Result<usize> {
-    let dead = sqlx::query_scalar!(r#"SELECT count(*) AS "dead!" FROM outbox WHERE dead_at IS NOT NULL"#);
-    Ok(usize::try_from(dead.fetch_one(conn).await?).unwrap_or_default())
+    let count = |number: i64| usize::try_from(number).unwrap_or_default();
+    let lanes = rows.into_iter().filter_map(|row| {
+        let (lane, unfinished, dead) = (row.lane.parse().ok()?, count(row.unfinished), count(row.dead));
+        Some(Backlog { lane, oldest_due_seconds: row.due, unhinted_seconds: row.unhinted, unfinished, dead })
+    });
+    Ok(lanes.collect())
 }

@@ -75,7 +75,7 @@ catalogue! {
         job_duration: Histogram "muster_job_duration" [kind] Seconds, "Time of one attempt at a job.";
         jobs_oldest_due: Gauge "muster_jobs_oldest_due" [lane] Seconds, "How long the oldest job that should run has waited to be started; 0 if none waits. The same in all processes.";
         jobs_unfinished: Gauge "muster_jobs_unfinished" [lane], "Jobs that are neither finished nor dead, those that wait for another attempt included. The same in all processes.";
-        jobs_dead: Gauge "muster_jobs_dead" [], "Jobs that died and were neither retried nor buried. The same in all processes.";
+        jobs_dead: Gauge "muster_jobs_dead" [lane], "Jobs that died and were neither retried nor buried. The same in all processes.";
         relay_lag: Gauge "muster_relay_lag" [lane] Seconds, "How long the oldest due job has waited to be handed to the queue; 0 if none waits. The same in all processes.";
         relay_outstanding: Gauge "muster_relay_outstanding" [lane], "Ids in the queue when the relay last looked; only in the process that relays the lane.";
         relay_leader: Gauge "muster_relay_leader" [lane], "1 in the process that relays the lane, else 0.";
@@ -110,6 +110,7 @@ catalogue! {
     "Process" {
         build: Gauge "muster_build" [version], "1, with the version of the program.";
         database_up: Gauge "muster_database_up" [], "1 if the database answered the questions of this scrape within a second, else 0; then the metrics that are the same in all processes are missing.";
+        trace_batches: Counter "muster_trace_batches" [outcome], "Batches of spans given to the collector: `taken` or `lost` (it was away, too slow, or refused).";
         cpu: Counter "process_cpu" [] Seconds, "Processor time.";
         memory: Gauge "process_resident_memory" [] Bytes, "Resident memory.";
         open_files: Gauge "process_open_fds" [], "Open file descriptors.";

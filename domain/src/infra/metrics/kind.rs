@@ -57,9 +57,10 @@ macro_rules! kind {
             ) -> Self {
                 if N == 0 {
                     // Without labels there is one series, which is there from the start.
-                    drop(self.family.get_or_create(&self.series([""; N])));
+                    register(registry, name, help, unit, self.family.get_or_create_owned(&self.series([""; N])));
+                } else {
+                    register(registry, name, help, unit, self.family.clone());
                 }
-                register(registry, name, help, unit, self.family.clone());
                 self
             }
 
@@ -115,7 +116,7 @@ impl<const N: usize> Gauge<N> {
         self.family.get_or_create(&self.series(values)).inc_by(by);
     }
 
-    /// Its values are not known.
+    /// Its values are not known. Only for those with labels.
     pub(super) fn forget(&self) {
         self.family.clear();
     }

@@ -78,8 +78,8 @@ impl Look {
             all().jobs_oldest_due.set([lane.lane.as_str()], lane.oldest_due_seconds);
             all().relay_lag.set([lane.lane.as_str()], lane.unhinted_seconds);
             all().jobs_unfinished.set([lane.lane.as_str()], count(lane.unfinished));
+            all().jobs_dead.set([lane.lane.as_str()], count(lane.dead));
         }
-        all().jobs_dead.set([], count(outbox::count_dead(&mut conn).await?));
         for (name, age) in sweep::finished_ages(&mut conn).await? {
             if let Some((name, every)) = self.sweeps.iter().find(|(known, _)| *known == name) {
                 all().sweep_lag.set([name], (age - every).max(0.0));

@@ -231,6 +231,11 @@ pub fn feed_look_failed() {
     all().feed_looks_failed.one([]);
 }
 
+/// A batch of spans was taken by the collector, or lost.
+pub(crate) fn trace_batch_ended(taken: bool) {
+    all().trace_batches.one([if taken { "taken" } else { "lost" }]);
+}
+
 /// Beyond 2^53 the last digits are lost, which nobody reads.
 #[expect(clippy::cast_precision_loss, reason = "see above")]
 fn count(number: usize) -> f64 {

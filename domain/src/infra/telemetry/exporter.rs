@@ -22,6 +22,7 @@ use tracing_opentelemetry::OpenTelemetryLayer;
 use tracing_subscriber::registry::LookupSpan;
 
 use super::settings::Tracing;
+use crate::infra::metrics;
 
 /// For the last batch, when the process ends.
 const LAST: Duration = Duration::from_secs(3);
@@ -127,6 +128,10 @@ impl HttpClient for Collector {
             };
             tokio::time::timeout(time_out, sending).await?
         });
-        Box::pin(async move { sent.await? })
+        Box::pin(async move {
+            let answer = sent.await?;
+            metrics::trace_batch_ended(answer.as_ref().is_ok_and(|answer| answer.status().is_success()));
+            answer
+        })
     }
 }
