@@ -14,6 +14,7 @@ mod idempotency;
 mod import;
 mod invitation;
 mod kills;
+mod live;
 mod mail;
 mod mail_job;
 mod mail_transport;

@@ -4,6 +4,7 @@ pub mod auth;
 pub mod exposition;
 pub mod graphql;
 pub mod health;
+pub mod live;
 pub mod pages;
 pub mod server;
 pub mod state;

@@ -84,6 +84,8 @@ impl Server {
         let ended = CancellationToken::new();
         let flusher = tokio::spawn(flush(self.state.clone(), ended.clone()));
         let _ended = ended.clone().drop_guard();
+        let (live, following) = (self.state.live.clone(), ended.clone());
+        tokio::spawn(async move { live.run(following).await });
         let app = self.router().into_make_service_with_connect_info::<SocketAddr>();
         let stopping = shutdown.clone();
         let requests = axum::serve(listener, app).with_graceful_shutdown(async move { stopping.cancelled().await });

@@ -8,6 +8,8 @@ use domain::infra::files::Files;
 use domain::password::Passwords;
 use domain::session::Activity;
 
+use crate::live::Live;
+
 /// Shared by all requests; clones share everything.
 #[derive(Clone, Debug)]
 pub struct State {
@@ -21,11 +23,14 @@ pub struct State {
     pub files: Files,
     /// Uses of sessions that are not written yet.
     pub activity: Arc<Activity>,
+    /// Who follows which account.
+    pub live: Live,
 }
 
 impl State {
     /// The state of a process.
     pub fn new(db: Db, config: Arc<Config>, files: Files) -> Self {
-        Self { db, passwords: Passwords::new(config.password), config, files, activity: Arc::default() }
+        let (live, passwords) = (Live::new(&db), Passwords::new(config.password));
+        Self { db, passwords, config, files, activity: Arc::default(), live }
     }
 }

@@ -230,3 +230,36 @@ pub async fn write_activity(pool: &PgPool, uses: &Uses) -> sqlx::Result<()> {
     .await?;
     Ok(())
 }
+
+/// How far an account's feed has come.
+#[derive(Clone, Copy, Debug)]
+pub struct Position {
+    /// The account.
+    pub account_id: AccountId,
+    /// The number that its next event will have.
+    pub next_seq: i64,
+    /// Grows whenever somebody's rights change.
+    pub access_version: i64,
+}
+
+/// How far the feeds of some accounts have come, and the database's time.
+pub async fn feed_positions(
+    conn: &mut PgConnection,
+    accounts: &[AccountId],
+) -> sqlx::Result<(Vec<Position>, Option<Timestamp>)> {
+    let ids: Vec<uuid::Uuid> = accounts.iter().map(|account| account.0).collect();
+    let rows = sqlx::query!(
+        r#"SELECT account_id AS "account_id: AccountId", next_seq, access_version, now() AS "now!: Timestamp"
+           FROM account_feed WHERE account_id = ANY($1)"#,
+        &ids,
+    )
+    .fetch_all(conn)
+    .await?;
+    let now = rows.first().map(|row| row.now);
+    let positions = rows.into_iter().map(|row| Position {
+        account_id: row.account_id,
+        next_seq: row.next_seq,
+        access_version: row.access_version,
+    });
+    Ok((positions.collect(), now))
+}

@@ -94,6 +94,8 @@ pub enum Action {
     ReadImports,
     /// Import members.
     Import,
+    /// See what happened in the account.
+    ReadActivity,
     /// Rename the account, change its policy.
     UpdateAccount,
 }
@@ -110,6 +112,7 @@ impl Action {
             Self::AssignRoles => &[Permission::RolesAssign],
             Self::ReadImports => &[Permission::ImportsRead, Permission::ImportsRun],
             Self::Import => &[Permission::ImportsRun],
+            Self::ReadActivity => &[Permission::ActivityRead],
             Self::UpdateAccount => &[Permission::AccountUpdate],
         }
     }

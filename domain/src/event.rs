@@ -7,8 +7,12 @@ use uuid::Uuid;
 
 use crate::id::EventId;
 
+mod cursor;
+pub mod live;
 pub mod read;
 pub mod seal;
+
+pub use cursor::Cursor;
 
 macro_rules! kinds {
     ($($name:ident = $key:literal;)*) => {

@@ -41,6 +41,7 @@ permissions! {
     LicensesAllocate = "licenses.allocate", "Give licences to members and take them back.";
     ImportsRead = "imports.read", "See imports and what became of their rows.";
     ImportsRun = "imports.run", "Import members from a CSV file.";
+    ActivityRead = "activity.read", "See what happened in the account, and follow it live.";
     AccountUpdate = "account.update", "Rename the account and change its policy.";
 }
 
@@ -54,7 +55,12 @@ impl Permission {
     pub const fn account_wide(self) -> bool {
         matches!(
             self,
-            Self::LicensesRead | Self::LicensesAllocate | Self::AccountUpdate | Self::ImportsRead | Self::ImportsRun
+            Self::LicensesRead
+                | Self::LicensesAllocate
+                | Self::AccountUpdate
+                | Self::ImportsRead
+                | Self::ImportsRun
+                | Self::ActivityRead
         )
     }
 
@@ -195,7 +201,7 @@ impl SystemRole {
                 P::ImportsRun,
             ],
             Self::BillingManager => &[P::MembersRead, P::LicensesRead, P::LicensesAllocate],
-            Self::Auditor => &[P::MembersRead, P::LicensesRead, P::ImportsRead],
+            Self::Auditor => &[P::MembersRead, P::LicensesRead, P::ImportsRead, P::ActivityRead],
         }
     }
 }

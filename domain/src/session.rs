@@ -1,8 +1,11 @@
 //! Sessions: signing in and out, and finding out who asks.
 
+use std::collections::HashMap;
+
 use jiff::SignedDuration;
 use secrecy::SecretString;
 use serde_json::json;
+use sqlx::PgConnection;
 
 use crate::across::{Membership, memberships};
 use crate::actor::{Actor, Author, Origin};
@@ -308,7 +311,7 @@ pub async fn of_member(db: &Db, actor: &Actor) -> Result<Vec<Session>> {
     .fetch_all(&db.pool)
     .await?;
     let live = rows.into_iter().filter(|row| {
-        !is_over(actor.now, row.absolute_expires_at, row.last_used_at.unwrap_or(row.created_at), row.idle_seconds)
+        actor.now < ends(row.absolute_expires_at, row.last_used_at.unwrap_or(row.created_at), row.idle_seconds)
     });
     Ok(live
         .map(|row| Session {
@@ -323,7 +326,30 @@ pub async fn of_member(db: &Db, actor: &Actor) -> Result<Vec<Session>> {
         .collect())
 }
 
-/// Whether a session has ended by itself.
-fn is_over(now: Timestamp, absolute: Timestamp, last_used: Timestamp, idle_seconds: i32) -> bool {
-    now >= absolute || now >= last_used + SignedDuration::from_secs(i64::from(idle_seconds))
+/// When a session ends by itself, unless it is used again.
+fn ends(absolute: Timestamp, last_used: Timestamp, idle_seconds: i32) -> Timestamp {
+    absolute.min(last_used + SignedDuration::from_secs(i64::from(idle_seconds)))
+}
+
+/// When some sessions end by themselves, for those that were not ended yet.
+pub async fn ends_of(
+    conn: &mut PgConnection,
+    account: AccountId,
+    sessions: &[SessionId],
+) -> sqlx::Result<HashMap<SessionId, Timestamp>> {
+    let ids: Vec<uuid::Uuid> = sessions.iter().map(|session| session.0).collect();
+    let rows = sqlx::query!(
+        r#"SELECT s.session_id AS "session_id: SessionId", s.created_at, s.absolute_expires_at, s.idle_seconds, a.last_used_at AS "last_used_at?"
+           FROM session s LEFT JOIN session_activity a USING (account_id, session_id)
+           WHERE s.account_id = $1 AND s.session_id = ANY($2)"#,
+        account.0,
+        &ids,
+    )
+    .fetch_all(conn)
+    .await?;
+    let until = rows.into_iter().map(|row| {
+        let used = row.last_used_at.unwrap_or(row.created_at);
+        (row.session_id, ends(row.absolute_expires_at, used, row.idle_seconds))
+    });
+    Ok(until.collect())
 }

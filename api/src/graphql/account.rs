@@ -3,10 +3,11 @@
 use async_graphql::connection::Connection;
 use async_graphql::{ComplexObject, Context, ID, InputObject, Object, Result, SimpleObject};
 use domain::account::{self, PolicyUpdate};
-use domain::actor::Action;
+use domain::actor::{Action, Actor};
 use domain::change::Kind;
 use domain::error::Error;
 use domain::id::MemberId;
+use domain::infra::db::Db;
 
 use super::connection::arguments;
 use super::context::{ContextExt as _, mutate};
@@ -180,8 +181,12 @@ impl Account {
 
 /// Reads the viewer's account.
 pub async fn read(ctx: &Context<'_>) -> Result<Account> {
-    let actor = ctx.actor()?;
-    let mut conn = ctx.state().db.pool.acquire().await.map_err(failed)?;
+    of(&ctx.state().db, ctx.actor()?).await
+}
+
+/// Reads the account of somebody.
+pub async fn of(db: &Db, actor: &Actor) -> Result<Account> {
+    let mut conn = db.pool.acquire().await.map_err(failed)?;
     Ok(account::read(&mut conn, actor.account_id).await.map_err(failed)?.into())
 }
 

@@ -28,6 +28,8 @@ pub enum ErrorCode {
     GraphqlValidationFailed,
     /// The document or its variables exceed a limit, named in `limit`, `maximum` and `requested`.
     CostLimitExceeded,
+    /// Events after the cursor are no longer kept; `oldestCursor` is where reading can begin again.
+    CursorExpired,
     /// Too many requests; `Retry-After` says when to come again.
     RateLimited,
     /// The request took longer than a request may.
@@ -40,13 +42,14 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// Every code.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Unauthenticated,
         Self::Forbidden,
         Self::BadUserInput,
         Self::GraphqlParseFailed,
         Self::GraphqlValidationFailed,
         Self::CostLimitExceeded,
+        Self::CursorExpired,
         Self::RateLimited,
         Self::Timeout,
         Self::ServiceUnavailable,
@@ -62,6 +65,7 @@ impl ErrorCode {
             Self::GraphqlParseFailed => "GRAPHQL_PARSE_FAILED",
             Self::GraphqlValidationFailed => "GRAPHQL_VALIDATION_FAILED",
             Self::CostLimitExceeded => "COST_LIMIT_EXCEEDED",
+            Self::CursorExpired => "CURSOR_EXPIRED",
             Self::RateLimited => "RATE_LIMITED",
             Self::Timeout => "TIMEOUT",
             Self::ServiceUnavailable => "SERVICE_UNAVAILABLE",
@@ -82,6 +86,7 @@ impl ErrorCode {
             Self::BadUserInput | Self::GraphqlParseFailed | Self::GraphqlValidationFailed | Self::CostLimitExceeded => {
                 StatusCode::BAD_REQUEST
             }
+            Self::CursorExpired => StatusCode::GONE,
             Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
             Self::Timeout => StatusCode::GATEWAY_TIMEOUT,
             Self::ServiceUnavailable => StatusCode::SERVICE_UNAVAILABLE,

@@ -1,8 +1,9 @@
 //! GraphQL: the protocol, its guards, the schema.
 
-use async_graphql::{Context, EmptySubscription, ID, MergedObject, Object, Result, SDLExportOptions, Schema};
+use async_graphql::{Context, ID, MergedObject, Object, Result, SDLExportOptions, Schema};
 
 use self::account::{Account, AccountMutation};
+use self::event::Events;
 use self::import::{ImportMutation, Job, MemberImport};
 use self::invitation::InvitationMutation;
 use self::invitation::answer::{InvitationAnswer, InvitationByTokenPayload};
@@ -11,6 +12,7 @@ use self::node::Node;
 use self::password::PasswordMutation;
 use self::session::{SessionMutation, Viewer};
 use self::sign_up::SignUpMutation;
+use self::subscription::Subscription;
 
 pub mod account;
 pub mod connection;
@@ -18,6 +20,7 @@ pub mod context;
 pub mod cost;
 pub mod document;
 pub mod error;
+pub mod event;
 pub mod graphiql;
 pub mod guard;
 pub mod http;
@@ -35,6 +38,7 @@ pub mod role;
 pub mod scalar;
 pub mod session;
 pub mod sign_up;
+pub mod subscription;
 pub mod user_error;
 
 /// What can be asked.
@@ -87,6 +91,25 @@ impl Query {
         import::read(ctx, &id).await.map(|import| import.map(|import| Job::MemberImport(Box::new(import)))).transpose()
     }
 
+    /// What happened in the account, the oldest kept event first. Needs `activity.read`. Events come in the order of their numbers;
+    /// whoever reads on after the last cursor they got misses none and gets none twice.
+    #[graphql(complexity = "cost::page(first, None, child_complexity)")]
+    async fn account_events(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(
+            desc = "A cursor of this feed; null for the oldest event that is kept. `CURSOR_EXPIRED` when events after it are \
+                          no longer kept: `extensions.oldestCursor` is where to begin again."
+        )]
+        after: Option<String>,
+        #[graphql(desc = "Events after `after`: 1 to 100, 20 unless given.")] first: Option<i32>,
+        #[graphql(desc = "Only events of these kinds, like `member.suspended`; all unless given.")] kinds: Option<
+            Vec<String>,
+        >,
+    ) -> Option<Result<Events>> {
+        Some(event::page(ctx, after.as_deref(), first, kinds.as_deref()).await)
+    }
+
     /// What the link of an invitation shows. Looking never answers it.
     #[graphql(complexity = "cost::one(child_complexity)")]
     async fn invitation_by_token(
@@ -112,11 +135,11 @@ pub struct Mutation(
 );
 
 /// The public schema.
-pub type MusterSchema = Schema<Query, Mutation, EmptySubscription>;
+pub type MusterSchema = Schema<Query, Mutation, Subscription>;
 
 /// Builds the schema, with its guards.
 pub fn schema() -> MusterSchema {
-    guard::guarded(Schema::build(Query, Mutation::default(), EmptySubscription)).limit_complexity(cost::MAX).finish()
+    guard::guarded(Schema::build(Query, Mutation::default(), Subscription)).limit_complexity(cost::MAX).finish()
 }
 
 /// The schema as text, in a stable order.

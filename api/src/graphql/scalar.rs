@@ -25,6 +25,28 @@ impl ScalarType for DateTime {
     }
 }
 
+/// A whole number up to 2⁵³ − 1, written as a JSON number that every reader keeps exactly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SafeInteger(pub i64);
+
+/// A whole number up to 2⁵³ − 1, written as a JSON number that every reader keeps exactly.
+#[Scalar(name = "SafeInteger", specified_by_url = "https://datatracker.ietf.org/doc/html/rfc8259#section-6")]
+impl ScalarType for SafeInteger {
+    fn parse(value: Value) -> InputValueResult<Self> {
+        match &value {
+            Value::Number(number) => match number.as_i64() {
+                Some(number) if number.unsigned_abs() < 1 << 53 => Ok(Self(number)),
+                _ => Err(InputValueError::custom("wanted: a whole number up to 9007199254740991")),
+            },
+            _ => Err(InputValueError::expected_type(value)),
+        }
+    }
+
+    fn to_value(&self) -> Value {
+        Value::from(self.0)
+    }
+}
+
 impl From<Timestamp> for DateTime {
     fn from(at: Timestamp) -> Self {
         Self(at)

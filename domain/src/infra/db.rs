@@ -50,6 +50,13 @@ impl Db {
         Ok(Self { rate_limits: config.limits.rate_limits, ..Self::new(pool, Clock::default(), waker, key) })
     }
 
+    /// The same database over connections of its own, made when they are needed: for work that must not wait behind others.
+    #[must_use]
+    pub fn with_own_connections(&self, connections: u32) -> Self {
+        let options = self.pool.options().clone().max_connections(connections);
+        Self { pool: options.connect_lazy_with((*self.pool.connect_options()).clone()), ..self.clone() }
+    }
+
     /// Waits for one of the account's places to write.
     pub(crate) async fn writer(&self, account: AccountId) -> OwnedSemaphorePermit {
         let places = {

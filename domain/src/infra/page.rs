@@ -82,6 +82,16 @@ pub struct Arguments {
     pub before: Option<String>,
 }
 
+/// How many rows the argument `name` asks for.
+///
+/// # Errors
+/// OUT_OF_RANGE outside 1–100.
+pub fn size(asked: Option<i32>, name: &str) -> Result<usize> {
+    let Some(size) = asked else { return Ok(DEFAULT_SIZE) };
+    let size = usize::try_from(size).ok().filter(|size| (1..=MAX_SIZE).contains(size));
+    size.ok_or_else(|| Refused::new(Code::OutOfRange).at(name).into())
+}
+
 /// A page to be read.
 #[derive(Clone, Debug)]
 pub struct Request {
@@ -101,13 +111,7 @@ impl Request {
             return Err(Refused::new(Code::OutOfRange).at("last").into());
         }
         let (name, asked) = if backwards { ("last", arguments.last) } else { ("first", arguments.first) };
-        let size = match asked {
-            None => DEFAULT_SIZE,
-            Some(size) => usize::try_from(size)
-                .ok()
-                .filter(|size| (1..=MAX_SIZE).contains(size))
-                .ok_or_else(|| Refused::new(Code::OutOfRange).at(name))?,
-        };
+        let size = size(asked, name)?;
         let (name, cursor) = if backwards { ("before", &arguments.before) } else { ("after", &arguments.after) };
         let from = match cursor {
             None => None,

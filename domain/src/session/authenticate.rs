@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use lru::LruCache;
 use sqlx::PgConnection;
 
-use super::is_over;
+use super::ends;
 use crate::actor::{Actor, Author, Origin, Rights, read_rights};
 use crate::error::{Error, Result};
 use crate::id::{AccountId, MemberId, SessionId, UserId};
+use crate::infra::clock::Timestamp;
 use crate::infra::db::Db;
 use crate::infra::secret::{Purpose, Token};
 
@@ -44,6 +45,8 @@ pub struct Authenticated {
     pub account_name: String,
     /// Whether the token came in a cookie's session.
     pub cookie: bool,
+    /// When the session ends by itself, unless it is used until then.
+    pub until: Timestamp,
 }
 
 /// Finds out who a token belongs to.
@@ -71,7 +74,8 @@ pub async fn authenticate(db: &Db, token: &str, origin: Origin) -> Result<Authen
     .await?
     .ok_or(Error::Unauthenticated)?;
     let now = db.clock.business(row.now);
-    if is_over(now, row.absolute_expires_at, row.last_used_at.unwrap_or(row.created_at), row.idle_seconds) {
+    let until = ends(row.absolute_expires_at, row.last_used_at.unwrap_or(row.created_at), row.idle_seconds);
+    if now >= until {
         return Err(Error::Unauthenticated);
     }
     let rights = rights(db, &mut conn, account, row.member_id, row.access_version).await?;
@@ -84,7 +88,7 @@ pub async fn authenticate(db: &Db, token: &str, origin: Origin) -> Result<Authen
         now,
         origin: Origin { author: Author::Member(row.member_id), ..origin },
     };
-    Ok(Authenticated { actor, account_name: row.account_name, cookie: row.cookie })
+    Ok(Authenticated { actor, account_name: row.account_name, cookie: row.cookie, until })
 }
 
 async fn rights(

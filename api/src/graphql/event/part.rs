@@ -1,0 +1,94 @@
+//! Reads the parts of an event. `None`: the event does not have the form that this version expects.
+
+use async_graphql::{ID, InputType, SimpleObject, Value};
+use domain::event::read::{Event, Personal};
+use domain::id::{ImportId, MemberId};
+
+/// A value of the lasting part, by its JSON pointer; what is missing is null.
+pub(super) fn detail<T: InputType>(event: &Event, pointer: &str) -> Option<T> {
+    parse(event.detail.pointer(pointer))
+}
+
+/// A value of the personal part, by its JSON pointer; null when it is erased.
+pub(super) fn personal<T: InputType>(event: &Event, pointer: &str) -> Option<Option<T>> {
+    match &event.personal {
+        Personal::Body(body) => parse(body.pointer(pointer)),
+        Personal::None | Personal::Erased => Some(None),
+    }
+}
+
+fn parse<T: InputType>(value: Option<&serde_json::Value>) -> Option<T> {
+    let value = value.cloned().map(Value::from_json).transpose().ok()?;
+    T::parse(value).ok()
+}
+
+/// The subject as a member's id.
+pub(super) fn member(event: &Event) -> Option<ID> {
+    event.subject.map(|id| MemberId(id).to_string().into())
+}
+
+/// The subject as an import's id.
+pub(super) fn import(event: &Event) -> Option<ID> {
+    event.subject.map(|id| ImportId(id).to_string().into())
+}
+
+/// Of an event that concerns the account as a whole.
+pub(super) fn nothing(_: &Event) -> Option<ID> {
+    None
+}
+
+/// A text of an invitation that was corrected.
+#[derive(SimpleObject, Clone, Debug)]
+pub struct EventTextChange {
+    /// Which one, as in `InvitationUpdateInput`, like `email`.
+    field: String,
+    /// What it was.
+    before: Option<String>,
+    /// What it is from then on.
+    after: Option<String>,
+}
+
+/// The texts that differ; null when they are erased.
+pub(super) fn texts(event: &Event) -> Option<Option<Vec<EventTextChange>>> {
+    let body = match &event.personal {
+        Personal::Body(body) => body,
+        Personal::None => return Some(Some(Vec::new())),
+        Personal::Erased => return Some(None),
+    };
+    let Some(after) = body.get("after") else { return Some(Some(Vec::new())) };
+    let changes = after.as_object()?.iter().map(|(field, after)| {
+        let before = parse(body["before"].get(field))?;
+        Some(EventTextChange { field: field.clone(), before, after: parse(Some(after))? })
+    });
+    changes.collect::<Option<_>>().map(Some)
+}
+
+/// The account's policy as an event tells it. A setting that there was not at the time is null.
+#[derive(SimpleObject, Clone, Debug)]
+pub struct EventAccountPolicy {
+    /// Seconds an invitation can be accepted.
+    invitation_lifetime_seconds: Option<i32>,
+    /// Whether free-mail addresses are refused.
+    refuse_personal_domains: Option<bool>,
+    /// Free-mail domains that are accepted all the same.
+    allowed_personal_domains: Option<Vec<String>>,
+    /// The only domains that are accepted; empty for any.
+    allowed_domains: Option<Vec<String>>,
+    /// Seconds of disuse after which a session ends.
+    session_idle_seconds: Option<i32>,
+    /// Seconds after which a session ends in any case.
+    session_absolute_seconds: Option<i32>,
+}
+
+/// A policy of the lasting part.
+pub(super) fn policy(event: &Event, key: &str) -> Option<EventAccountPolicy> {
+    let policy = event.detail.get(key)?;
+    Some(EventAccountPolicy {
+        invitation_lifetime_seconds: parse(policy.get("invitationLifetimeSeconds"))?,
+        refuse_personal_domains: parse(policy.get("refusePersonalDomains"))?,
+        allowed_personal_domains: parse(policy.get("allowedPersonalDomains"))?,
+        allowed_domains: parse(policy.get("allowedDomains"))?,
+        session_idle_seconds: parse(policy.get("sessionIdleSeconds"))?,
+        session_absolute_seconds: parse(policy.get("sessionAbsoluteSeconds"))?,
+    })
+}

@@ -1,0 +1,69 @@
+//! What can be followed. Over a socket only, which holds the right to follow: see [`crate::live`].
+
+use std::sync::Arc;
+
+use async_graphql::{Context, Result, SimpleObject, Subscription};
+use domain::actor::{Action, Target};
+use domain::event::Cursor;
+use futures::{Stream, StreamExt as _};
+
+use super::account::{self, Account};
+use super::context::ContextExt as _;
+use super::cost;
+use super::error::{ErrorCode, top_level};
+use super::event::{AccountEvent, parse_kinds, unreadable};
+use crate::live::Watch;
+
+/// What can be followed, over a socket. The socket is closed with 4403 as soon as the session ends or its member may do less than
+/// before; connect again, with the last cursor.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Subscription;
+
+/// The account as it is now.
+#[derive(SimpleObject, Debug)]
+pub struct AccountUpdate {
+    /// The account.
+    account: Account,
+}
+
+#[Subscription]
+impl Subscription {
+    /// What happens in the account, in order and without gaps: first everything after the cursor, then each event as it is
+    /// committed. Keep the cursor of the last event you have dealt with, and connect again with it. Needs `activity.read`.
+    #[graphql(complexity = "cost::one(child_complexity)")]
+    async fn account_events(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Events after this one, whose cursor it is; from now on unless given.")] after: Option<String>,
+        #[graphql(desc = "Of these kinds, like `member.suspended`; of all unless given.")] kinds: Option<Vec<String>>,
+    ) -> Result<impl Stream<Item = Result<AccountEvent>> + use<>> {
+        ctx.actor()?.may(Action::ReadActivity, Target::Account).map_err(top_level)?;
+        let after = after.as_deref().map(Cursor::parse).transpose().map_err(top_level)?;
+        let kinds = parse_kinds(kinds.as_deref())?;
+        let events = watch(ctx)?.events(after, kinds).await.map_err(unreadable)?;
+        Ok(events.map(|event| match event {
+            Ok(event) => Ok(AccountEvent::from(event.as_ref())),
+            Err(error) => Err(unreadable(error)),
+        }))
+    }
+
+    /// The account as it is now, and again whenever something in it has changed, at most twice a second. Several changes may come
+    /// as one.
+    #[graphql(complexity = "cost::one(child_complexity)")]
+    async fn account_updated(&self, ctx: &Context<'_>) -> Result<impl Stream<Item = Result<AccountUpdate>> + use<'_>> {
+        let (state, actor) = (ctx.state().clone(), ctx.actor()?.clone());
+        let updates = watch(ctx)?.updates();
+        Ok(updates.then(move |()| {
+            let (state, actor) = (state.clone(), actor.clone());
+            async move { Ok(AccountUpdate { account: account::of(&state.db, &actor).await? }) }
+        }))
+    }
+}
+
+/// The socket's right to follow.
+fn watch(ctx: &Context<'_>) -> Result<Arc<Watch>> {
+    let watch = ctx.data_opt::<Arc<Watch>>();
+    watch
+        .cloned()
+        .ok_or_else(|| ErrorCode::BadUserInput.error("Subscriptions run over a WebSocket (graphql-transport-ws)."))
+}
