@@ -59,7 +59,9 @@ pub(crate) async fn run(role: Role, config: Config) -> anyhow::Result<ExitCode> 
         let db = Db::open(&config, waker.clone(), Arc::clone(&key)).await?;
         pools.push(Pool { name: "api", pool: db.pool.clone() });
         let listener = listen(config.http.listen, "http.listen").await?;
-        let server = Server::new(State::new(db, Arc::clone(&config), files.clone()));
+        let state = State::new(db, Arc::clone(&config), files.clone());
+        pools.push(Pool { name: "live", pool: state.live.pool().clone() });
+        let server = Server::new(state);
         let stop = stop.clone();
         parts.spawn(async move { Ok(server.serve(listener, stop).await?) });
     }

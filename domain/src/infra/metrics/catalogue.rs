@@ -66,7 +66,7 @@ catalogue! {
         rate_limited: Counter "muster_rate_limited" [limit], "Tries over a rate limit, by limit. `mail.address` delays a mail, all others refuse.";
     }
     "Database connections" {
-        pool_connections: Gauge "muster_pool_connections" [pool, state], "Open connections of a pool, `idle` or `used`; pools are `api`, `worker` (handlers and sweeps) and `queue` (claims, leases and outcomes of jobs).";
+        pool_connections: Gauge "muster_pool_connections" [pool, state], "Open connections of a pool, `idle` or `used`; pools are `api`, `live` (the feed), `worker` (handlers and sweeps) and `queue` (claims, leases and outcomes of jobs).";
         pool_limit: Gauge "muster_pool_limit" [pool], "Connections that a pool may open.";
         pool_acquire: Histogram "muster_pool_acquire" [] Seconds, "Time that somebody waited for a connection and got one, in any pool.";
     }
@@ -102,7 +102,6 @@ catalogue! {
         socket_operations_open: Gauge "muster_socket_operations_open" [], "Operations that run over WebSockets.";
         socket_operations: Counter "muster_socket_operations" [operation, code], "Operations over WebSockets that ended; labels as of `muster_requests_total`.";
         events_handed_out: Counter "muster_events_handed_out" [], "Events given to subscribers, each event once per subscriber.";
-        event_delivery: Histogram "muster_event_delivery" [] Seconds, "Time from an event's occurrence until it was given to a live subscriber.";
         feed_hubs: Gauge "muster_feed_hubs" [], "Accounts that somebody follows through this process.";
         feed_replays: Counter "muster_feed_replays" [cause], "Subscribers that read from the table and not from a hub: `start` (from a cursor) or `behind` (too slow for the hub).";
         feed_looks_failed: Counter "muster_feed_looks_failed" [], "Looks for new events and changed rights that failed.";

@@ -19,7 +19,7 @@ const GOOD_FOR: Duration = Duration::from_secs(5);
 /// A pool of this process.
 #[derive(Clone, Debug)]
 pub struct Pool {
-    /// `api`, `worker` or `queue`.
+    /// `api`, `live`, `worker` or `queue`.
     pub name: &'static str,
     /// Its connections.
     pub pool: PgPool,

@@ -211,11 +211,6 @@ pub fn events_handed_out(events: usize) {
     all().events_handed_out.more([], count(events));
 }
 
-/// An event was given to a live subscriber so long after it had occurred.
-pub fn event_delivered(after: Duration) {
-    all().event_delivery.took([], after.as_secs_f64());
-}
-
 /// So many accounts are followed through this process now.
 pub fn feed_hubs(hubs: usize) {
     all().feed_hubs.set([], count(hubs));
@@ -263,8 +258,7 @@ mod tests {
     #[test]
     fn what_has_no_labels_is_there_from_the_start() {
         let page = render();
-        for series in
-            ["muster_events_handed_out_total ", "muster_sockets_open ", "muster_event_delivery_seconds_count "]
+        for series in ["muster_events_handed_out_total ", "muster_sockets_open ", "muster_pool_acquire_seconds_count "]
         {
             assert!(page.lines().any(|line| line.starts_with(series)), "{series} in {page}");
         }
