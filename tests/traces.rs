@@ -90,7 +90,7 @@ async fn serve(endpoint: &str, proxies: &str) -> Result<(Fleet, Process, Person)
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
 /// Invites with a `traceparent`.

@@ -26,7 +26,7 @@ use self::hub::{Follower, Hub};
 /// How often all followed accounts are asked for, woken or not.
 const TICK: Duration = Duration::from_millis(500);
 /// Connections of the hubs: requests must not keep them waiting.
-const CONNECTIONS: u32 = 4;
+pub const CONNECTIONS: u32 = 4;
 /// Of these, how many may read the past for followers who have fallen behind.
 const REPLAYS: usize = 2;
 

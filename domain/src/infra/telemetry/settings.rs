@@ -32,6 +32,9 @@ pub fn tracing() -> Result<Option<Tracing>, Vec<TracingFault>> {
     read(|name| std::env::var(name).ok())
 }
 
+/// Milliseconds, as the specification has it.
+const USUAL_TIME_OUT: u64 = 10_000;
+
 const SAMPLERS: [&str; 6] = [
     "always_on",
     "always_off",
@@ -41,64 +44,84 @@ const SAMPLERS: [&str; 6] = [
     "parentbased_traceidratio",
 ];
 
-fn read(variable: impl Fn(&str) -> Option<String>) -> Result<Option<Tracing>, Vec<TracingFault>> {
-    // An empty variable is one that is not set (OpenTelemetry specification, "Environment Variable Specification").
-    let value = |name: &str| variable(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty());
-    let either = |special: &'static str, general: &'static str| {
-        value(special).map(|found| (special, found)).or_else(|| value(general).map(|found| (general, found)))
-    };
-    let is_off = value("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true"))
-        || value("OTEL_TRACES_EXPORTER").is_some_and(|value| value == "none");
-    let special = value("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT").map(|url| ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", url));
-    let general = value("OTEL_EXPORTER_OTLP_ENDPOINT")
-        .map(|url| ("OTEL_EXPORTER_OTLP_ENDPOINT", format!("{}/v1/traces", url.trim_end_matches('/'))));
-    let Some((from, endpoint)) = special.or(general).filter(|_| !is_off) else { return Ok(None) };
+/// What reads a variable.
+struct Variables<F>(F);
 
+impl<F: Fn(&str) -> Option<String>> Variables<F> {
+    /// An empty variable is one that is not set (OpenTelemetry specification, "Environment Variable Specification").
+    fn value(&self, name: &str) -> Option<String> {
+        (self.0)(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
+    }
+
+    /// That of traces, or else that of all signals, and which of them it is.
+    fn either(&self, special: &'static str, general: &'static str) -> Option<(&'static str, String)> {
+        [special, general].into_iter().find_map(|name| Some((name, self.value(name)?)))
+    }
+
+    fn is_off(&self) -> bool {
+        self.value("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true"))
+            || self.value("OTEL_TRACES_EXPORTER").is_some_and(|value| value == "none")
+    }
+
+    /// The URL with its path, and where it stands.
+    fn endpoint(&self) -> Option<(&'static str, String)> {
+        const GENERAL: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
+        let (name, url) = self.either("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", GENERAL)?;
+        Some(if name == GENERAL { (name, format!("{}/v1/traces", url.trim_end_matches('/'))) } else { (name, url) })
+    }
+
+    fn faults_of_transport(&self, fault: &mut impl FnMut(&'static str, &'static str)) {
+        let protocol = self.either("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL");
+        if let Some((name, _)) = protocol.filter(|(_, protocol)| protocol != "http/protobuf") {
+            fault(name, "only http/protobuf is spoken; a collector takes it at port 4318");
+        }
+        if self.value("OTEL_TRACES_EXPORTER").is_some_and(|value| value != "otlp") {
+            fault("OTEL_TRACES_EXPORTER", "there is only otlp, and none");
+        }
+        let headers = self.either("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS");
+        if let Some((name, _)) = headers.filter(|(_, headers)| !headers.split(',').all(is_header)) {
+            fault(name, "it is not a list like name=value,other=value");
+        }
+        let compression = self.either("OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", "OTEL_EXPORTER_OTLP_COMPRESSION");
+        if let Some((name, _)) = compression.filter(|(_, compression)| compression != "none") {
+            fault(name, "nothing is compressed: remove it");
+        }
+    }
+
+    fn faults_of_sampler(&self, fault: &mut impl FnMut(&'static str, &'static str)) {
+        let Some(sampler) = self.value("OTEL_TRACES_SAMPLER") else { return };
+        if !SAMPLERS.contains(&sampler.as_str()) {
+            fault("OTEL_TRACES_SAMPLER", "there is no such sampler");
+        }
+        let share = self.value("OTEL_TRACES_SAMPLER_ARG").and_then(|share| share.parse().ok());
+        if sampler.ends_with("traceidratio") && !share.is_some_and(|share: f64| (0.0..=1.0).contains(&share)) {
+            fault("OTEL_TRACES_SAMPLER_ARG", "the sampler needs a share between 0 and 1");
+        }
+    }
+}
+
+fn read(variable: impl Fn(&str) -> Option<String>) -> Result<Option<Tracing>, Vec<TracingFault>> {
+    let variables = Variables(variable);
+    let Some((from, endpoint)) = variables.endpoint().filter(|_| !variables.is_off()) else { return Ok(None) };
     let mut faults = Vec::new();
     let mut fault = |variable, message| faults.push(TracingFault { variable, message });
     if address_of_url(&endpoint).is_none() {
         fault(from, "it is not an http or https URL");
     }
-    if let Some((name, protocol)) = either("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
-        && protocol != "http/protobuf"
-    {
-        fault(name, "only http/protobuf is spoken; a collector takes it at port 4318");
-    }
-    if value("OTEL_TRACES_EXPORTER").is_some_and(|value| value != "otlp") {
-        fault("OTEL_TRACES_EXPORTER", "there is only otlp, and none");
-    }
-    if let Some((name, headers)) = either("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS")
-        && !headers.split(',').all(is_header)
-    {
-        fault(name, "it is not a list like name=value,other=value");
-    }
-    if let Some((name, compression)) = either("OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", "OTEL_EXPORTER_OTLP_COMPRESSION")
-        && compression != "none"
-    {
-        fault(name, "nothing is compressed: remove it");
-    }
-    let sampler = value("OTEL_TRACES_SAMPLER");
-    if sampler.as_deref().is_some_and(|sampler| !SAMPLERS.contains(&sampler)) {
-        fault("OTEL_TRACES_SAMPLER", "there is no such sampler");
-    }
-    if sampler.is_some_and(|sampler| sampler.ends_with("traceidratio"))
-        && !value("OTEL_TRACES_SAMPLER_ARG")
-            .and_then(|ratio| ratio.parse().ok())
-            .is_some_and(|ratio| (0.0..=1.0).contains(&ratio))
-    {
-        fault("OTEL_TRACES_SAMPLER_ARG", "the sampler needs a share between 0 and 1");
-    }
-    let time_out = either("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT");
-    let millis = time_out.as_ref().map_or(Some(10_000), |(_, millis)| millis.parse().ok());
-    if millis.is_none() {
-        fault("OTEL_EXPORTER_OTLP_TIMEOUT", "it is not a number of milliseconds");
+    variables.faults_of_transport(&mut fault);
+    variables.faults_of_sampler(&mut fault);
+    let time_out = variables.either("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT");
+    let millis = time_out.as_ref().map_or(Some(USUAL_TIME_OUT), |(_, millis)| millis.parse().ok());
+    if let (Some((name, _)), None) = (time_out, millis) {
+        fault(name, "it is not a number of milliseconds");
     }
     if !faults.is_empty() {
         return Err(faults);
     }
-    let is_named = value("OTEL_SERVICE_NAME").is_some()
-        || value("OTEL_RESOURCE_ATTRIBUTES").is_some_and(|attributes| attributes.contains("service.name="));
-    Ok(Some(Tracing { endpoint, time_out: Duration::from_millis(millis.unwrap_or_default()), is_named }))
+    let is_named = variables.value("OTEL_SERVICE_NAME").is_some()
+        || variables.value("OTEL_RESOURCE_ATTRIBUTES").is_some_and(|list| list.contains("service.name="));
+    let time_out = Duration::from_millis(millis.unwrap_or(USUAL_TIME_OUT));
+    Ok(Some(Tracing { endpoint, time_out, is_named }))
 }
 
 fn is_header(pair: &str) -> bool {
