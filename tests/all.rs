@@ -24,6 +24,7 @@ mod migrations;
 mod node;
 mod operating;
 mod operator;
+mod overload;
 mod page;
 mod pages;
 mod password;

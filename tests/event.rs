@@ -13,6 +13,9 @@ use sqlx::{Connection as _, PgConnection};
 
 use crate::support::app::{App, Person};
 
+mod feed;
+mod purge;
+
 const OWNER: &str = "olivia@harborandfinch.example";
 
 #[derive(sqlx::FromRow, Debug)]

@@ -21,7 +21,12 @@ pub fn request_id(headers: &HeaderMap) -> String {
     let plain = |id: &&str| {
         (1..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
     };
-    given.filter(plain).map_or_else(|| Uuid::now_v7().simple().to_string(), str::to_owned)
+    given.filter(plain).map_or_else(new_request_id, str::to_owned)
+}
+
+/// An id for a request that brings none.
+pub fn new_request_id() -> String {
+    Uuid::now_v7().simple().to_string()
 }
 
 /// The network address of the client. `X-Forwarded-For` is believed only from proxies the operator named, and only as far back
@@ -69,11 +74,8 @@ pub enum Credentials {
 pub async fn credentials(state: &State, headers: &HeaderMap, origin: Origin) -> Result<Credentials> {
     let (token, ended) = match (headers.get(header::AUTHORIZATION), cookie(headers)) {
         (Some(value), _) => {
-            let bearer = value.to_str().ok().and_then(|value| value.split_once(' '));
-            match bearer {
-                Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => (token.trim(), Credentials::Invalid),
-                _ => return Ok(Credentials::Invalid),
-            }
+            let Some(token) = value.to_str().ok().and_then(bearer) else { return Ok(Credentials::Invalid) };
+            (token, Credentials::Invalid)
         }
         (None, Some(_)) if !carries_csrf_header(headers) => return Ok(Credentials::NoCsrfHeader),
         (None, Some(token)) => (token, Credentials::EndedCookie),
@@ -89,7 +91,14 @@ pub async fn credentials(state: &State, headers: &HeaderMap, origin: Origin) -> 
     }
 }
 
-fn cookie(headers: &HeaderMap) -> Option<&str> {
+/// The token in an `Authorization` of the scheme `Bearer`.
+pub(crate) fn bearer(value: &str) -> Option<&str> {
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+/// The token in the session cookie.
+pub(crate) fn cookie(headers: &HeaderMap) -> Option<&str> {
     let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
     let mut pairs = cookies.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
     pairs.find(|(name, _)| *name == SESSION_COOKIE).map(|(_, value)| value).filter(|value| !value.is_empty())

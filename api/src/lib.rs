@@ -1,5 +1,6 @@
 //! HTTP and GraphQL: transports, guards, authentication, hosted pages. No rules and no SQL.
 
+pub mod admission;
 pub mod auth;
 pub mod exposition;
 pub mod graphql;
@@ -7,6 +8,7 @@ pub mod health;
 pub mod live;
 pub mod pages;
 pub mod server;
+pub mod socket;
 pub mod state;
 pub mod trace;
 pub mod upload;

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_graphql::Data;
-use async_graphql::dataloader::DataLoader;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Request, State as Shared};
@@ -14,20 +13,22 @@ use axum::middleware::from_fn_with_state;
 use axum::response::Response;
 use axum::routing::{any, get};
 use domain::infra::config::{MailTransport, is_loopback_url};
-use futures::future::BoxFuture;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument as _, Span};
+use tracing::Span;
 
+use crate::admission::Admitted;
 use crate::auth::{Credentials, credentials, network_address, origin, request_id, session_cookie};
 use crate::graphql::context::Caller;
 use crate::graphql::error::{ErrorCode, of_failure};
 use crate::graphql::graphiql::{self, Sdl};
 use crate::graphql::http::{Endpoint, Origins, Prepared};
-use crate::graphql::loader::Loader;
+use crate::graphql::operation::Operations;
+use crate::graphql::ws::{Sockets, is_upgrade};
 use crate::graphql::{MusterSchema, schema, sdl};
 use crate::health::{self, Health};
 use crate::pages;
+use crate::socket::{self, signed_in};
 use crate::state::State;
 use crate::trace::{Believed, trace};
 use crate::upload::{self, Uploads};
@@ -41,7 +42,9 @@ const LAST_FLUSH: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub struct Server {
     state: State,
+    operations: Operations<MusterSchema>,
     endpoint: Endpoint<MusterSchema>,
+    sockets: Sockets<MusterSchema, State>,
     sdl: Arc<Sdl>,
 }
 
@@ -49,8 +52,11 @@ impl Server {
     /// Builds the schema once.
     pub fn new(state: State) -> Self {
         let text = sdl();
-        let endpoint = Endpoint::new(schema(), &text, &state.config.limits, &state.config.http);
-        Self { state, endpoint, sdl: Sdl::new(text) }
+        let limits = &state.config.limits;
+        let operations = Operations::new(schema(), &text, limits);
+        let endpoint = Endpoint::new(operations.clone(), limits, &state.config.http);
+        let sockets = Sockets::new(operations.clone(), state.clone(), Arc::clone(&state.sockets), limits);
+        Self { state, operations, endpoint, sockets, sdl: Sdl::new(text) }
     }
 
     /// All routes.
@@ -78,8 +84,8 @@ impl Server {
         Uploads { db: self.state.db.clone(), files: self.state.files.clone(), limit, origins }
     }
 
-    /// Serves until `shutdown`, then finishes the requests it has, and the mutations whose clients have left: all together as long
-    /// as the configuration allows. What sessions were used for until then is written last.
+    /// Serves until `shutdown`, then finishes the requests it has, on sockets as well, which it closes, and the mutations whose
+    /// clients have left: all together as long as the configuration allows. What sessions were used for until then is written last.
     pub async fn serve(self, listener: TcpListener, shutdown: CancellationToken) -> std::io::Result<()> {
         let ended = CancellationToken::new();
         let flusher = tokio::spawn(flush(self.state.clone(), ended.clone()));
@@ -89,9 +95,14 @@ impl Server {
         let app = self.router().into_make_service_with_connect_info::<SocketAddr>();
         let stopping = shutdown.clone();
         let requests = axum::serve(listener, app).with_graceful_shutdown(async move { stopping.cancelled().await });
+        let sockets = async {
+            shutdown.cancelled().await;
+            self.sockets.drain().await;
+        };
         let work = async {
-            requests.await?;
-            self.endpoint.drain().await;
+            let (requests, ()) = tokio::join!(requests, sockets);
+            requests?;
+            self.operations.drain().await;
             Ok(())
         };
         let late = async {
@@ -135,17 +146,30 @@ async fn graphql(
     request: Request<Body>,
 ) -> Response {
     let id = request_id(request.headers());
+    if is_upgrade(request.method(), request.headers()) {
+        let (head, _) = request.into_parts();
+        return match server.endpoint.site(&head, &id) {
+            Ok(site) => socket::open(&server.sockets, &server.state, head, peer, &site).await,
+            Err(response) => *response,
+        };
+    }
     let (head, prepared) = match server.endpoint.receive(request, &id).await {
         Ok(received) => received,
         Err(response) => return *response,
     };
-    let operation = prepared.operation_name().unwrap_or("anonymous").chars().take(80).collect::<String>();
-    Span::current().record("graphql.operation", operation).record("graphql.mutation", prepared.is_mutation());
+    let operation = prepared.operation();
+    Span::current().record("graphql.operation", operation.label()).record("graphql.mutation", operation.is_mutation());
+    // Before anything costs a connection to the database; after the body was read, so that a slow sender holds no place.
+    let Some(admitted) = server.state.admission.admit().await else {
+        let message = "Too many requests are under way. Come again after the seconds that Retry-After says.";
+        return server.endpoint.refuse(&prepared, ErrorCode::ServiceUnavailable, message);
+    };
     let origin = origin(&id, network_address(&server.state.config.http, peer, &head.headers));
     match credentials(&server.state, &head.headers, origin.clone()).await {
         Ok(credentials) => {
             let agent = head.headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok()).map(str::to_owned);
-            execute(&server, prepared, Caller { credentials, origin, user_agent: agent }).await
+            let caller = Caller { credentials, origin, user_agent: agent };
+            execute(&server, prepared, caller, admitted).await
         }
         Err(error) => {
             let (code, message) = of_failure(error);
@@ -154,7 +178,7 @@ async fn graphql(
     }
 }
 
-async fn execute(server: &Server, prepared: Prepared, caller: Caller) -> Response {
+async fn execute(server: &Server, prepared: Prepared, caller: Caller, admitted: Admitted) -> Response {
     let mut data = Data::default();
     match &caller.credentials {
         Credentials::Invalid => {
@@ -165,16 +189,13 @@ async fn execute(server: &Server, prepared: Prepared, caller: Caller) -> Respons
             let message = "A request that carries the session cookie needs the header X-Muster-CSRF: 1.";
             return server.endpoint.refuse(&prepared, ErrorCode::Forbidden, message);
         }
-        Credentials::Anonymous | Credentials::EndedCookie => {}
-        Credentials::Session(session) => {
-            let loader = Loader { db: server.state.db.clone(), actor: session.actor.clone() };
-            // What it logs belongs to the request.
-            data.insert(DataLoader::new(loader, |work: BoxFuture<'static, ()>| tokio::spawn(work.in_current_span())));
-        }
+        Credentials::Anonymous | Credentials::EndedCookie => data.insert(server.state.clone()),
+        Credentials::Session(session) => data = signed_in(&server.state, session),
     }
     let ended_cookie = matches!(caller.credentials, Credentials::EndedCookie);
-    data.insert(server.state.clone());
     data.insert(caller);
+    // Until the work is done, which is later than the client's leaving if it is a mutation.
+    data.insert(admitted);
     let mut response = server.endpoint.execute(prepared, data).await;
     if ended_cookie && !response.headers().contains_key(header::SET_COOKIE) {
         let cleared = session_cookie(&server.state.config.http, "", 0);

@@ -8,6 +8,8 @@ use domain::infra::files::Files;
 use domain::password::Passwords;
 use domain::session::Activity;
 
+use crate::admission::Admission;
+use crate::graphql::ws::OpenSockets;
 use crate::live::Live;
 
 /// Shared by all requests; clones share everything.
@@ -23,14 +25,20 @@ pub struct State {
     pub files: Files,
     /// Uses of sessions that are not written yet.
     pub activity: Arc<Activity>,
+    /// How many sockets are open.
+    pub sockets: Arc<OpenSockets>,
     /// Who follows which account.
     pub live: Live,
+    /// How many requests are worked on.
+    pub admission: Admission,
 }
 
 impl State {
     /// The state of a process.
     pub fn new(db: Db, config: Arc<Config>, files: Files) -> Self {
         let (live, passwords) = (Live::new(&db), Passwords::new(config.password));
-        Self { db, passwords, config, files, activity: Arc::default(), live }
+        let admission = Admission::new(config.limits.concurrent_requests);
+        let (activity, sockets) = (Arc::default(), Arc::default());
+        Self { db, passwords, config, files, activity, sockets, live, admission }
     }
 }

@@ -50,8 +50,7 @@ pub async fn trace(State(believed): State<Believed>, mut request: Request, next:
     request.headers_mut().insert(HeaderName::from_static(REQUEST_ID_HEADER), header.clone());
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
-    // On the lines of all levels, as those of jobs have theirs; what is not known yet is recorded by whoever learns it.
-    let span = tracing::error_span!("request", request.id = %id, graphql.operation = Empty, graphql.mutation = Empty);
+    let span = operation_span(&id);
     believed.place(&span, &request);
     telemetry::attribute(&span, "http.route", route.clone());
     let traced = span.clone();
@@ -65,6 +64,12 @@ pub async fn trace(State(believed): State<Believed>, mut request: Request, next:
         response
     };
     answer.instrument(span).await
+}
+
+/// The span of a request, or of an operation on a socket: on the lines of all levels, as those of jobs have theirs. What is not
+/// known yet is recorded by whoever learns it.
+pub fn operation_span(request_id: &str) -> Span {
+    tracing::error_span!("request", request.id = request_id, graphql.operation = Empty, graphql.mutation = Empty)
 }
 
 /// Probes come every few seconds and say the same: they are for whoever looks closer.

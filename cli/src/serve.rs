@@ -75,7 +75,7 @@ pub(crate) async fn run(role: Role, config: Config) -> anyhow::Result<ExitCode> 
             parts.spawn(async move { Ok(health::serve(health, listener, stop).await?) });
         }
         let registry = worker::job::registry(&db, &config, &files, &stop)?;
-        let sweeps = worker::sweeps::all(&db, &files);
+        let sweeps = worker::sweeps::all(&db, &files, config.retention);
         let own =
             worker::Parts { pool: db.pool.clone(), clock: db.clock.clone(), registry, sweeps, waker: waker.clone() };
         let worker = Worker::start(own, &config, &stop)?;
@@ -85,7 +85,8 @@ pub(crate) async fn run(role: Role, config: Config) -> anyhow::Result<ExitCode> 
     if let Some(listener) = scrapes {
         let like = pools.first().expect("every role opens connections").pool.clone();
         // Which sweeps there are hangs on the program only, so that a process without a worker tells of their lag as well.
-        let sweeps = worker::sweeps::all(&Db::new(like.clone(), Clock::default(), waker, key), &files);
+        let sweeps =
+            worker::sweeps::all(&Db::new(like.clone(), Clock::default(), waker, key), &files, config.retention);
         tracing::info!(metrics.listen = %listener.local_addr()?, "serving");
         let (look, stop) = (Look::new(pools, &like, &sweeps), stop.clone());
         parts.spawn(async move { Ok(exposition::serve(look, listener, stop).await?) });

@@ -44,7 +44,7 @@ pub(crate) async fn run(args: &Args, config: &Config) -> anyhow::Result<ExitCode
         "there is no folder {}; name the data_dir that the service uses, or start it first",
         config.data_dir.display()
     );
-    let sweeps = worker::sweeps::all(&db, &files::open(config)?);
+    let sweeps = worker::sweeps::all(&db, &files::open(config)?, config.retention);
     match &args.command {
         Command::List => list(&db, &sweeps).await?,
         Command::Run { name, at } => run_one(&db, &sweeps, name, at.map(Timestamp)).await?,

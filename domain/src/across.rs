@@ -19,6 +19,28 @@ pub async fn accounts_with_unsealed_events(pool: &PgPool) -> sqlx::Result<Vec<Ac
     .await
 }
 
+/// Accounts whose oldest seal ends with an event of before a time, in the order of ids, from one on.
+pub async fn accounts_with_events_before(
+    pool: &PgPool,
+    before: Timestamp,
+    after: Option<AccountId>,
+    limit: i64,
+) -> sqlx::Result<Vec<AccountId>> {
+    let after = after.map_or(uuid::Uuid::nil(), |account| account.0);
+    sqlx::query_scalar!(
+        r#"SELECT f.account_id AS "account_id: AccountId" FROM account_feed f
+           CROSS JOIN LATERAL (SELECT s.last_seq FROM event_seal s WHERE s.account_id = f.account_id AND s.last_seq >= f.oldest_seq
+                               ORDER BY s.last_seq LIMIT 1) s
+           JOIN event e ON e.account_id = f.account_id AND e.seq = s.last_seq
+           WHERE f.account_id > $2 AND e.occurred_at < $1 ORDER BY f.account_id LIMIT $3"#,
+        before,
+        after,
+        limit,
+    )
+    .fetch_all(pool)
+    .await
+}
+
 /// Whether there is any account.
 pub async fn has_accounts(conn: &mut PgConnection) -> sqlx::Result<bool> {
     sqlx::query_scalar!(r#"SELECT EXISTS (SELECT FROM account) AS "any!""#).fetch_one(conn).await

@@ -9,6 +9,7 @@ use crate::id::EventId;
 
 mod cursor;
 pub mod live;
+pub mod purge;
 pub mod read;
 pub mod seal;
 

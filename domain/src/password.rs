@@ -1,13 +1,15 @@
-//! Passwords: argon2id, a bounded number of hashes at once, and the same work whether or not there is anything to compare.
+//! Passwords: argon2id, computed by a few threads of low priority, and the same work whether or not there is anything to compare.
 
-use std::sync::Arc;
+use std::panic::AssertUnwindSafe;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _};
 use argon2::{Algorithm, Argon2, Params, Version};
 use secrecy::{ExposeSecret as _, SecretString};
-use tokio::sync::Semaphore;
+use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use crate::error::{Code, Error, Result};
@@ -16,14 +18,22 @@ use crate::infra::config;
 /// Characters a new password needs.
 pub const MINIMUM: usize = 10;
 
-/// How long a sign-in waits for its turn before it is told to come back.
+/// Passwords that wait for a thread; whoever comes then is told to come again at once.
+const WAITING_PER_THREAD: usize = 32;
+
+/// How long somebody waits for their hash, before they are told to come again.
 const PATIENCE: Duration = Duration::from_secs(3);
+
+/// How far the threads stand back behind all others, in the units of nice(2): a flood of sign-ins slows nobody else.
+const NICENESS: i32 = 10;
+
+/// What a thread is to do.
+type Work = Box<dyn FnOnce(&Argon2<'static>) + Send>;
 
 /// Computes and compares password hashes.
 #[derive(Clone, Debug)]
 pub struct Passwords {
-    argon: Argon2<'static>,
-    places: Arc<Semaphore>,
+    queue: SyncSender<Work>,
     /// Compared with where there is no hash, so that the answer takes as long.
     nobody: Arc<str>,
 }
@@ -32,21 +42,35 @@ impl Passwords {
     /// With the cost an operator set.
     ///
     /// # Panics
-    /// When the parameters are outside what argon2 allows; the configuration has checked them.
+    /// When the parameters are outside what argon2 allows, which the configuration has checked, or no thread can be started.
     pub fn new(config: config::Password) -> Self {
         let params = Params::new(config.memory_kib, config.passes, 1, None).expect("checked by the configuration");
         let argon = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
         let nobody = hash(&argon, "nobody's password").into();
-        Self { argon, places: Arc::new(Semaphore::new(config.concurrency.max(1))), nobody }
+        let threads = config.concurrency.max(1);
+        let (queue, work) = sync_channel(WAITING_PER_THREAD * threads);
+        let work = Arc::new(Mutex::new(work));
+        for number in 0..threads {
+            let (argon, work) = (argon.clone(), Arc::clone(&work));
+            let thread = std::thread::Builder::new().name(format!("password-{number}"));
+            thread.spawn(move || compute_all(&argon, &work)).expect("a thread can be started");
+        }
+        Self { queue, nobody }
     }
 
     /// Hashes a new password, in PHC form.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] when too many wait.
     pub async fn hash(&self, password: &SecretString) -> Result<String> {
         let password = password.clone();
         self.compute(move |argon| hash(argon, password.expose_secret())).await
     }
 
     /// Whether the password belongs to the hash. Without a hash the answer is no, after the same time.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] when too many wait.
     pub async fn verify(&self, password: &SecretString, stored: Option<&str>) -> Result<bool> {
         let known = stored.is_some();
         let stored = stored.unwrap_or(&self.nobody).to_owned();
@@ -61,15 +85,29 @@ impl Passwords {
     }
 
     async fn compute<T: Send + 'static>(&self, work: impl FnOnce(&Argon2<'static>) -> T + Send + 'static) -> Result<T> {
-        let place = timeout(PATIENCE, Arc::clone(&self.places).acquire_owned()).await.map_err(|_| Error::Busy)?;
-        let place = place.expect("the semaphore is never closed");
-        let argon = self.argon.clone();
-        let done = tokio::task::spawn_blocking(move || {
-            let done = work(&argon);
-            drop(place);
-            done
+        let (answer, done) = oneshot::channel();
+        let work = Box::new(move |argon: &Argon2<'static>| {
+            // Nobody waits any more when the request was ended.
+            if !answer.is_closed() {
+                let _ = answer.send(work(argon));
+            }
         });
-        Ok(done.await.expect("hashing does not panic"))
+        self.queue.try_send(work).map_err(|_| Error::Busy)?;
+        timeout(PATIENCE, done).await.ok().and_then(std::result::Result::ok).ok_or(Error::Busy)
+    }
+}
+
+/// A thread's life: it ends with the last [`Passwords`].
+fn compute_all(argon: &Argon2<'static>, work: &Mutex<Receiver<Work>>) {
+    // On Linux this concerns the calling thread only. Not being allowed to costs fairness, nothing else.
+    if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
+        tracing::debug!(%error, "password hashes run at normal priority");
+    }
+    loop {
+        let next = work.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let Ok(next) = next else { return };
+        // A hash that panics (out of memory) must not take the thread with it: nobody could sign in any more.
+        let _ = std::panic::catch_unwind(AssertUnwindSafe(|| next(argon)));
     }
 }
 
@@ -145,6 +183,28 @@ mod tests {
             !passwords.verify(&SecretString::from("nobody's password"), None).await.expect("verify"),
             "nobody signs in as nobody"
         );
+    }
+
+    #[tokio::test]
+    async fn refuses_at_once_what_would_wait_too_long() {
+        let passwords = Passwords::new(config::Password { memory_kib: 64, passes: 1, concurrency: 1 });
+        let (go, wait) = std::sync::mpsc::channel::<()>();
+        let blocked = passwords.compute(move |_| wait.recv());
+        let mut blocked = std::pin::pin!(blocked);
+        assert!(futures::poll!(blocked.as_mut()).is_pending());
+        let secret = SecretString::from("correct horse battery");
+        let mut waiting: Vec<_> = (0..=WAITING_PER_THREAD).map(|_| Box::pin(passwords.hash(&secret))).collect();
+        let mut refused = 0;
+        for hash in &mut waiting {
+            if let std::task::Poll::Ready(answer) = futures::poll!(hash) {
+                assert!(matches!(answer, Err(Error::Busy)), "{answer:?}");
+                refused += 1;
+            }
+        }
+        // The thread may have taken the first from the queue already, or not.
+        assert!((1..=2).contains(&refused), "{refused} were refused");
+        go.send(()).expect("the thread waits");
+        assert!(blocked.await.is_ok());
     }
 
     #[test]

@@ -3,6 +3,8 @@
 /// Per type, the fields that have no guard of their own.
 pub(crate) const FIELDS: &[(&str, &str)] = &[
     ("Account", "createdAt id name policy timeZone"),
+    ("AccountEventConnection", "edges newestCursor nodes oldestCursor pageInfo"),
+    ("AccountEventEdge", "cursor node"),
     ("AccountCreatePayload", "accountId userErrors"),
     (
         "AccountPolicy",
@@ -13,6 +15,13 @@ pub(crate) const FIELDS: &[(&str, &str)] = &[
     ("AccountRenamePayload", "account userErrors"),
     ("ClosedAccount", "name status"),
     ("ClosedAccountsError", "accounts code field message"),
+    (
+        "EventAccountPolicy",
+        "allowedDomains allowedPersonalDomains invitationLifetimeSeconds refusePersonalDomains sessionAbsoluteSeconds
+         sessionIdleSeconds",
+    ),
+    ("EventActor", "kind memberId"),
+    ("EventTextChange", "after before field"),
     ("ImportRow", "errors member outcome row"),
     ("ImportRowConnection", "edges nodes pageInfo"),
     ("ImportRowEdge", "cursor node"),

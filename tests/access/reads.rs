@@ -51,6 +51,8 @@ const IMPORTS: Expected = [SIGN_IN, ALLOWED, ALLOWED, ALLOWED, FORBIDDEN, ALLOWE
 const IMPORT: Expected = [SIGN_IN, NOTHING, ALLOWED, ALLOWED, FORBIDDEN, ALLOWED, FORBIDDEN, ALLOWED];
 /// Null for whoever may not read imports.
 const IMPORT_NODE: Expected = [SIGN_IN, NOTHING, ALLOWED, ALLOWED, NOTHING, ALLOWED, NOTHING, ALLOWED];
+/// `activity.read`, of one's own account.
+const ACTIVITY: Expected = [SIGN_IN, ALLOWED, ALLOWED, FORBIDDEN, FORBIDDEN, ALLOWED, FORBIDDEN, ALLOWED];
 /// `account.update`.
 const UPDATE: Expected = [SIGN_IN, ALLOWED, ALLOWED, NOTHING, NOTHING, NOTHING, NOTHING, ALLOWED];
 /// `members.invite`, `imports.run`.
@@ -78,6 +80,12 @@ pub(crate) const ROWS: &[Read] = &[
         IMPORT,
     ),
     read("Query.job", "query ($id: ID!) { job(id: $id) { id } }", "/job", |firm| json!({ "id": firm.import }), IMPORT),
+    plain(
+        "Query.accountEvents",
+        "{ accountEvents { nodes { number networkAddress } } }",
+        "/accountEvents/nodes",
+        ACTIVITY,
+    ),
     // The link is the right.
     read(
         "Query.invitationByToken",

@@ -350,7 +350,7 @@ impl App {
 
     /// Runs a sweep now.
     pub(crate) async fn sweep(&self, name: &str) -> Result<i32> {
-        let sweeps = worker::sweeps::all(&self.db, &self.files);
+        let sweeps = worker::sweeps::all(&self.db, &self.files, self.config.retention);
         Ok(worker::schedule::run_now(&self.db.pool, &self.db.clock, &sweeps, name, None).await?)
     }
 

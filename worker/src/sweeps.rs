@@ -4,8 +4,10 @@ use domain::across;
 use domain::actor::Origin;
 use domain::change::{Change, Kind};
 use domain::error::{Error, Result};
+use domain::event;
 use domain::id::AccountId;
 use domain::infra::clock::Timestamp;
+use domain::infra::config::Retention;
 use domain::infra::db::Db;
 use domain::infra::files::Files;
 use domain::invitation;
@@ -19,10 +21,13 @@ use crate::{job, schedule};
 const ACCOUNTS: i64 = 500;
 
 /// Every sweep of a process.
-pub fn all(db: &Db, files: &Files) -> Vec<Sweep> {
+pub fn all(db: &Db, files: &Files, retention: Retention) -> Vec<Sweep> {
     let mut sweeps = schedule::housekeeping(&db.pool);
     sweeps.push(sweep("invitations.lapse", SignedDuration::from_mins(1), db, lapse_invitations));
     sweeps.push(sweep("spent.delete", SignedDuration::from_hours(1), db, delete_spent));
+    sweeps.push(sweep("events.purge", SignedDuration::from_hours(24), db, move |db, now| {
+        purge_events(db, retention, now)
+    }));
     sweeps.extend(job::import::sweeps(db, files));
     sweeps
 }
@@ -97,4 +102,10 @@ async fn lapse_in(db: &Db, account: AccountId, now: Timestamp) -> Result<usize> 
 /// Deletes tokens, sessions, idempotency keys and counters that are over.
 async fn delete_spent(db: Db, now: Timestamp) -> Result<usize> {
     Ok(spent::delete(&db, now).await?)
+}
+
+/// Deletes events that are older than they are kept.
+async fn purge_events(db: Db, retention: Retention, now: Timestamp) -> Result<usize> {
+    let kept = SignedDuration::from_hours(24 * i64::from(retention.events_days));
+    Ok(event::purge::purge_due(&db, kept, now).await?)
 }

@@ -240,13 +240,18 @@ pub fn complete(response: &mut Response, request_id: &str) {
 const TOO_COMPLEX: &str = "Query is too complex.";
 
 /// The code an error brought along, or that its text shows. `None`: the stage it failed in decides.
-pub(super) fn code_of(error: &ServerError) -> Option<ErrorCode> {
+fn code_of(error: &ServerError) -> Option<ErrorCode> {
     match error.extensions.as_ref().and_then(|values| values.get("code")) {
         Some(Value::String(code)) => Some(ErrorCode::parse(code).unwrap_or(ErrorCode::InternalServerError)),
         Some(_) => Some(ErrorCode::InternalServerError),
         None if error.message == TOO_COMPLEX => Some(ErrorCode::CostLimitExceeded),
         None => is_input_fault(&error.message).then_some(ErrorCode::BadUserInput),
     }
+}
+
+/// `OK`, or the code of the first error of a completed response.
+pub(super) fn first_code(response: &Response) -> &'static str {
+    response.errors.first().map_or("OK", |error| code_of(error).map_or("UNKNOWN", ErrorCode::as_str))
 }
 
 /// Whether the library refused a value: it marks these errors by nothing but their first words, those of

@@ -108,7 +108,7 @@ pub fn unreadable(error: ReadError) -> async_graphql::Error {
         ),
         ReadError::CursorUnknown { oldest } => (
             ErrorCode::BadUserInput,
-            "INVALID_CURSOR: the feed has no event of this cursor. It belongs to another account, or the database was restored \
+            "The feed has no event of this cursor. It belongs to another account, or the database was restored \
              from a backup that is older than the event. Begin again after `oldestCursor` and compare.",
             oldest,
         ),

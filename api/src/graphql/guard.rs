@@ -8,6 +8,7 @@
 mod cost;
 mod mutation;
 mod nesting;
+mod subscription;
 mod types;
 mod weight;
 
@@ -115,6 +116,11 @@ pub enum Refusal {
         /// The second selection.
         at: Pos,
     },
+    /// A subscription selects more than one field, or one of the introspection.
+    SecondSubscription {
+        /// The selection.
+        at: Pos,
+    },
 }
 
 impl Refusal {
@@ -143,6 +149,11 @@ impl Refusal {
                 ErrorCode::GraphqlValidationFailed.request_error(format!(
                     "The mutation selects \"{field}\" twice; give each call an alias of its own."
                 )),
+                at,
+            ),
+            Self::SecondSubscription { at } => located(
+                ErrorCode::GraphqlValidationFailed
+                    .request_error("A subscription selects one field, and none of the introspection."),
                 at,
             ),
         }
@@ -206,6 +217,7 @@ pub fn check_document(
     within("inputValues", limits.input_values, total.expanded.inputs)?;
     types::check_list_defaults(document, types)?;
     mutation::check_fields_once(document)?;
+    subscription::check_one_field(document)?;
     Ok(weight::profile(document, total.expanded.inputs))
 }
 

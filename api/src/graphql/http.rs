@@ -4,6 +4,8 @@
 //! 1. [`Endpoint::receive`] (or [`Endpoint::prepare`], for a body that is read already) needs no database: origin, media types, parameters, parsing, the cost guard.
 //! 2. [`Endpoint::execute`] validates and runs what passed, within the time a request may take.
 //!
+//! What is the same over every transport (the guards, and how an operation runs) is [`Operations`].
+//!
 //! A handler looks like this:
 //!
 //! ```ignore
@@ -21,91 +23,63 @@
 mod body;
 mod media;
 pub mod origin;
-mod params;
 mod reply;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_graphql::parser::types::OperationType;
-use async_graphql::{Data, Executor, Request, ServerError, Variables};
+use async_graphql::{Data, Executor};
 use axum::body::Body;
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::Response;
 use bytes::Bytes;
 use domain::infra::config;
-use tokio_util::task::{AbortOnDropHandle, TaskTracker};
-use tracing::Instrument;
 
 use self::media::Media;
 pub use self::origin::{CSRF_HEADER, Caller, Origins, carries_csrf_header};
-use self::params::Params;
 pub use self::reply::REQUEST_ID_HEADER;
 use self::reply::Reply;
-use super::document::{Document, Documents};
-use super::error::{self, ErrorCode};
-use super::guard::{GuardLimits, TypeNames};
-use super::operations;
+use super::error::ErrorCode;
+use super::operation::{Operation, Operations};
+use super::params::Params;
 
 /// The `/graphql` endpoint of an executor. Clones share everything.
 #[derive(Clone)]
 pub struct Endpoint<E> {
-    executor: E,
+    operations: Operations<E>,
     shared: Arc<Shared>,
 }
 
 struct Shared {
     origins: Origins,
-    guard: GuardLimits,
-    types: TypeNames,
     request_bytes: usize,
     time_limit: Duration,
-    documents: Documents,
-    tasks: TaskTracker,
 }
 
 /// A request that may be executed. Not `Debug`: variables hold passwords.
 pub struct Prepared {
-    document: Arc<Document>,
-    operation_name: Option<String>,
-    operation_type: OperationType,
-    variables: Variables,
+    operation: Operation,
     reply: Reply,
 }
 
 impl Prepared {
-    /// Query or mutation.
-    pub fn operation_type(&self) -> OperationType {
-        self.operation_type
-    }
-
-    /// Whether it changes something.
-    pub fn is_mutation(&self) -> bool {
-        self.operation_type == OperationType::Mutation
-    }
-
-    /// Name of the operation, if it has one. Chosen by the client: of any length within the document's, of letters, digits
-    /// and underscores.
-    pub fn operation_name(&self) -> Option<&str> {
-        self.operation_name.as_deref()
+    /// What is asked for.
+    pub fn operation(&self) -> &Operation {
+        &self.operation
     }
 }
 
 impl<E: Executor> Endpoint<E> {
-    /// An endpoint that runs `executor` for callers that `http` allows, within `limits`. A schema must have been built through
-    /// [`guarded`](super::guard::guarded); `sdl` is its definition language.
-    pub fn new(executor: E, sdl: &str, limits: &config::Limits, http: &config::Http) -> Self {
+    /// An endpoint of these operations for callers that `http` allows, within `limits`.
+    pub fn new(operations: Operations<E>, limits: &config::Limits, http: &config::Http) -> Self {
         let shared = Shared {
             origins: Origins::new(http),
-            guard: GuardLimits::from(limits),
-            types: TypeNames::of_sdl(sdl),
             request_bytes: limits.request_bytes,
             time_limit: Duration::from_secs(limits.request_seconds),
-            documents: Documents::default(),
-            tasks: TaskTracker::new(),
         };
-        Self { executor, shared: Arc::new(shared) }
+        Self { operations, shared: Arc::new(shared) }
     }
 
     /// Reads a request with its body and prepares it, see [`Self::prepare`]; the head comes back for whoever authenticates.
@@ -141,12 +115,7 @@ impl<E: Executor> Endpoint<E> {
     /// The complete answer to whatever is not to be executed: a preflight, a foreign site (403), a method (405), a media type
     /// (406, 415), a size (413), parameters (400), a document (400, or 200 under `application/json`).
     pub fn prepare(&self, head: &Parts, body: &Bytes, request_id: &str) -> Result<Prepared, Box<Response>> {
-        let reply = self.reply(head, request_id);
-        if reply.caller == Caller::Foreign {
-            let message =
-                "Pages of this site may not call the API. An operator can add its origin to the allowed ones.";
-            return Err(Box::new(reply.refuse_with(ErrorCode::Forbidden, message)));
-        }
+        let reply = self.admit(head, request_id)?;
         if head.method == Method::OPTIONS {
             return Err(Box::new(preflight(&reply)));
         }
@@ -160,29 +129,18 @@ impl<E: Executor> Endpoint<E> {
         self.read(params, head.method == Method::GET, reply)
     }
 
-    /// Runs a prepared request with `data` for its resolvers, and answers. A query ends when its client leaves; a mutation
-    /// runs to its end, detached. Both are cut when the time of a request is over: what a transaction has not committed by
-    /// then is rolled back.
-    pub async fn execute(&self, prepared: Prepared, data: Data) -> Response {
-        let Prepared { document, operation_name, operation_type, variables, reply } = prepared;
-        let order = document.order(operation_name.as_deref());
-        let mut request = Request::new(document.text()).variables(variables);
-        request.operation_name = operation_name;
-        request.data = data;
-        request.set_parsed_query(document.parsed().clone());
+    /// Where a request comes from that is to become a socket.
+    ///
+    /// # Errors
+    /// The answer to a foreign site (403).
+    pub fn site(&self, head: &Parts, request_id: &str) -> Result<Caller, Box<Response>> {
+        self.admit(head, request_id).map(|reply| reply.caller)
+    }
 
-        let (executor, limit) = (self.executor.clone(), self.shared.time_limit);
-        let work = async move { tokio::time::timeout(limit, executor.execute(request)).await }.in_current_span();
-        let task = self.shared.tasks.spawn(work);
-        let mut outcome =
-            if operation_type == OperationType::Mutation { task.await } else { AbortOnDropHandle::new(task).await };
-        if let Ok(Ok(response)) = &mut outcome
-            && !error::is_request_error(response)
-        {
-            order.apply(&mut response.data);
-            self.shared.documents.keep(&document);
-        }
-        reply.outcome(outcome)
+    /// Runs a prepared request with `data` for its resolvers, see [`Operations::run`], and answers.
+    pub async fn execute(&self, prepared: Prepared, data: Data) -> Response {
+        let outcome = self.operations.run(prepared.operation, data).await;
+        prepared.reply.outcome(outcome)
     }
 
     /// Answers a prepared request without executing it: the caller is not who they say, or comes too often. Headers like
@@ -191,10 +149,14 @@ impl<E: Executor> Endpoint<E> {
         prepared.reply.refuse_with(code, message)
     }
 
-    /// Waits for the mutations whose clients have left. To be called when no further requests come in.
-    pub async fn drain(&self) {
-        self.shared.tasks.close();
-        self.shared.tasks.wait().await;
+    fn admit(&self, head: &Parts, request_id: &str) -> Result<Reply, Box<Response>> {
+        let reply = self.reply(head, request_id);
+        if reply.caller == Caller::Foreign {
+            let message =
+                "Pages of this site may not call the API. An operator can add its origin to the allowed ones.";
+            return Err(Box::new(reply.refuse_with(ErrorCode::Forbidden, message)));
+        }
+        Ok(reply)
     }
 
     fn reply(&self, head: &Parts, request_id: &str) -> Reply {
@@ -227,28 +189,21 @@ impl<E: Executor> Endpoint<E> {
     }
 
     fn read(&self, params: Params, is_get: bool, mut reply: Reply) -> Result<Prepared, Box<Response>> {
-        let refuse = |error: ServerError| Box::new(reply.refuse_document(error));
-        let document = match self.shared.documents.get(&params.query) {
-            Some(document) => document,
-            None => Arc::new(Document::read(&params.query, &self.shared.guard, &self.shared.types).map_err(refuse)?),
+        let operation = match self.operations.read(params) {
+            Ok(operation) => operation,
+            Err(error) => return Err(Box::new(reply.refuse_document(error))),
         };
-        let (name, operation) = document.operation(params.operation_name.as_deref()).map_err(refuse)?;
-        reply.operation = operations::name(document.parsed(), &operation.node);
-        let refuse = |error: ServerError| Box::new(reply.refuse_document(error));
-        match operation.node.ty {
+        reply.operation = operation.root_field();
+        match operation.kind() {
             OperationType::Mutation if is_get => {
-                let message = "A mutation is sent by POST.";
-                return Err(Box::new(method_not_allowed(&reply, "POST", message)));
+                Err(Box::new(method_not_allowed(&reply, "POST", "A mutation is sent by POST.")))
             }
             OperationType::Subscription => {
-                let message = "Subscriptions do not run over this transport.";
-                return Err(refuse(ErrorCode::BadUserInput.request_error(message)));
+                let error = ErrorCode::BadUserInput.request_error("Subscriptions do not run over this transport.");
+                Err(Box::new(reply.refuse_document(error)))
             }
-            OperationType::Query | OperationType::Mutation => {}
+            OperationType::Query | OperationType::Mutation => Ok(Prepared { operation, reply }),
         }
-        document.check_variables(&operation.node, &params.variables, &self.shared.guard).map_err(refuse)?;
-        let (operation_name, operation_type) = (name.map(ToOwned::to_owned), operation.node.ty);
-        Ok(Prepared { document, operation_name, operation_type, variables: params.variables, reply })
     }
 }
 

@@ -30,16 +30,19 @@ pub mod license;
 pub mod loader;
 pub mod member;
 pub mod node;
-pub mod operations;
+pub mod operation;
 pub mod order;
+pub mod params;
 pub mod password;
 mod payload;
 pub mod role;
+pub mod root_field;
 pub mod scalar;
 pub mod session;
 pub mod sign_up;
 pub mod subscription;
 pub mod user_error;
+pub mod ws;
 
 /// What can be asked.
 #[derive(Debug, Default)]

@@ -50,6 +50,7 @@ impl Subscription {
     /// The account as it is now, and again whenever something in it has changed, at most twice a second. Several changes may come
     /// as one.
     #[graphql(complexity = "cost::one(child_complexity)")]
+    #[expect(clippy::unused_async, reason = "what the library asks for")]
     async fn account_updated(&self, ctx: &Context<'_>) -> Result<impl Stream<Item = Result<AccountUpdate>> + use<'_>> {
         let (state, actor) = (ctx.state().clone(), ctx.actor()?.clone());
         let updates = watch(ctx)?.updates();

@@ -69,8 +69,7 @@ impl Cursor {
 }
 
 fn mark(event: EventId) -> Mark {
-    let [.., a, b, c, d, e, f] = *event.0.as_bytes();
-    [a, b, c, d, e, f]
+    *event.0.as_bytes().last_chunk().expect("an id has 16 bytes")
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use crate::id::AccountId;
 
 /// Events a seal covers at most.
-const ROWS_PER_SEAL: i64 = 5_000;
+pub(super) const ROWS_PER_SEAL: i64 = 5_000;
 
 /// Seals the events of every account that has unsealed ones. Returns how many seals were written. Two at once are
 /// harmless: the seal that comes second is refused by its key.
@@ -55,7 +55,7 @@ async fn seal_next(pool: &PgPool, account: AccountId) -> sqlx::Result<bool> {
     Ok(written.rows_affected() == 1)
 }
 
-/// A seal that does not match its rows.
+/// A seal that does not match its rows, is missing, or is yet to come and lacks rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Broken {
     /// First event the seal covers.
@@ -64,24 +64,62 @@ pub struct Broken {
     pub last_seq: i64,
 }
 
-/// Recomputes every seal of an account; the first that does not match, if any.
+/// Recomputes every seal of an account from the last purged one on, and looks for every event after the last; the first fault,
+/// if any. A live feed may be verified: what is appended, sealed or purged meanwhile is no fault.
 pub async fn verify(conn: &mut PgConnection, account: AccountId) -> sqlx::Result<Option<Broken>> {
+    loop {
+        let oldest = oldest(conn, account).await?;
+        let broken = verify_from(conn, account, oldest).await?;
+        if broken.is_none() || self::oldest(conn, account).await? == oldest {
+            return Ok(broken);
+        }
+        // What was looked at is purged by now.
+    }
+}
+
+async fn oldest(conn: &mut PgConnection, account: AccountId) -> sqlx::Result<i64> {
+    sqlx::query_scalar!("SELECT oldest_seq FROM account_feed WHERE account_id = $1", account.0).fetch_one(conn).await
+}
+
+async fn verify_from(conn: &mut PgConnection, account: AccountId, oldest: i64) -> sqlx::Result<Option<Broken>> {
     let seals = sqlx::query!(
-        "SELECT first_seq, last_seq, seal FROM event_seal WHERE account_id = $1 ORDER BY last_seq",
-        account.0
+        "SELECT first_seq, last_seq, seal FROM event_seal WHERE account_id = $1 AND last_seq >= $2 ORDER BY last_seq",
+        account.0,
+        oldest - 1,
     )
     .fetch_all(&mut *conn)
     .await?;
-    let mut previous = Vec::new();
+    let (mut previous, mut end) = (Vec::new(), 0);
     for seal in seals {
-        let rows = rows_after(conn, account, seal.first_seq - 1, seal.last_seq).await?;
-        let whole = i64::try_from(rows.len()) == Ok(seal.last_seq - seal.first_seq + 1);
-        if !whole || hash(&previous, &rows) != seal.seal {
-            return Ok(Some(Broken { first_seq: seal.first_seq, last_seq: seal.last_seq }));
+        if seal.last_seq >= oldest {
+            let rows = rows_after(conn, account, end, seal.last_seq).await?;
+            let whole = seal.first_seq == end + 1 && i64::try_from(rows.len()) == Ok(seal.last_seq - end);
+            if !whole || hash(&previous, &rows) != seal.seal {
+                return Ok(Some(Broken { first_seq: seal.first_seq, last_seq: seal.last_seq }));
+            }
         }
-        previous = seal.seal;
+        (previous, end) = (seal.seal, seal.last_seq);
     }
-    Ok(None)
+    verify_unsealed(conn, account, end).await
+}
+
+/// Whether every event after the last seal is there, and none before the oldest: that would be hidden from readers.
+async fn verify_unsealed(conn: &mut PgConnection, account: AccountId, sealed: i64) -> sqlx::Result<Option<Broken>> {
+    let tail = sqlx::query!(
+        r#"SELECT oldest_seq, next_seq,
+                  (SELECT count(*) FROM event e WHERE e.account_id = f.account_id AND e.seq > $2) AS "events!",
+                  (SELECT min(e.seq) FROM event e WHERE e.account_id = f.account_id) AS first_seq
+           FROM account_feed f WHERE account_id = $1"#,
+        account.0,
+        sealed,
+    )
+    .fetch_one(conn)
+    .await?;
+    let last_seq = tail.next_seq - 1;
+    if let Some(first_seq) = tail.first_seq.filter(|first| *first < tail.oldest_seq) {
+        return Ok(Some(Broken { first_seq, last_seq: tail.oldest_seq - 1 }));
+    }
+    Ok((tail.events != last_seq - sealed).then_some(Broken { first_seq: sealed + 1, last_seq }))
 }
 
 struct Row {

@@ -59,7 +59,6 @@ macro_rules! event_types {
         /// One thing that happened in the account. Events are numbered in the order they were committed, without gaps, and never
         /// change; but names and addresses in them are null once the person is erased.
         #[derive(Interface, Clone, Debug)]
-        #[expect(clippy::duplicated_attributes, reason = "several fields have the same type")]
         #[graphql(
             field(name = "id", ty = "&ID", desc = "Opaque id; `node` does not take it."),
             field(name = "number", ty = "&SafeInteger", desc = "Its number in the account: 1, 2, 3 …"),

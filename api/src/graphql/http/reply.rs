@@ -6,19 +6,20 @@ use async_graphql::{Response as GraphqlResponse, ServerError};
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::Response;
-use domain::infra::metrics::{self, Cause};
+use domain::infra::metrics;
 use domain::infra::telemetry;
-
-use tokio::task::JoinError;
-use tokio::time::error::Elapsed;
 use tracing::Span;
 
 use super::media::Media;
 use super::origin::{self, Caller};
 use crate::graphql::error::{self, ErrorCode};
+use crate::graphql::operation::Outcome;
 
 /// Header that names the request, in answers and in logs.
 pub const REQUEST_ID_HEADER: &str = "x-request-id";
+
+/// Seconds after which a request that was refused for its time may be sent again.
+const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
 
 /// How to answer one request.
 #[derive(Clone, Debug)]
@@ -34,7 +35,11 @@ pub(super) struct Reply {
 impl Reply {
     /// An answer without a result, because of the request as a whole.
     pub(super) fn refuse(&self, status: StatusCode, error: ServerError) -> Response {
-        self.write(status, GraphqlResponse::from_errors(vec![error]))
+        let mut response = self.write(status, GraphqlResponse::from_errors(vec![error]));
+        if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
+            response.headers_mut().entry(header::RETRY_AFTER).or_insert(RETRY_AFTER);
+        }
+        response
     }
 
     /// The same with the status that belongs to the code.
@@ -52,22 +57,11 @@ impl Reply {
         self.write(status, response)
     }
 
-    /// How the execution ended: a result, the end of its time, or a task that panicked or was cancelled.
-    pub(super) fn outcome(&self, outcome: Result<Result<GraphqlResponse, Elapsed>, JoinError>) -> Response {
+    /// How the execution ended.
+    pub(super) fn outcome(&self, outcome: Outcome) -> Response {
         match outcome {
-            Ok(Ok(response)) => self.answer(response),
-            Ok(Err(_elapsed)) => {
-                metrics::refused(Cause::Timeout);
-                self.refuse_with(ErrorCode::Timeout, "The request took too long and was ended.")
-            }
-            // The text goes to the log only.
-            Err(failure) if failure.is_panic() => {
-                self.refuse_with(ErrorCode::InternalServerError, &failure.to_string())
-            }
-            Err(_cancelled) => {
-                metrics::refused(Cause::Stopping);
-                self.refuse_with(ErrorCode::ServiceUnavailable, "The server is stopping.")
-            }
+            Outcome::Answered(response) => self.answer(*response),
+            Outcome::Failed(code, message) => self.refuse_with(code, &message),
         }
     }
 
@@ -89,8 +83,7 @@ impl Reply {
     fn write(&self, status: StatusCode, mut answer: GraphqlResponse) -> Response {
         let executed = !error::is_request_error(&answer);
         error::complete(&mut answer, &self.request_id);
-        let code =
-            answer.errors.first().map_or("OK", |error| error::code_of(error).map_or("UNKNOWN", ErrorCode::as_str));
+        let code = error::first_code(&answer);
         metrics::request_answered(self.operation, code, self.began.elapsed());
         telemetry::attribute(&Span::current(), "graphql.root_field", self.operation);
         telemetry::attribute(&Span::current(), "graphql.code", code);

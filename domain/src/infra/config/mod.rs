@@ -47,6 +47,8 @@ pub struct Config {
     pub sign_up: SignUp,
     /// Refusals by quantity.
     pub limits: Limits,
+    /// How long what happened is kept.
+    pub retention: Retention,
     /// The worker.
     pub worker: Worker,
     /// Cost of password hashes.
@@ -186,6 +188,10 @@ pub struct Limits {
     pub query_aliases: usize,
     /// Seconds a request may take.
     pub request_seconds: u64,
+    /// Sockets a user may have open with a process.
+    pub sockets: usize,
+    /// Operations that may run at once on a socket.
+    pub socket_operations: usize,
     /// Bytes of an upload.
     pub upload_bytes: u64,
     /// Rows of an import.
@@ -194,6 +200,15 @@ pub struct Limits {
     pub import_field_bytes: usize,
     /// Members one mutation may name.
     pub bulk: usize,
+    /// Requests that are worked on at once; twice as many wait, further ones are refused.
+    pub concurrent_requests: usize,
+}
+
+/// How long what happened is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// Days an event stays in the feed of its account.
+    pub events_days: u32,
 }
 
 /// The worker.
@@ -245,6 +260,7 @@ impl Config {
             metrics: Metrics::default(),
             sign_up: SignUp { base_seats: 3, refuse_personal_domains: false },
             limits: Limits::default(),
+            retention: Retention { events_days: 400 },
             worker: Worker { listen: None, concurrency: 16, outstanding: 2000 },
             password: Password::default(),
             installation_key: None,
@@ -276,10 +292,13 @@ impl Default for Limits {
             query_selections: 1000,
             query_aliases: 15,
             request_seconds: 5,
+            sockets: 10,
+            socket_operations: 20,
             upload_bytes: 25_000_000,
             import_rows: 100_000,
             import_field_bytes: 4096,
             bulk: 500,
+            concurrent_requests: 64,
         }
     }
 }
@@ -290,7 +309,7 @@ impl Default for Password {
         Self {
             memory_kib: 19 * 1024,
             passes: 2,
-            concurrency: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            concurrency: std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).max(1)),
         }
     }
 }

@@ -98,7 +98,7 @@ catalogue! {
     }
     "Sockets and the live feed" {
         sockets_open: Gauge "muster_sockets_open" [], "Open WebSockets.";
-        sockets_closed: Counter "muster_sockets_closed" [code], "WebSockets that ended, by close code; `none` for a broken connection, `other` for codes that only clients send.";
+        sockets_closed: Counter "muster_sockets_closed" [code], "WebSockets that ended, by close code; `1000` for those that their clients closed, `none` for a broken connection, `other` for codes that only clients send.";
         socket_operations_open: Gauge "muster_socket_operations_open" [], "Operations that run over WebSockets.";
         socket_operations: Counter "muster_socket_operations" [operation, code], "Operations over WebSockets that ended; labels as of `muster_requests_total`.";
         events_handed_out: Counter "muster_events_handed_out" [], "Events given to subscribers, each event once per subscriber.";

@@ -30,14 +30,14 @@ async fn a_client_that_leaves_ends_its_query_but_not_its_mutation() {
     leave_after(&toy, "mutation{waits}", "mutation entered", &mut events).await;
     toy.state.gate.notify_one();
     assert_eq!(events.recv().await, Some("mutation done"));
-    toy.endpoint.drain().await;
+    toy.endpoint.operations.drain().await;
     assert_eq!(toy.calls(), 1);
 }
 
 #[tokio::test]
 async fn documents_are_kept_once_the_schema_accepted_them() {
     let toy = toy();
-    let kept = |query: &str| toy.endpoint.shared.documents.get(query).is_some();
+    let kept = |query: &str| toy.endpoint.operations.keeps(query);
     for bad in ["{", "{nothing}", "{hello(name:1)}"] {
         post(&toy, bad).await;
         assert!(!kept(bad), "{bad}");

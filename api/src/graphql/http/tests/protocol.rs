@@ -105,8 +105,8 @@ async fn a_handler_learns_the_operation_and_may_refuse_it() {
     let body = serde_json::json!({ "query": query, "operationName": "Write" }).to_string();
     let (head, _) = request(Method::POST, "/graphql", &[JSON, STRICT], "").into_parts();
     let prepared = toy.endpoint.prepare(&head, &body.into(), "req-1").unwrap();
-    assert!(prepared.is_mutation());
-    assert_eq!(prepared.operation_name(), Some("Write"));
+    assert!(prepared.operation().is_mutation());
+    assert_eq!(prepared.operation().name(), Some("Write"));
     let answer = Answer::read(toy.endpoint.refuse(&prepared, ErrorCode::Unauthenticated, "Sign in.")).await;
     assert_eq!((answer.status, answer.codes()), (StatusCode::UNAUTHORIZED, vec!["UNAUTHENTICATED".to_owned()]));
     // By GET, the query of the same document may run.

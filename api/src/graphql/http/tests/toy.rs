@@ -122,10 +122,13 @@ pub(super) fn limits() -> config::Limits {
         query_selections: 1_000,
         query_aliases: 15,
         request_seconds: 60,
+        sockets: 10,
+        socket_operations: 20,
         upload_bytes: 0,
         import_rows: 0,
         import_field_bytes: 0,
         bulk: 500,
+        concurrent_requests: 64,
     }
 }
 
@@ -143,7 +146,7 @@ impl Toy {
         let (events, received) = mpsc::unbounded_channel();
         (
             Self {
-                endpoint: Endpoint::new(schema.clone(), &schema.sdl(), limits, &http),
+                endpoint: Endpoint::new(Operations::new(schema.clone(), &schema.sdl(), limits), limits, &http),
                 state: Arc::default(),
                 events,
             },

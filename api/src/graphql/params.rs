@@ -10,14 +10,15 @@ use serde::de::DeserializeOwned;
 type Map = serde_json::Map<String, serde_json::Value>;
 
 /// Parameters of one request. Extensions are accepted, as the protocol asks, and have no effect.
+/// Not `Debug`: variables hold passwords.
 #[cfg_attr(test, derive(Debug))]
-pub(super) struct Params {
+pub struct Params {
     pub(super) query: String,
     pub(super) operation_name: Option<String>,
     pub(super) variables: Variables,
 }
 
-/// Body of a POST. JSON nested deeper than 128 levels is refused by the JSON parser.
+/// Body of a POST, and payload of a socket's `subscribe`. JSON nested deeper than 128 levels is refused by the JSON parser.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Body {
@@ -61,6 +62,13 @@ impl Params {
         let variables = map_parameter("variables", params.variables.as_deref())?;
         map_parameter::<Option<Map>>("extensions", params.extensions.as_deref())?;
         Self::new(params.query, params.operation_name, variables)
+    }
+
+    /// From the payload of a socket's `subscribe`, which is a JSON object; `None` if it is not what the protocol wants.
+    pub(super) fn from_payload(payload: &str) -> Option<Self> {
+        let body: Body = serde_json::from_str(payload).ok()?;
+        let operation_name = body.operation_name.filter(|name| !name.is_empty());
+        Some(Self { query: body.query?, operation_name, variables: body.variables })
     }
 
     fn new(query: Option<String>, operation_name: Option<String>, variables: Variables) -> Result<Self, String> {
