@@ -81,7 +81,7 @@ async fn a_known_walk_counts_exactly_what_happened() -> Result<()> {
 async fn every_sweep_is_counted_and_its_lag_known() -> Result<()> {
     let (fleet, process, metrics) = serve().await?;
     let mut names = Vec::new();
-    for sweep in worker::sweeps::all(&fleet.app.db, &fleet.app.files) {
+    for sweep in worker::sweeps::all(&fleet.app.db, &fleet.app.files, fleet.app.config.retention) {
         let runs = format!("muster_sweep_runs_total{{sweep=\"{}\",outcome=\"ok\"}}", sweep.name);
         metrics.until(|page| page.get(&runs).is_some_and(|runs| runs >= 1.0)).await?;
         names.push(sweep.name);
