@@ -69,7 +69,7 @@ pub async fn trace(State(believed): State<Believed>, mut request: Request, next:
 /// The span of a request, or of an operation on a socket: on the lines of all levels, as those of jobs have theirs. What is not
 /// known yet is recorded by whoever learns it.
 pub fn operation_span(request_id: &str) -> Span {
-    tracing::error_span!("request", request.id = request_id, graphql.operation = Empty, graphql.mutation = Empty)
+    tracing::error_span!("request", request.id = %request_id, graphql.operation = Empty, graphql.mutation = Empty)
 }
 
 /// Probes come every few seconds and say the same: they are for whoever looks closer.

@@ -1,6 +1,7 @@
 //! What tests stand on.
 
 pub(crate) mod app;
+pub(crate) mod cluster;
 pub(crate) mod database;
 pub(crate) mod firm;
 pub(crate) mod introspection;
@@ -8,5 +9,6 @@ pub(crate) mod mail_server;
 pub(crate) mod mailbox;
 pub(crate) mod process;
 pub(crate) mod scrape;
+pub(crate) mod socket;
 pub(crate) mod stage;
 pub(crate) mod statements;

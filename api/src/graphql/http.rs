@@ -69,6 +69,22 @@ impl Prepared {
     pub fn operation(&self) -> &Operation {
         &self.operation
     }
+
+    /// How to refuse the request once it is under way.
+    pub fn refusal(&self) -> Refusal {
+        Refusal(self.reply.clone())
+    }
+}
+
+/// Answers a request in place of its execution.
+#[derive(Debug)]
+pub struct Refusal(Reply);
+
+impl Refusal {
+    /// The answer with an error alone.
+    pub fn answer(&self, code: ErrorCode, message: &str) -> Response {
+        self.0.refuse_with(code, message)
+    }
 }
 
 impl<E: Executor> Endpoint<E> {

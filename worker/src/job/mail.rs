@@ -11,6 +11,7 @@ use domain::error::Error;
 use domain::infra::clock::Timestamp;
 use domain::infra::config::{Config, Links};
 use domain::infra::db::Db;
+use domain::infra::fault::fail_point;
 use domain::infra::{metrics, telemetry};
 use domain::job::{Claimed, JobKind, Verdict};
 use domain::{outbox, rate};
@@ -136,6 +137,7 @@ impl Mailer {
         };
         let span = tracing::info_span!("mail", mail.kind = K::KIND.as_str());
         let started = Instant::now();
+        fail_point!("mail.before_call");
         let delivery = match self.outgoing.call(&letter).instrument(span.clone()).await {
             Ok(delivery) => delivery,
             Err(error) => {
@@ -143,6 +145,7 @@ impl Mailer {
                 return Ok(Verdict::Dead { code: "MAIL_NOT_COMPOSED" });
             }
         };
+        fail_point!("mail.after_call");
         let (outcome, code) = said(&delivery);
         metrics::mail_ended(K::KIND.as_str(), outcome, code, started.elapsed());
         telemetry::attribute(&span, "mail.outcome", outcome);

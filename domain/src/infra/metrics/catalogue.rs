@@ -71,7 +71,7 @@ catalogue! {
         pool_acquire: Histogram "muster_pool_acquire" [] Seconds, "Time that somebody waited for a connection and got one, in any pool.";
     }
     "Jobs" {
-        jobs: Counter "muster_jobs" [kind, outcome], "Attempts at jobs, by kind and outcome: `done`; `settled` (the handler wrote the outcome with its effect: see mails and imports); `retry`; `dead` (no further attempt by itself); `superseded` (somebody else has the job by now); `unwritten` (the outcome could not be written, the job runs again).";
+        jobs: Counter "muster_jobs" [kind, outcome], "Attempts at jobs, by kind and outcome: `done`; `settled` (the handler wrote the outcome with its effect: see mails and imports); `retry`; `left` (of a kind that this version does not know: left to a newer one); `dead` (no further attempt by itself); `superseded` (somebody else has the job by now); `unwritten` (the outcome could not be written, the job runs again).";
         job_duration: Histogram "muster_job_duration" [kind] Seconds, "Time of one attempt at a job.";
         jobs_oldest_due: Gauge "muster_jobs_oldest_due" [lane] Seconds, "How long the oldest job that should run has waited to be started; 0 if none waits. The same in all processes.";
         jobs_unfinished: Gauge "muster_jobs_unfinished" [lane], "Jobs that are neither finished nor dead, those that wait for another attempt included. The same in all processes.";
