@@ -145,7 +145,7 @@ impl App {
         if options.api {
             let server = Server::new(state);
             let stopping = stop.clone();
-            tasks.push(tokio::spawn(async move { server.serve(listener, stopping).await.unwrap() }));
+            tasks.push(tokio::spawn(async move { server.serve(listener, stopping).await }));
         }
         if options.worker {
             let registry = worker::job::registry(&db, &config, &files, &stop)?;
@@ -174,7 +174,7 @@ impl App {
         db.rate_limits = self.db.rate_limits;
         let server = Server::new(State::new(db, Arc::clone(&self.config), self.files.clone()));
         let stopping = self.stop.clone();
-        self.tasks.push(tokio::spawn(async move { server.serve(listener, stopping).await.unwrap() }));
+        self.tasks.push(tokio::spawn(async move { server.serve(listener, stopping).await }));
         Ok(url)
     }
 
