@@ -1,10 +1,13 @@
 # shellcheck shell=bash
 # Building, generating, and the clients that tests need. Read by ./dev.
 
+# With the points at which tests stop the program. The same everywhere, so that nothing is built twice.
+FEATURES=(--features muster/failpoints)
+
 # All binaries of the workspace, so that `up`, `test` and `check` share one build of every dependency.
 build() {
     if [ -x "$MUSTER" ]; then say "building"; else say "building (the first time takes about six minutes on two cores)"; fi
-    cargo build --workspace --bins || fail "the build failed: see above; if a query has no cached data, run ./dev schema"
+    cargo build --workspace --bins "${FEATURES[@]}" || fail "the build failed: see above; if a query has no cached data, run ./dev schema"
 }
 
 # The generated files, into a folder.

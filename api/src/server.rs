@@ -8,11 +8,13 @@ use async_graphql::Data;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Request, State as Shared};
-use axum::http::header;
-use axum::middleware::from_fn;
-use axum::response::Response;
+use axum::http::request::Parts;
+use axum::http::{StatusCode, header};
+use axum::middleware::{Next, from_fn};
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::{any, get};
 use domain::infra::config::{MailTransport, is_loopback_url};
+use domain::infra::presence::Presence;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::Span;
@@ -21,7 +23,7 @@ use crate::admission::Admitted;
 use crate::auth::{Credentials, credentials, network_address, origin, request_id, session_cookie};
 use crate::connection;
 use crate::graphql::context::Caller;
-use crate::graphql::error::{ErrorCode, of_failure};
+use crate::graphql::error::{DATABASE_AWAY, ErrorCode, of_failure};
 use crate::graphql::graphiql::{self, Sdl};
 use crate::graphql::http::{Endpoint, Origins, Prepared};
 use crate::graphql::operation::Operations;
@@ -70,13 +72,28 @@ impl Server {
             .route("/graphql/schema.graphql", get(move || async move { sdl.response() }))
             .route("/graphiql", get(|| async { graphiql::page("/graphql") }))
             .merge(health::router(Health::new(self.state.db.clone(), Arc::clone(config))))
-            .merge(upload::router(self.uploads()))
-            .merge(pages::router().with_state(self.state.clone()))
+            .merge(self.refused_while_away(upload::router(self.uploads())))
+            .merge(self.refused_while_away(pages::router().with_state(self.state.clone())))
             .merge(pages::assets());
         if config.mail.transport == MailTransport::Outbox && is_loopback_url(&config.http.public_url) {
             router = router.merge(pages::dev_mail::router(config.data_dir.join("mail")));
         }
         router.layer(from_fn(trace))
+    }
+
+    /// Routes that need the database, outside of GraphQL.
+    fn refused_while_away(&self, routes: Router) -> Router {
+        let presence = self.state.presence.clone();
+        routes.layer(from_fn(move |request: Request, next: Next| {
+            let presence = presence.clone();
+            async move {
+                tokio::select! {
+                    biased;
+                    () = presence.lost() => (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "1")]).into_response(),
+                    response = next.run(request) => response,
+                }
+            }
+        }))
     }
 
     fn uploads(&self) -> Uploads {
@@ -88,10 +105,12 @@ impl Server {
 
     /// Serves until `shutdown`, then finishes the requests it has, on sockets as well, which it closes, and the mutations whose
     /// clients have left: all together as long as the configuration allows. What sessions were used for until then is written last.
-    pub async fn serve(self, listener: TcpListener, shutdown: CancellationToken) {
+    pub async fn serve(mut self, listener: TcpListener, shutdown: CancellationToken) {
         let ended = CancellationToken::new();
         let flusher = tokio::spawn(flush(self.state.clone(), ended.clone()));
         let _ended = ended.clone().drop_guard();
+        let options = self.state.db.pool.connect_options();
+        self.state.presence = Presence::watch((*options).clone(), ended.clone());
         let (live, following) = (self.state.live.clone(), ended.clone());
         tokio::spawn(async move { live.run(following).await });
         let requests = connection::serve(listener, self.router(), &self.state.config.http, &shutdown);
@@ -153,17 +172,27 @@ async fn graphql(
     };
     let operation = prepared.operation();
     Span::current().record("graphql.operation", operation.label()).record("graphql.mutation", operation.is_mutation());
+    let refusal = prepared.refusal();
+    let presence = server.state.presence.clone();
+    // A mutation that is under way goes on.
+    tokio::select! {
+        biased;
+        () = presence.lost() => refusal.answer(ErrorCode::ServiceUnavailable, DATABASE_AWAY),
+        response = answer(&server, &id, peer, &head, prepared) => response,
+    }
+}
+
+async fn answer(server: &Server, id: &str, peer: SocketAddr, head: &Parts, prepared: Prepared) -> Response {
     // Before anything costs a connection to the database; after the body was read, so that a slow sender holds no place.
     let Some(admitted) = server.state.admission.admit().await else {
         let message = "Too many requests are under way. Come again after the seconds that Retry-After says.";
         return server.endpoint.refuse(&prepared, ErrorCode::ServiceUnavailable, message);
     };
-    let origin = origin(&id, network_address(&server.state.config.http, peer, &head.headers));
+    let origin = origin(id, network_address(&server.state.config.http, peer, &head.headers));
     match credentials(&server.state, &head.headers, origin.clone()).await {
         Ok(credentials) => {
             let agent = head.headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok()).map(str::to_owned);
-            let caller = Caller { credentials, origin, user_agent: agent };
-            execute(&server, prepared, caller, admitted).await
+            execute(server, prepared, Caller { credentials, origin, user_agent: agent }, admitted).await
         }
         Err(error) => {
             let (code, message) = of_failure(error);

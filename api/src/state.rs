@@ -5,6 +5,7 @@ use std::sync::Arc;
 use domain::infra::config::Config;
 use domain::infra::db::Db;
 use domain::infra::files::Files;
+use domain::infra::presence::Presence;
 use domain::password::Passwords;
 use domain::session::Activity;
 
@@ -31,6 +32,8 @@ pub struct State {
     pub live: Live,
     /// How many requests are worked on.
     pub admission: Admission,
+    /// Whether the database answers.
+    pub presence: Presence,
 }
 
 impl State {
@@ -38,7 +41,7 @@ impl State {
     pub fn new(db: Db, config: Arc<Config>, files: Files) -> Self {
         let (live, passwords) = (Live::new(&db), Passwords::new(config.password));
         let admission = Admission::new(config.limits.concurrent_requests);
-        let (activity, sockets) = (Arc::default(), Arc::default());
-        Self { db, passwords, config, files, activity, sockets, live, admission }
+        let (activity, sockets, presence) = (Arc::default(), Arc::default(), Presence::default());
+        Self { db, passwords, config, files, activity, sockets, live, admission, presence }
     }
 }

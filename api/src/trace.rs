@@ -6,8 +6,8 @@ use axum::extract::{MatchedPath, Request};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::Response;
-use tracing::{Instrument as _, Span};
 use tracing::field::Empty;
+use tracing::{Instrument as _, Span};
 
 use crate::auth::request_id;
 use crate::graphql::http::REQUEST_ID_HEADER;

@@ -12,6 +12,7 @@ mod serve;
 mod sources;
 mod sweeps;
 mod table;
+mod verify;
 
 use std::io::{ErrorKind, Write as _};
 use std::process::ExitCode;
@@ -57,12 +58,19 @@ enum Command {
     Sweeps(sweeps::Args),
     /// Change how many seats an account is granted
     Seats(seats::Args),
+    /// Look whether what must always hold does; changes nothing, may run at any time
+    Verify(verify::Args),
     /// Show the configuration, or the reference of all settings
     Config(config::Args),
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    #[cfg(feature = "failpoints")]
+    if let Err(fault) = domain::infra::fault::init() {
+        let _ = writeln!(std::io::stderr(), "muster: {fault}");
+        return ExitCode::from(2);
+    }
     let cli = Cli::parse();
     match run(cli).await {
         Ok(code) => code,
@@ -93,6 +101,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Jobs(args) => jobs::run(&args, &config).await,
         Command::Sweeps(args) => sweeps::run(&args, &config).await,
         Command::Seats(args) => seats::run(&args, &config).await,
+        Command::Verify(args) => verify::run(&args, &config).await,
         Command::Config(_) | Command::Doctor | Command::Schema => unreachable!("handled above"),
     }
 }

@@ -36,7 +36,7 @@ pub(crate) enum Command {
     },
 }
 
-fn account_id(text: &str) -> Result<AccountId, &'static str> {
+pub(crate) fn account_id(text: &str) -> Result<AccountId, &'static str> {
     text.parse().map_err(|_| "wanted: the account's id, acc_ and 32 hexadecimal digits")
 }
 

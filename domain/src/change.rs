@@ -16,6 +16,7 @@ use crate::event::{NewEvent, personal_digest};
 use crate::id::{AccountId, MemberId};
 use crate::infra::clock::Timestamp;
 use crate::infra::db::Db;
+use crate::infra::fault::fail_point;
 use crate::job::{Lane, NewJob};
 use crate::outbox;
 
@@ -219,10 +220,13 @@ impl Change {
         for (account, feed) in &feeds {
             self.write_personal(*account, feed).await?;
         }
+        fail_point!("change.before_feed");
         for (account, feed) in &feeds {
             self.write_feed(*account, feed).await?;
         }
+        fail_point!("change.before_commit");
         self.tx.commit().await?;
+        fail_point!("change.after_commit");
         for lane in Lane::ALL.into_iter().filter(|lane| jobs.iter().any(|job| job.kind.lane() == *lane)) {
             self.db.waker.work_due(lane);
         }

@@ -27,3 +27,4 @@ pub mod spent;
 pub mod sweep;
 pub mod upload;
 pub mod user;
+pub mod verify;

@@ -171,11 +171,11 @@ pub async fn last_error(conn: &mut PgConnection, job_id: Uuid) -> Result<Option<
     Ok(code.fetch_optional(conn).await?.flatten())
 }
 
-/// Prolongs the lease of a job in its handler's own transaction, so that until the transaction's end nobody else takes, ends or
+/// Prolongs the lease of a job in its handler's own transaction, from now and not from when that began, so that until the transaction's end nobody else takes, ends or
 /// buries the job. False: somebody else has it; roll back.
 pub async fn hold(conn: &mut PgConnection, job: (Uuid, Uuid)) -> Result<bool> {
     let written = sqlx::query!(
-        "UPDATE outbox SET wake_at = now() + interval '20 s' WHERE job_id = $1 AND claim = $2",
+        "UPDATE outbox SET wake_at = clock_timestamp() + interval '20 s' WHERE job_id = $1 AND claim = $2",
         job.0,
         job.1,
     )
@@ -227,6 +227,24 @@ pub async fn bury(conn: &mut PgConnection, job: (Uuid, Uuid), code: &str) -> Res
            WHERE job_id = $1 AND claim = $2"#,
         job.0,
         job.1,
+        code,
+    )
+    .execute(conn)
+    .await?;
+    Ok(written.rows_affected() == 1)
+}
+
+/// Leaves a claimed job that this process cannot work to others, some time from now; the attempt does not count. False: the claim
+/// is somebody else's by now.
+pub async fn leave(conn: &mut PgConnection, job: (Uuid, Uuid), after: SignedDuration, code: &str) -> Result<bool> {
+    let written = sqlx::query!(
+        r#"UPDATE outbox
+           SET claim = NULL, hinted = false, attempts = attempts - 1, wake_at = now() + $3::float8 * interval '1 s',
+               last_error_code = $4
+           WHERE job_id = $1 AND claim = $2"#,
+        job.0,
+        job.1,
+        after.as_secs_f64(),
         code,
     )
     .execute(conn)

@@ -14,6 +14,7 @@ use crate::error::{Code, Error, Refused, Result, field};
 use crate::id::{AccountId, MemberId, UploadId};
 use crate::infra::clock::Timestamp;
 use crate::infra::db::Db;
+use crate::infra::fault::fail_point;
 use crate::infra::files::{Files, WriteError};
 use crate::infra::secret::{Purpose, Token};
 use crate::profile;
@@ -205,6 +206,7 @@ async fn put_in_place(
 ) -> Result<Option<String>, StoreFault> {
     let origin = Origin { author: Author::Member(place.created_by), request_id, network_address: None };
     let replaced = async {
+        fail_point!("upload.after_file");
         let mut change = Change::begin(db, place.account, Kind::Asked, origin, None).await?;
         let (account, now) = (place.account.0, change.now());
         // Who may not import any more puts no file either.
@@ -230,6 +232,7 @@ async fn put_in_place(
         .execute(change.conn())
         .await?;
         change.commit().await?;
+        fail_point!("upload.after_row");
         Ok(before)
     };
     replaced.await.map_err(|error: Error| match error {

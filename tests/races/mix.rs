@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use domain::event::seal::seal_due;
 use domain::id::AccountId;
 use domain::infra::secret::Purpose;
 use domain::permission::SystemRole;
@@ -123,6 +124,17 @@ async fn time_passes(app: &App, until: Instant) -> Result<i32> {
     Ok(lapsed)
 }
 
+/// What always holds, holds while all this goes on.
+async fn look_on(app: &App, until: Instant) -> Result<u32> {
+    let mut looks = 0;
+    while Instant::now() < until {
+        check_invariants(&app.db.pool).await?;
+        seal_due(&app.db.pool).await?;
+        looks += 1;
+    }
+    Ok(looks)
+}
+
 #[tokio::test]
 async fn ten_seconds_of_everything_at_once_break_nothing() -> Result<()> {
     let seed = std::env::var("MUSTER_TEST_SEED").ok().and_then(|seed| seed.parse().ok());
@@ -148,12 +160,17 @@ async fn ten_seconds_of_everything_at_once_break_nothing() -> Result<()> {
             }
         }
     });
-    let (_, lapsed) = futures::future::join(join_all(tasks), time_passes(&app, until)).await;
-    let lapsed = lapsed?;
+    let (_, lapsed, looks) =
+        futures::future::join3(join_all(tasks), time_passes(&app, until), look_on(&app, until)).await;
+    let (lapsed, looks) = (lapsed?, looks?);
     for (what, count) in tally.0.lock().unwrap().iter() {
         println!("{count:6} {what}");
     }
-    println!("{:6} done, {} busy, {lapsed} lapsed by the sweep", tally.of("done"), tally.of("SERVICE_UNAVAILABLE"));
+    println!(
+        "{:6} done, {} busy, {lapsed} lapsed by the sweep, {looks} looks at all rules",
+        tally.of("done"),
+        tally.of("SERVICE_UNAVAILABLE")
+    );
     assert!(tally.of("done") > 0);
     check_invariants(&app.db.pool).await?;
     app.finish().await

@@ -105,11 +105,13 @@ pub(crate) struct Options {
     pub(crate) api: bool,
     /// Whether there is a worker in this process.
     pub(crate) worker: bool,
+    /// The address of a database server other than that of all tests.
+    pub(crate) server: Option<String>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { configure: |_| {}, smtp_port: None, api: true, worker: true }
+        Self { configure: |_| {}, smtp_port: None, api: true, worker: true, server: None }
     }
 }
 
@@ -121,7 +123,10 @@ impl App {
 
     /// API, and the worker if wanted.
     pub(crate) async fn with(options: Options) -> Result<Self> {
-        let mut database = Database::new().await;
+        let mut database = match &options.server {
+            Some(server) => Database::on(server).await,
+            None => Database::new().await,
+        };
         let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await?;
         let url = if options.api { format!("http://{}", listener.local_addr()?) } else { String::new() };
         let folder = Folder(std::env::temp_dir().join(format!("muster-{}", uuid::Uuid::new_v4().simple())));

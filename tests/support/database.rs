@@ -18,50 +18,57 @@ const LOCK: i64 = 0x6d75_7374_6572_7465;
 /// A migrated database with a clock that can be moved; it goes away with this value.
 pub(crate) struct Database {
     pub(crate) db: Db,
+    server: String,
     name: String,
 }
 
-fn server() -> PgConnectOptions {
-    let url = std::env::var("DATABASE_URL").expect("DATABASE_URL names a server on which databases can be made");
-    url.parse().expect("DATABASE_URL is a PostgreSQL URL")
+fn options(server: &str) -> PgConnectOptions {
+    server.parse().expect("DATABASE_URL is a PostgreSQL URL")
 }
 
 /// The URL of another database of the same server.
-fn url_of(name: &str) -> SecretString {
-    let url = std::env::var("DATABASE_URL").expect("it was read before");
-    let (address, query) = url.split_once('?').unwrap_or((&url, ""));
+fn url_of(server: &str, name: &str) -> SecretString {
+    let url = server;
+    let (address, query) = url.split_once('?').unwrap_or((url, ""));
     let (server, _) = address.rsplit_once('/').expect("a URL has a path");
     SecretString::from(format!("{server}/{name}{}{query}", if query.is_empty() { "" } else { "?" }))
 }
 
 impl Database {
+    /// On the server of all tests.
     pub(crate) async fn new() -> Self {
-        let mut conn = PgConnection::connect_with(&server()).await.unwrap();
-        let template = template(&mut conn).await;
+        let url = std::env::var("DATABASE_URL").expect("DATABASE_URL names a server on which databases can be made");
+        Self::on(&url).await
+    }
+
+    /// On another server.
+    pub(crate) async fn on(server: &str) -> Self {
+        let mut conn = PgConnection::connect_with(&options(server)).await.unwrap();
+        let template = template(&mut conn, &options(server)).await;
         let name = format!("test_{}", uuid::Uuid::new_v4().simple());
         // Only one copy of a template can be made at a time.
         conn.execute(AssertSqlSafe(format!("SELECT pg_advisory_lock({LOCK})"))).await.unwrap();
         conn.execute(AssertSqlSafe(format!("CREATE DATABASE {name} TEMPLATE {template}"))).await.unwrap();
         conn.close().await.unwrap();
         // As `muster migrate` does; not part of the migrations.
-        let mut conn = PgConnection::connect_with(&server().database(&name)).await.unwrap();
+        let mut conn = PgConnection::connect_with(&options(server).database(&name)).await.unwrap();
         permission::write_catalogue(&mut conn).await.unwrap();
         conn.close().await.unwrap();
-        let pool = db::connect(&url_of(&name), 10).await.unwrap();
+        let pool = db::connect(&url_of(server, &name), 10).await.unwrap();
         let key = Arc::new(TokenKey::new(1, [7; 32]));
-        Self { db: Db::new(pool, Clock::movable(), Waker::local(), key), name }
+        Self { db: Db::new(pool, Clock::movable(), Waker::local(), key), server: server.to_owned(), name }
     }
 }
 
 impl Database {
     /// Its URL, for a process of its own.
     pub(crate) fn url(&self) -> SecretString {
-        url_of(&self.name)
+        url_of(&self.server, &self.name)
     }
 }
 
 /// The name of a migrated database that nobody is connected to.
-async fn template(conn: &mut PgConnection) -> String {
+async fn template(conn: &mut PgConnection, server: &PgConnectOptions) -> String {
     let migrations = sqlx::migrate!("../migrations");
     let mut hasher = DefaultHasher::new();
     migrations.iter().for_each(|migration| migration.checksum.hash(&mut hasher));
@@ -76,7 +83,7 @@ async fn template(conn: &mut PgConnection) -> String {
         let half = format!("{name}_half");
         conn.execute(AssertSqlSafe(format!("DROP DATABASE IF EXISTS {half} WITH (FORCE)"))).await.unwrap();
         conn.execute(AssertSqlSafe(format!("CREATE DATABASE {half}"))).await.unwrap();
-        let mut half_conn = PgConnection::connect_with(&server().database(&half)).await.unwrap();
+        let mut half_conn = PgConnection::connect_with(&server.clone().database(&half)).await.unwrap();
         migrations.run(&mut half_conn).await.unwrap();
         half_conn.close().await.unwrap();
         conn.execute(AssertSqlSafe(format!("ALTER DATABASE {half} RENAME TO {name}"))).await.unwrap();
@@ -87,12 +94,12 @@ async fn template(conn: &mut PgConnection) -> String {
 
 impl Drop for Database {
     fn drop(&mut self) {
-        let name = self.name.clone();
+        let (name, server) = (self.name.clone(), options(&self.server));
         // The test's own runtime cannot be waited for in here.
         let dropped = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
-                let mut conn = PgConnection::connect_with(&server()).await.unwrap();
+                let mut conn = PgConnection::connect_with(&server).await.unwrap();
                 conn.execute(AssertSqlSafe(format!("DROP DATABASE {name} WITH (FORCE)"))).await.unwrap();
             });
         });

@@ -1,6 +1,7 @@
 //! Real processes of the program, on the database, mailbox and files of an installation of their own.
 
 use std::fs::File;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
@@ -14,6 +15,9 @@ use super::app::{App, Options};
 
 /// Nothing here takes this long.
 const PATIENCE: Duration = Duration::from_mins(1);
+
+/// The number of the signal by which a process aborts.
+const SIGABRT: i32 = 6;
 
 /// What processes share; talk to them through [`Fleet::app`], whose `url` is that of the first API.
 pub(crate) struct Fleet {
@@ -45,6 +49,11 @@ impl Fleet {
         Ok(Self { app, extra: Vec::new(), redis, started: 0 })
     }
 
+    /// Uses another Redis than that of all tests.
+    pub(crate) fn use_redis(&mut self, url: &str) {
+        self.redis = Some((url.to_owned(), "test".to_owned()));
+    }
+
     /// Starts a process, and waits until its API is ready.
     pub(crate) async fn start(&mut self, role: &str) -> Result<Process> {
         let folder = &self.app.config.data_dir;
@@ -71,6 +80,14 @@ impl Fleet {
             }
         }
         Ok(process)
+    }
+
+    /// [`Fleet::start`] of a process that stops at a fail point, as `name=return(abort)` says.
+    pub(crate) async fn start_faulty(&mut self, role: &str, fail_points: &str) -> Result<Process> {
+        self.extra.push(("FAILPOINTS", fail_points.to_owned()));
+        let process = self.start(role).await;
+        self.extra.pop();
+        process
     }
 
     /// Runs a command to its end; answers what it printed.
@@ -156,6 +173,14 @@ impl Process {
     /// Kills it where it stands (SIGKILL).
     pub(crate) async fn kill(mut self) -> Result<()> {
         self.child.kill().await?;
+        Ok(())
+    }
+
+    /// Waits until it has aborted, as a fail point makes it do.
+    pub(crate) async fn aborted(mut self) -> Result<()> {
+        let status = tokio::time::timeout(PATIENCE, self.child.wait()).await;
+        let status = status.with_context(|| format!("it does not end: {}", self.log()))??;
+        anyhow::ensure!(status.signal() == Some(SIGABRT), "{status}: {}", self.log());
         Ok(())
     }
 

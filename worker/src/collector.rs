@@ -9,6 +9,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use domain::infra::db::answered;
+use domain::infra::fault::fail_point;
 use domain::job::Lane;
 use domain::outbox;
 use sqlx::PgPool;
@@ -132,7 +134,9 @@ impl Collector {
             return Ok(());
         }
         let mut conn = self.parts.pool.acquire().await?;
-        for job in outbox::claim(&mut conn, hints, Uuid::new_v4()).await? {
+        let claimed = answered(outbox::claim(&mut conn, hints, Uuid::new_v4())).await?;
+        fail_point!("collector.after_claim");
+        for job in claimed {
             self.waiting.push(job);
         }
         Ok(())
@@ -143,9 +147,9 @@ impl Collector {
             return Ok(());
         }
         let mut conn = self.parts.pool.acquire().await?;
-        outbox::unhint(&mut conn, lost).await?;
+        answered(outbox::unhint(&mut conn, lost)).await?;
         for id in foreign {
-            if outbox::entomb(&mut conn, *id, self.parts.lane, "MALFORMED_HINT").await? {
+            if answered(outbox::entomb(&mut conn, *id, self.parts.lane, "MALFORMED_HINT")).await? {
                 tracing::error!(lane = %self.parts.lane, job.id = %id, "something in the queue is no hint; see the dead jobs");
             }
         }
@@ -180,7 +184,7 @@ impl Collector {
             return;
         }
         let renewed = async { outbox::renew(&mut *self.parts.pool.acquire().await?, &held).await };
-        if let Err(error) = renewed.await {
+        if let Err(error) = answered(renewed).await {
             tracing::warn!(lane = %self.parts.lane, %error, "leases not renewed");
         }
     }
@@ -189,7 +193,7 @@ impl Collector {
     async fn stop(&mut self, mut arrivals: mpsc::Receiver<Arrival>) {
         let unstarted: Vec<_> = self.waiting.claims().collect();
         let given_back = async { outbox::put_back(&mut *self.parts.pool.acquire().await?, &unstarted).await };
-        if let Err(error) = given_back.await {
+        if let Err(error) = answered(given_back).await {
             tracing::warn!(lane = %self.parts.lane, %error, "claims not given back; they lapse");
         }
         self.waiting = FairQueue::default();

@@ -45,6 +45,7 @@ pub(crate) async fn settle(
     let key = (job.job_id, job.claim);
     match judge(verdict, kind, job.attempts) {
         Outcome::Settled | Outcome::Done => Ok(!outbox::finish(conn, &[key]).await?.is_empty()),
+        Outcome::Left(code, after) => outbox::leave(conn, key, after, code).await,
         Outcome::Retry(code, after) => outbox::retry(conn, key, after, code).await,
         Outcome::Dead(code) => outbox::bury(conn, key, code).await,
     }

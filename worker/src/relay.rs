@@ -5,6 +5,8 @@ mod window;
 use std::sync::Arc;
 use std::time::Duration;
 
+use domain::infra::db::answered;
+use domain::infra::fault::fail_point;
 use domain::infra::wake::Waker;
 use domain::job::Lane;
 use domain::outbox;
@@ -126,7 +128,7 @@ impl Relay {
         }
         if self.asked.is_none_or(|asked| asked.elapsed() >= LEASE_RENEWAL) {
             let mut conn = self.parts.pool.acquire().await?;
-            self.held = outbox::lease_relay(&mut conn, self.parts.lane, self.holder).await?;
+            self.held = answered(outbox::lease_relay(&mut conn, self.parts.lane, self.holder)).await?;
             self.asked = Some(Instant::now());
         }
         Ok(self.held)
@@ -140,19 +142,21 @@ impl Relay {
     async fn hint(&mut self, room: usize) -> Result<usize, RelayError> {
         let mut conn = self.parts.pool.acquire().await?;
         let limit = i64::try_from(room).unwrap_or(i64::MAX);
-        let mut hints = outbox::hint(&mut conn, self.parts.lane, limit, self.last_account).await?;
+        let mut hints = answered(outbox::hint(&mut conn, self.parts.lane, limit, self.last_account)).await?;
         drop(conn);
         let Some(last) = hints.iter().map(|hint| hint.account_id).max() else {
             return Ok(0);
         };
+        fail_point!("relay.after_hint");
         self.last_account = last;
         interleave(&mut hints);
         let ids: Vec<_> = hints.iter().map(|hint| hint.job_id).collect();
         if let Err(error) = self.parts.queue.push(hints).await {
             let mut conn = self.parts.pool.acquire().await?;
-            outbox::unhint(&mut conn, &ids).await?;
+            answered(outbox::unhint(&mut conn, &ids)).await?;
             return Err(error.into());
         }
+        fail_point!("relay.after_push");
         self.window.pushed(ids.len());
         self.parts.waker.queued(self.parts.lane);
         Ok(ids.len())

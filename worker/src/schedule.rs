@@ -5,6 +5,8 @@ use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use domain::infra::clock::{Clock, Timestamp};
+use domain::infra::db::answered;
+use domain::infra::fault::fail_point;
 use domain::outbox;
 use domain::sweep::{self, Sweep, Tick};
 use futures::FutureExt as _;
@@ -116,7 +118,7 @@ impl Schedule {
         let mut runs = JoinSet::new();
         let mut failing = false;
         while !shutdown.is_cancelled() {
-            let looked = self.look(&mut seen, &mut runs).await;
+            let looked = answered(self.look(&mut seen, &mut runs)).await;
             if let (Err(error), false) = (&looked, failing) {
                 tracing::warn!(%error, "sweeps are not run");
             }
@@ -174,11 +176,15 @@ impl Run {
         let name = self.sweep.name;
         let started = Instant::now();
         let work = AssertUnwindSafe(async { (self.sweep.run)(self.now).await }).catch_unwind();
+        fail_point!("sweep.after_claim");
         let outcome = tokio::select! {
             outcome = work => outcome.unwrap_or(Err("PANIC")),
             never = self.keep_renewing() => never,
         };
-        let written = sweep::record(&mut *self.pool.acquire().await?, name, self.tick, self.claim, outcome).await?;
+        fail_point!("sweep.before_record");
+        let record =
+            async { sweep::record(&mut *self.pool.acquire().await?, name, self.tick, self.claim, outcome).await };
+        let written = answered(record).await?;
         let millis = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         match outcome {
             Ok(0) => tracing::debug!(sweep.name = name, millis, written, "sweep ended"),
@@ -195,7 +201,7 @@ impl Run {
             tokio::time::sleep(RENEWAL).await;
             let renewed =
                 async { sweep::renew(&mut *self.pool.acquire().await?, self.sweep.name, self.tick, self.claim).await };
-            if let Err(error) = renewed.await {
+            if let Err(error) = answered(renewed).await {
                 tracing::warn!(sweep.name = self.sweep.name, %error, "claim of a sweep not renewed");
             }
         }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use domain::event::seal;
+use domain::infra::db::answered;
 use domain::outbox;
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
@@ -16,7 +17,7 @@ pub async fn run(pool: PgPool, shutdown: CancellationToken) {
     let work = async {
         loop {
             tokio::time::sleep(EVERY).await;
-            if let Err(error) = seal_if_leased(&pool, holder).await {
+            if let Err(error) = Box::pin(seal_if_leased(&pool, holder)).await {
                 tracing::warn!(%error, "events could not be sealed");
             }
         }
@@ -25,7 +26,8 @@ pub async fn run(pool: PgPool, shutdown: CancellationToken) {
 }
 
 async fn seal_if_leased(pool: &PgPool, holder: Uuid) -> sqlx::Result<()> {
-    if outbox::lease_seal(&mut *pool.acquire().await?, holder).await? {
+    let leased = answered(async { outbox::lease_seal(&mut *pool.acquire().await?, holder).await }).await?;
+    if leased {
         seal::seal_due(pool).await?;
     }
     Ok(())

@@ -12,6 +12,9 @@ const MAX_MESSAGE_BYTES: usize = 500;
 /// What a client reads instead of anything that happened inside.
 const INTERNAL_MESSAGE: &str = "Something went wrong on our side. Please quote the request id when you report it.";
 
+/// What a client reads while the database does not answer.
+pub const DATABASE_AWAY: &str = "The database is away. Try again in a moment.";
+
 /// `extensions.code` of a top-level error. What a person can mend is a `UserError` of the payload instead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ErrorCode {
@@ -162,7 +165,7 @@ pub fn of_failure(error: domain::error::Error) -> (ErrorCode, &'static str) {
     let code = error.extensions.as_ref().and_then(|extensions| extensions.get("code"));
     let away = matches!(code, Some(Value::String(code)) if code == ErrorCode::ServiceUnavailable.as_str());
     if away {
-        (ErrorCode::ServiceUnavailable, "The database is away. Try again in a moment.")
+        (ErrorCode::ServiceUnavailable, DATABASE_AWAY)
     } else {
         (ErrorCode::InternalServerError, INTERNAL_MESSAGE)
     }

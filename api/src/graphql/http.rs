@@ -39,8 +39,8 @@ use domain::infra::config;
 
 use self::media::Media;
 pub use self::origin::{CSRF_HEADER, Caller, Origins, carries_csrf_header};
-use self::reply::Reply;
 pub use self::reply::REQUEST_ID_HEADER;
+use self::reply::Reply;
 use super::error::ErrorCode;
 use super::operation::{Operation, Operations};
 use super::params::Params;
@@ -68,6 +68,22 @@ impl Prepared {
     /// What is asked for.
     pub fn operation(&self) -> &Operation {
         &self.operation
+    }
+
+    /// How to refuse the request once it is under way.
+    pub fn refusal(&self) -> Refusal {
+        Refusal(self.reply.clone())
+    }
+}
+
+/// Answers a request in place of its execution.
+#[derive(Debug)]
+pub struct Refusal(Reply);
+
+impl Refusal {
+    /// The answer with an error alone.
+    pub fn answer(&self, code: ErrorCode, message: &str) -> Response {
+        self.0.refuse_with(code, message)
     }
 }
 

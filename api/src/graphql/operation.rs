@@ -168,7 +168,9 @@ impl Outcome {
     fn of(ended: Result<Result<Response, Elapsed>, JoinError>) -> Self {
         match ended {
             Ok(Ok(response)) => Self::Answered(Box::new(response)),
-            Ok(Err(_elapsed)) => Self::Failed(ErrorCode::Timeout, "The request took too long and was ended.".to_owned()),
+            Ok(Err(_elapsed)) => {
+                Self::Failed(ErrorCode::Timeout, "The request took too long and was ended.".to_owned())
+            }
             // The text goes to the log only.
             Err(failure) if failure.is_panic() => Self::Failed(ErrorCode::InternalServerError, failure.to_string()),
             Err(_cancelled) => Self::Failed(ErrorCode::ServiceUnavailable, "The server is stopping.".to_owned()),

@@ -14,8 +14,7 @@ use super::error::{ErrorCode, top_level};
 use super::event::{AccountEvent, parse_kinds, unreadable};
 use crate::live::Watch;
 
-/// What can be followed, over a socket. The socket is closed with 4403 as soon as the session ends or its member may do less than
-/// before; connect again, with the last cursor.
+/// What can be followed.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Subscription;
 
@@ -26,6 +25,8 @@ pub struct AccountUpdate {
     account: Account,
 }
 
+/// What can be followed, over a socket. The socket is closed with 4403 as soon as the session ends or its member may do less than
+/// before; connect again, with the last cursor.
 #[Subscription]
 impl Subscription {
     /// What happens in the account, in order and without gaps: first everything after the cursor, then each event as it is

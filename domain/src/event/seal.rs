@@ -6,6 +6,8 @@ use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use crate::id::AccountId;
+use crate::infra::db::answered;
+use crate::infra::fault::fail_point;
 
 /// Events a seal covers at most.
 pub(super) const ROWS_PER_SEAL: i64 = 5_000;
@@ -18,7 +20,7 @@ pub async fn seal_due(pool: &PgPool) -> sqlx::Result<usize> {
     for account in crate::across::accounts_with_unsealed_events(pool).await? {
         // An account that fails keeps no other one waiting.
         loop {
-            match seal_next(pool, account).await {
+            match answered(seal_next(pool, account)).await {
                 Ok(true) => seals += 1,
                 Ok(false) => break,
                 Err(error) => {
@@ -43,6 +45,7 @@ async fn seal_next(pool: &PgPool, account: AccountId) -> sqlx::Result<bool> {
     let (after, previous) = last.map_or((0, Vec::new()), |seal| (seal.last_seq, seal.seal));
     let rows = rows_after(&mut conn, account, after, after.saturating_add(ROWS_PER_SEAL)).await?;
     let Some(last_row) = rows.last() else { return Ok(false) };
+    fail_point!("seal.before_write");
     let written = sqlx::query!(
         "INSERT INTO event_seal (account_id, first_seq, last_seq, seal, sealed_at) VALUES ($1, $2, $3, $4, now()) ON CONFLICT DO NOTHING",
         account.0,

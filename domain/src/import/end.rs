@@ -5,7 +5,7 @@ use serde_json::json;
 use super::{Failure, FailureCode, State};
 use crate::across;
 use crate::actor::Origin;
-use crate::change::{Change, Kind};
+use crate::change::{Change, Kind, persist};
 use crate::error::Result;
 use crate::event::{EventKind, NewEvent};
 use crate::id::{ImportId, UploadId};
@@ -99,16 +99,25 @@ pub async fn reopen(change: &mut Change, id: ImportId) -> Result<Reopened> {
     Ok(Reopened::Yes)
 }
 
-/// Ends imports whose jobs are dead or gone all the same, as when a worker met a job of a version it does not know. Returns
-/// how many.
+/// Ends imports whose jobs are dead or gone all the same. Returns how many. One that fails keeps no other one waiting.
 pub async fn abandon_stranded(db: &Db) -> Result<usize> {
-    let mut abandoned = 0;
+    let (mut abandoned, mut failure) = (0, None);
     for (account, import) in across::stranded_imports(&db.pool).await? {
-        let mut change = Change::begin(db, account, Kind::System, Origin::system(), None).await?;
-        abandoned += usize::from(abandon(&mut change, import).await?);
-        change.commit().await?;
+        let attempt = || async move {
+            let mut change = Change::begin(db, account, Kind::System, Origin::system(), None).await?;
+            let ended = abandon(&mut change, import).await?;
+            change.commit().await?;
+            Ok(ended)
+        };
+        match persist(attempt).await {
+            Ok(ended) => abandoned += usize::from(ended),
+            Err(error) => {
+                tracing::error!(%error, account.id = %account, "an import without a job was not ended");
+                failure = Some(error);
+            }
+        }
     }
-    Ok(abandoned)
+    failure.map_or(Ok(abandoned), Err)
 }
 
 /// Removes the rejected values from the report of an upload's import, and the names of ignored columns; what was wrong stays.

@@ -18,6 +18,7 @@ use crate::change::{Change, Kind, is_transient, pause_after};
 use crate::error::{Code, Error, Result};
 use crate::id::{AccountId, ImportId, MemberId, UploadId};
 use crate::infra::db::Db;
+use crate::infra::fault::fail_point;
 use crate::infra::files::Files;
 use crate::job::Claimed;
 use crate::license::{self, Wanted};
@@ -232,6 +233,7 @@ impl Run {
         .execute(change.conn())
         .await?;
         change.commit().await?;
+        fail_point!("import.after_survey");
         Ok(total)
     }
 
@@ -281,7 +283,9 @@ impl Run {
 
     async fn try_write_batch(&mut self) -> Result<(), Halt> {
         self.take_seats().await?;
+        fail_point!("import.after_seats");
         let written = self.commit_batch().await?;
+        fail_point!("import.after_batch");
         let begun = self.begun();
         begun.rows_left -= i32::try_from(begun.batch.len()).expect("a batch is small");
         begun.next_row = written.next_row;
@@ -337,6 +341,7 @@ impl Run {
         if outbox::finish(change.conn(), &[self.job]).await?.is_empty() {
             return Err(Halt::Superseded);
         }
+        fail_point!("import.before_end");
         change.commit().await?;
         Ok(Step::Ended)
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret as _, SecretString};
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
-use sqlx::{PgConnection, Postgres, Transaction};
+use sqlx::{Connection as _, PgConnection, Postgres, Transaction};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::id::AccountId;
@@ -19,6 +19,18 @@ use crate::session::RightsCache;
 
 /// Write transactions of one account that a process has open at once; the rest queue here and not on a connection.
 const WRITERS_PER_ACCOUNT: usize = 2;
+
+/// A connection that says nothing for so long is dead: a statement would have been cancelled by now.
+const SILENCE: Duration = Duration::from_secs(6);
+
+/// How long a few statements may take, with the wait for a connection.
+const ANSWER_LIMIT: Duration = Duration::from_secs(15);
+
+/// How long an idle connection is taken to be whole.
+const TRUSTED_FOR: Duration = Duration::from_millis(500);
+
+/// How long anybody waits for a connection: with what comes before and after it, less than the 2 s in which a request is refused.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_millis(1500);
 
 /// The database as the API or the worker sees it.
 #[derive(Clone, Debug)]
@@ -92,15 +104,37 @@ impl Db {
     }
 }
 
+/// Gives up what a loop asks of the database when no answer comes: over a connection that is cut off without a word it would wait
+/// until the operating system notices, which takes many minutes.
+pub async fn answered<T>(asked: impl Future<Output = sqlx::Result<T>>) -> sqlx::Result<T> {
+    tokio::time::timeout(ANSWER_LIMIT, asked).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
+}
+
 /// Opens the connections of the API or of the worker. Each acts as the role `muster_runtime`, which cannot rewrite history,
 /// and gives up rather than hang.
 pub async fn connect(url: &SecretString, connections: u32) -> sqlx::Result<PgPool> {
     let options = PgConnectOptions::from_str(url.expose_secret())?.application_name("muster");
     PgPoolOptions::new()
         .max_connections(connections)
-        .acquire_timeout(Duration::from_secs(2))
-        // The ping would double the cost of a short query; a broken connection shows itself at its first use.
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        // A ping doubles the cost of a short query, so a connection in constant use shows by itself that it broke. One that was
+        // left alone for a while may have outlived its server.
         .test_before_acquire(false)
+        .before_acquire(|conn, was| {
+            Box::pin(async move {
+                if was.idle_for > TRUSTED_FOR {
+                    conn.ping().await?;
+                }
+                Ok(true)
+            })
+        })
+        .after_release(|conn, _| {
+            Box::pin(async move {
+                // What was left in the middle of a statement is waited for, as the pool itself does, but not for ever.
+                let answered = tokio::time::timeout(SILENCE, conn.flush()).await;
+                answered.unwrap_or(Err(sqlx::Error::PoolTimedOut)).map(|()| true)
+            })
+        })
         .after_connect(|conn, _| {
             Box::pin(async move {
                 sqlx::raw_sql(

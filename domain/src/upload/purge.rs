@@ -13,6 +13,7 @@ use crate::id::{AccountId, UploadId};
 use crate::import;
 use crate::infra::clock::Timestamp;
 use crate::infra::db::Db;
+use crate::infra::fault::fail_point;
 use crate::infra::files::Files;
 
 /// How old a file is that no upload names, before it is taken for a left-over: longer than anybody takes to put one.
@@ -46,6 +47,7 @@ async fn purge(db: &Db, files: &Files, upload: &across::ExpiredUpload, now: Time
     if let Some(key) = &upload.object_key {
         files.delete(key).await?;
     }
+    fail_point!("purge.after_file");
     let mut change = Change::begin(db, upload.account_id, Kind::System, Origin::system(), Some(now)).await?;
     change.take_long().await?;
     import::forget_values(&mut change, upload.upload_id).await?;

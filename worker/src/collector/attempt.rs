@@ -4,6 +4,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use domain::infra::db::answered;
 use domain::job::{Claimed, JobKind, Verdict, back_off};
 use domain::outbox;
 use futures::FutureExt as _;
@@ -15,6 +16,9 @@ use uuid::Uuid;
 
 use super::finish::Finished;
 use crate::handler::Registry;
+
+/// How long a job of a kind that this version does not know is left for a newer one, which may be starting right now.
+const UNKNOWN_KIND_PAUSE: SignedDuration = SignedDuration::from_secs(10);
 
 /// What an attempt needs.
 pub(super) struct Attempt {
@@ -33,6 +37,8 @@ pub(crate) enum Outcome {
     Done,
     /// Why it failed, and the pause until the next.
     Retry(&'static str, SignedDuration),
+    /// Why another process has to make it, and when that may take it.
+    Left(&'static str, SignedDuration),
     /// Why there is no next.
     Dead(&'static str),
 }
@@ -69,6 +75,7 @@ impl Attempt {
             }
             Outcome::Settled => Ok(true),
             Outcome::Retry(code, after) => self.retry(key, after, code).await.map_err(Into::into),
+            Outcome::Left(code, after) => self.leave(key, after, code).await.map_err(Into::into),
             Outcome::Dead(code) => self.bury(job, code).await,
         };
         match (outcome, written) {
@@ -80,6 +87,9 @@ impl Attempt {
             (Outcome::Retry(code, after), _) => {
                 tracing::warn!(outcome = "retry", code, attempts, after_seconds = after.as_secs(), "job ended");
             }
+            (Outcome::Left(code, after), _) => {
+                tracing::warn!(outcome = "left", code, attempts, after_seconds = after.as_secs(), "job ended");
+            }
             (Outcome::Dead(code), _) => {
                 tracing::error!(outcome = "dead", code, attempts, "job ended");
             }
@@ -90,7 +100,7 @@ impl Attempt {
     async fn handle(&self, job: Claimed) -> Outcome {
         let attempts = job.attempts;
         let Some((kind, handler)) = self.registry.find(&job.kind) else {
-            return Outcome::Dead("UNKNOWN_KIND");
+            return Outcome::Left("UNKNOWN_KIND", UNKNOWN_KIND_PAUSE);
         };
         if attempts > kind.max_attempts() {
             // It ended the process, or lost its lease, each time.
@@ -108,7 +118,11 @@ impl Attempt {
     }
 
     async fn retry(&self, key: (Uuid, Uuid), after: SignedDuration, code: &str) -> sqlx::Result<bool> {
-        outbox::retry(&mut *self.pool.acquire().await?, key, after, code).await
+        answered(async { outbox::retry(&mut *self.pool.acquire().await?, key, after, code).await }).await
+    }
+
+    async fn leave(&self, key: (Uuid, Uuid), after: SignedDuration, code: &str) -> sqlx::Result<bool> {
+        answered(async { outbox::leave(&mut *self.pool.acquire().await?, key, after, code).await }).await
     }
 
     async fn bury(&self, job: Claimed, code: &'static str) -> domain::error::Result<bool> {
@@ -117,7 +131,7 @@ impl Attempt {
         if let Some(buried) = handler.and_then(|(_, handler)| handler.bury(job, code)) {
             return buried.await;
         }
-        Ok(outbox::bury(&mut *self.pool.acquire().await?, key, code).await?)
+        Ok(answered(async { outbox::bury(&mut *self.pool.acquire().await?, key, code).await }).await?)
     }
 }
 

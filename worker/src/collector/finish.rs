@@ -3,6 +3,8 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use domain::infra::db::answered;
+use domain::infra::fault::fail_point;
 use domain::outbox;
 use sqlx::PgPool;
 use tokio::sync::mpsc;
@@ -46,8 +48,13 @@ pub(super) async fn run(pool: PgPool, mut finishes: mpsc::Receiver<Finished>) {
 async fn write(pool: &PgPool, keys: &[(Uuid, Uuid)]) -> sqlx::Result<HashSet<Uuid>> {
     let mut pauses = PAUSES.into_iter();
     loop {
-        let finished = async { outbox::finish(&mut *pool.acquire().await?, keys).await };
-        match (finished.await, pauses.next()) {
+        let finished = async {
+            fail_point!("finish.before_write");
+            let finished = outbox::finish(&mut *pool.acquire().await?, keys).await?;
+            fail_point!("finish.after_write");
+            Ok::<_, sqlx::Error>(finished)
+        };
+        match (answered(finished).await, pauses.next()) {
             (Ok(ids), _) => return Ok(ids.into_iter().collect()),
             (Err(error), None) => return Err(error),
             (Err(_), Some(pause)) => tokio::time::sleep(pause).await,

@@ -11,6 +11,7 @@ use domain::error::Error;
 use domain::infra::clock::Timestamp;
 use domain::infra::config::{Config, Links};
 use domain::infra::db::Db;
+use domain::infra::fault::fail_point;
 use domain::job::{Claimed, JobKind, Verdict};
 use domain::{outbox, rate};
 use jiff::SignedDuration;
@@ -132,6 +133,7 @@ impl Mailer {
             Prepared::Letter(letter) => letter,
             Prepared::Not(verdict) => return Ok(verdict),
         };
+        fail_point!("mail.before_call");
         let delivery = match self.outgoing.call(&letter).await {
             Ok(delivery) => delivery,
             Err(error) => {
@@ -139,6 +141,7 @@ impl Mailer {
                 return Ok(Verdict::Dead { code: "MAIL_NOT_COMPOSED" });
             }
         };
+        fail_point!("mail.after_call");
         subject.record(self, job, delivery).await
     }
 

@@ -60,12 +60,15 @@ impl Incoming {
         match &*message.kind {
             "connection_init" => {
                 let fault = Close::BadMessage("Invalid message: the payload of \"connection_init\" cannot be read");
-                payload.map_or(Ok(Map::new()), |payload| serde_json::from_str(payload).map_err(|_| fault)).map(Self::Init)
+                payload
+                    .map_or(Ok(Map::new()), |payload| serde_json::from_str(payload).map_err(|_| fault))
+                    .map(Self::Init)
             }
             "ping" => Ok(Self::Ping(payload.map(str::to_owned))),
             "pong" => Ok(Self::Pong),
             "subscribe" => {
-                let fault = "Invalid message: the payload of \"subscribe\" must have a \"query\", and may have \"variables\"";
+                let fault =
+                    "Invalid message: the payload of \"subscribe\" must have a \"query\", and may have \"variables\"";
                 let params = payload.and_then(Params::from_payload).ok_or(Close::BadMessage(fault))?;
                 Ok(Self::Subscribe(id(message.id)?, params))
             }

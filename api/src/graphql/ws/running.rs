@@ -9,8 +9,8 @@ use async_graphql::parser::types::OperationType;
 use async_graphql::{Data, Executor, Response, Value};
 use axum::extract::ws::Message;
 use domain::error::Error;
-use futures::stream::{self, Stream, StreamExt};
 use futures::FutureExt;
+use futures::stream::{self, Stream, StreamExt};
 use tracing::Span;
 
 use super::message;
@@ -58,12 +58,7 @@ fn has_failed(response: &Response) -> bool {
 }
 
 /// The items of an operation: who asks is looked up first.
-pub(super) fn items<E, F>(
-    operations: Operations<E>,
-    operation: Operation,
-    caller: F,
-    request_id: Arc<str>,
-) -> Items
+pub(super) fn items<E, F>(operations: Operations<E>, operation: Operation, caller: F, request_id: Arc<str>) -> Items
 where
     E: Executor,
     F: Future<Output = Result<Data, Error>> + Send + 'static,

@@ -256,11 +256,8 @@ impl<W: Wire, E: Executor, H: Host> Socket<W, E, H> {
         let span = operation_span(&request_id);
         let entered = span.enter();
         let limit = self.shared.operations_limit;
-        let operation = if self.running.len() >= limit {
-            Err(too_many(limit))
-        } else {
-            self.shared.operations.read(params)
-        };
+        let operation =
+            if self.running.len() >= limit { Err(too_many(limit)) } else { self.shared.operations.read(params) };
         let operation = match operation {
             Ok(operation) => operation,
             Err(error) => return Ok(Item::refused(error, &request_id).message(&id)),

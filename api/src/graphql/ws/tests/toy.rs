@@ -237,10 +237,10 @@ pub(super) struct Toy {
 }
 
 pub(super) const PATIENT: Times = Times {
-    init: Duration::from_secs(60),
-    ping: Duration::from_secs(60),
-    write: Duration::from_secs(60),
-    close: Duration::from_secs(60),
+    init: Duration::from_mins(1),
+    ping: Duration::from_mins(1),
+    write: Duration::from_mins(1),
+    close: Duration::from_mins(1),
 };
 
 impl Toy {

@@ -1,0 +1,79 @@
+//! Whether the database answers, known before anybody has to wait for it: what is asked of a database that is stopped, or takes
+//! connections and stays silent, would otherwise hang until it times out.
+
+use std::time::Duration;
+
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+/// Pause between two questions.
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// A database that has not answered in this time is away. With the pause it makes less than the 2 s in which a request is refused.
+const PATIENCE: Duration = Duration::from_millis(1500);
+
+/// What is known of the database's presence. Clones know the same.
+#[derive(Clone, Debug)]
+pub struct Presence {
+    away: watch::Receiver<bool>,
+}
+
+impl Default for Presence {
+    /// Nobody asks: the database counts as present.
+    fn default() -> Self {
+        Self { away: watch::channel(false).1 }
+    }
+}
+
+impl Presence {
+    /// Asks the database a few times a second, over a connection of its own, until `shutdown`.
+    pub fn watch(options: PgConnectOptions, shutdown: CancellationToken) -> Self {
+        let (known, away) = watch::channel(false);
+        tokio::spawn(async move { shutdown.run_until_cancelled(keep_asking(&options, &known)).await });
+        Self { away }
+    }
+
+    /// Waits until the database is away: not at all, while it is.
+    pub async fn lost(&self) {
+        let mut away = self.away.clone();
+        if away.wait_for(|away| *away).await.is_err() {
+            // Nobody asks (any more).
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+async fn keep_asking(options: &PgConnectOptions, known: &watch::Sender<bool>) {
+    let mut connection = None;
+    loop {
+        let asked = tokio::time::timeout(PATIENCE, ask(options, &mut connection)).await;
+        let away = !matches!(asked, Ok(Ok(())));
+        if away {
+            // The next question starts over: this connection may stay silent for ever.
+            connection = None;
+        }
+        if known.send_replace(away) != away {
+            if away {
+                tracing::error!("the database does not answer; requests are refused until it does");
+            } else {
+                tracing::info!("the database answers again");
+            }
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// Asks over the connection there is. One that broke says nothing about the database, a new one does.
+async fn ask(options: &PgConnectOptions, connection: &mut Option<PgConnection>) -> sqlx::Result<()> {
+    if let Some(open) = connection
+        && open.ping().await.is_ok()
+    {
+        return Ok(());
+    }
+    let mut fresh = options.connect().await?;
+    fresh.ping().await?;
+    *connection = Some(fresh);
+    Ok(())
+}

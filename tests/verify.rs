@@ -1,0 +1,320 @@
+//! `muster verify`: each rule is broken by hand and found under its name; a database in full use raises no alarm.
+
+use std::collections::BTreeSet;
+use std::str::FromStr as _;
+
+use anyhow::{Context as _, Result};
+use domain::verify::{self, Finding, Level};
+use secrecy::ExposeSecret as _;
+use serde_json::{Value, json};
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
+use tokio::process::Command;
+
+use crate::support::app::App;
+use crate::support::database::Database;
+use domain::permission::SystemRole;
+
+/// A connection that may do anything, as whoever breaks a database has.
+async fn connect(app: &App) -> Result<PgConnection> {
+    Ok(PgConnection::connect_with(&PgConnectOptions::from_str(app.config.database_url.expose_secret())?).await?)
+}
+
+async fn findings(conn: &mut PgConnection) -> Result<Vec<Finding>> {
+    let mut findings = Vec::new();
+    verify::run(conn, None, |finding| findings.push(finding)).await?;
+    Ok(findings)
+}
+
+/// A firm with everything a rule is about: an owner, members of each status, invitations of each kind, an upload, an import.
+async fn firm() -> Result<App> {
+    let app = App::start().await?;
+    let owner = app.found("olivia@harborandfinch.example", 20).await?;
+    let ann = app.join(&owner, "ann@harborandfinch.example", &[SystemRole::Standard]).await?;
+    let bob = app.join(&owner, "bob@harborandfinch.example", &[SystemRole::Standard]).await?;
+    for (mutation, person) in [("memberSuspend", &ann), ("memberDeactivate", &bob)] {
+        let done =
+            app.mutate(Some(&owner.token), mutation, json!({ "memberId": person.member_id }), "member { id }").await?;
+        assert_eq!(done.codes(), Vec::<String>::new());
+    }
+    app.join(&owner, "cid@harborandfinch.example", &[SystemRole::Standard]).await?;
+    for email in ["dan@work.example", "eve@work.example"] {
+        assert_eq!(app.invite(&owner, email, &[SystemRole::Standard]).await?.codes(), Vec::<String>::new());
+    }
+    import(&app, &owner.token).await?;
+    app.settle().await?;
+    domain::event::seal::seal_due(&app.db.pool).await?;
+    Ok(app)
+}
+
+async fn import(app: &App, token: &str) -> Result<()> {
+    let upload = app.mutate(Some(token), "uploadCreate", json!({ "fileName": "m.csv" }), "upload { id url }").await?;
+    let file =
+        "email,first_name,last_name,subscription_type\nfay@work.example,Fay,Lee,Attorney\nnobody,No,Body,Attorney\n";
+    let url = reqwest::Url::parse(&upload.text("/uploadCreate/upload/url"))?;
+    app.http.put(format!("{}{}", app.url, url.path())).body(file).send().await?.error_for_status()?;
+    let input = json!({ "uploadId": upload.text("/uploadCreate/upload/id") });
+    app.mutate(Some(token), "memberImportCreate", input, "memberImport { id }").await?;
+    Ok(())
+}
+
+/// What breaks each rule, and nothing else. Foreign keys are off (as after a restore without them), other constraints are dropped
+/// where they would forbid it.
+const BREAKS: &[(&str, &str)] = &[
+    ("seats.in_use", "UPDATE license_pool SET in_use = in_use + 1"),
+    (
+        "seats.oversold",
+        "ALTER TABLE license_pool DROP CONSTRAINT license_pool_not_oversold; UPDATE license_pool SET granted = in_use - 1",
+    ),
+    (
+        "seats.holders",
+        "UPDATE license_allocation SET member_id = (SELECT member_id FROM member WHERE status = 'DEACTIVATED')
+         WHERE member_id = (SELECT member_id FROM member WHERE status = 'SUSPENDED')",
+    ),
+    (
+        "seats.reserved",
+        "UPDATE license_allocation SET reserved = true WHERE member_id = (SELECT member_id FROM account_owner)",
+    ),
+    ("owner.one", "DELETE FROM account_owner"),
+    (
+        "owner.active",
+        "UPDATE account_owner SET member_id = (SELECT member_id FROM member WHERE status = 'SUSPENDED');
+         INSERT INTO member_role SELECT account_id, member_id, role_id, unit_id, now() FROM account_owner ON CONFLICT DO NOTHING",
+    ),
+    (
+        "owner.administrator",
+        "UPDATE member_role SET role_id = '00000000-0000-7000-8000-000000000002'
+         WHERE role_id = '00000000-0000-7000-8000-000000000001'",
+    ),
+    ("invitations.address", "UPDATE invitation SET email = 'Dan@work.example' WHERE email = 'dan@work.example'"),
+    ("invitations.state", "UPDATE invitation SET sent_at = NULL, expires_at = NULL WHERE email = 'dan@work.example'"),
+    (
+        "invitations.mail",
+        "UPDATE invitation SET sent_at = NULL, expires_at = NULL, delivery = 'QUEUED' WHERE email = 'dan@work.example'",
+    ),
+    (
+        "members.status",
+        "ALTER TABLE member DROP CONSTRAINT member_check; UPDATE member SET prior_status = 'ACTIVE' WHERE email LIKE 'cid@%'",
+    ),
+    (
+        "members.invitation",
+        "INSERT INTO invitation (account_id, invitation_id, member_id, email, state, created_at)
+         SELECT account_id, gen_random_uuid(), member_id, email, 'EXPIRED', now() FROM member WHERE status = 'DEACTIVATED'",
+    ),
+    ("members.login", "UPDATE app_user SET email = 'other@work.example' WHERE email LIKE 'cid@%'"),
+    ("roles.member", "DELETE FROM member_role WHERE member_id = (SELECT member_id FROM member WHERE email LIKE 'cid@%')"),
+    ("roles.system", "INSERT INTO role SELECT account_id, gen_random_uuid(), 'Sixth', 'SIXTH', now() FROM account"),
+    (
+        "sessions.entry",
+        "UPDATE session s SET member_id = m.member_id, user_id = m.user_id FROM member m
+         WHERE m.status = 'DEACTIVATED' AND s.member_id = (SELECT member_id FROM account_owner)",
+    ),
+    ("sessions.person", "UPDATE session SET user_id = gen_random_uuid()"),
+    ("imports.rows", "DELETE FROM member_import_row WHERE outcome = 'REJECTED'"),
+    (
+        "imports.ended",
+        "ALTER TABLE member_import DROP CONSTRAINT member_import_check; UPDATE member_import SET finished_at = NULL;
+         INSERT INTO outbox (job_id, account_id, lane, kind, payload, dedupe_key, wake_at)
+         SELECT gen_random_uuid(), account_id, 'BULK', 'import.members', '{}', 'imp_' || replace(import_id::text, '-', ''),
+                now() + interval '1 h' FROM member_import",
+    ),
+    ("imports.stranded", "UPDATE member_import SET state = 'RUNNING', finished_at = NULL"),
+    ("tokens.hashed", "UPDATE session SET token_hash = convert_to(session_id::text || session_id, 'UTF8')"),
+    (
+        "tokens.leaked",
+        "INSERT INTO outbox (job_id, account_id, lane, kind, payload, dedupe_key, finished_at)
+         SELECT gen_random_uuid(), account_id, 'BULK', 'x', to_jsonb('minv.' || replace(account_id::text, '-', '') || '.' || repeat('a', 43)),
+                'x', now() FROM account",
+    ),
+    ("tokens.before_sign_in", "UPDATE sign_up SET token_hash = 'x'"),
+    ("passwords.hashed", "UPDATE user_credential SET password_hash = 'correct horse battery'"),
+    ("users.login", "INSERT INTO app_user VALUES (gen_random_uuid(), 'nobody@work.example', now())"),
+    ("tenancy.members", "UPDATE upload SET created_by = gen_random_uuid()"),
+    ("tenancy.roles", "INSERT INTO role_permission SELECT account_id, gen_random_uuid(), 'members.invite' FROM account"),
+    ("tenancy.parts", "INSERT INTO session_activity SELECT account_id, gen_random_uuid(), now() FROM account"),
+    ("outbox.state", "UPDATE outbox SET finished_at = NULL WHERE kind = 'mail.sign_up'"),
+    (
+        "outbox.lease",
+        "INSERT INTO outbox (job_id, account_id, lane, kind, payload, dedupe_key, wake_at, claim)
+         SELECT gen_random_uuid(), account_id, 'MONEY', 'x', '{}', 'x', now() + interval '1 h', gen_random_uuid() FROM account",
+    ),
+    (
+        "outbox.once",
+        "DROP INDEX outbox_once; INSERT INTO outbox (job_id, account_id, lane, kind, payload, dedupe_key, wake_at)
+         SELECT gen_random_uuid(), account_id, 'MONEY', 'x', '{}', 'x', now() + interval '1 h' FROM account, generate_series(1, 2)",
+    ),
+    (
+        "outbox.account",
+        "INSERT INTO outbox (job_id, account_id, lane, kind, payload, dedupe_key, finished_at)
+         VALUES (gen_random_uuid(), gen_random_uuid(), 'BULK', 'x', '{}', 'x', now())",
+    ),
+    (
+        "outbox.unknown_kind",
+        "INSERT INTO outbox (job_id, account_id, lane, kind, payload, dedupe_key, wake_at, created_at, last_error_code)
+         SELECT gen_random_uuid(), account_id, 'MONEY', 'x', '{}', 'x', now(), now() - interval '2 h', 'UNKNOWN_KIND' FROM account",
+    ),
+    (
+        "outbox.overdue",
+        "INSERT INTO outbox (job_id, account_id, lane, kind, payload, dedupe_key, wake_at)
+         SELECT gen_random_uuid(), account_id, 'MONEY', 'x', '{}', 'x', now() - interval '1 h' FROM account",
+    ),
+    ("feed.subject", "UPDATE event_personal SET subject_id = gen_random_uuid()"),
+    ("feed.digest", "UPDATE event_personal SET body = body || '{\"networkAddress\": \"192.0.2.1\"}'"),
+    ("feed.personal", "INSERT INTO event_personal SELECT account_id, gen_random_uuid(), NULL, NULL, 'x', '{}' FROM account"),
+    ("seals.chain", "UPDATE event SET detail = detail || '{\"x\": 1}' WHERE seq = 3"),
+    ("seals.chain", "UPDATE event_seal SET seal = 'x'"),
+    ("seals.late", "DELETE FROM event_seal; UPDATE event SET occurred_at = occurred_at - interval '1 h'"),
+    ("tenancy.keys", "CREATE UNIQUE INDEX by_member ON member (member_id)"),
+    (
+        "schema.valid",
+        "ALTER TABLE account ADD CONSTRAINT short CHECK (length(name) < 3) NOT VALID",
+    ),
+    ("grants.history", "GRANT UPDATE (kind) ON event TO muster_runtime"),
+    ("grants.history", "GRANT DELETE ON event_seal TO muster_runtime"),
+    ("grants.owner", "GRANT TRUNCATE ON member TO muster_runtime"),
+    ("grants.catalogue", "GRANT INSERT ON permission TO muster_runtime"),
+    ("schema.personal", "ALTER TABLE account ADD COLUMN motto text"),
+];
+
+/// What cannot be broken without breaking another rule as well: both are named.
+const BREAKS_WITH_OTHERS: &[(&[&str], &str)] = &[
+    (&["seats.pool", "tenancy.parts"], "DELETE FROM license_pool"),
+    (
+        &["invitations.one_open", "seats.holders"],
+        "DROP INDEX invitation_one_open_per_member;
+         INSERT INTO invitation (account_id, invitation_id, member_id, email, state, created_at)
+         SELECT account_id, gen_random_uuid(), member_id, email, 'EXPIRED', now() FROM member WHERE email = 'dan@work.example'",
+    ),
+    (
+        &["invitations.one_live", "members.once"],
+        "DROP INDEX invitation_one_live_per_address; ALTER TABLE member DROP CONSTRAINT member_account_id_email_key;
+         UPDATE invitation SET email = 'dan@work.example' WHERE email = 'eve@work.example';
+         UPDATE member SET email = 'dan@work.example' WHERE email = 'eve@work.example'",
+    ),
+    (
+        &["members.once", "members.login", "users.login"],
+        "ALTER TABLE member DROP CONSTRAINT member_account_id_user_id_key;
+         UPDATE member SET user_id = (SELECT user_id FROM member WHERE email LIKE 'ann@%') WHERE email LIKE 'bob@%'",
+    ),
+    (&["feed.row"], "DELETE FROM account_feed"),
+    (&["feed.gapless", "seals.chain", "feed.personal"], "DELETE FROM event WHERE seq = 3"),
+    (&["feed.gapless"], "UPDATE account_feed SET next_seq = next_seq + 1"),
+    (
+        &["feed.once", "seals.chain"],
+        "ALTER TABLE event DROP CONSTRAINT event_pkey; ALTER TABLE event DROP CONSTRAINT event_account_id_event_id_key;
+         INSERT INTO event SELECT * FROM event WHERE seq = 3",
+    ),
+];
+
+/// Copies of a database that nobody is connected to.
+struct Original {
+    server: PgConnection,
+    options: PgConnectOptions,
+    name: String,
+}
+
+impl Original {
+    /// The app loses its connections, and can only be closed.
+    async fn of(app: &App) -> Result<Self> {
+        let options = PgConnectOptions::from_str(app.config.database_url.expose_secret())?;
+        let name = options.get_database().context("a database of its own")?.to_owned();
+        let mut server = PgConnection::connect_with(&options.clone().database("postgres")).await?;
+        server.execute(AssertSqlSafe(format!("ALTER DATABASE {name} ALLOW_CONNECTIONS false"))).await?;
+        let ended = sqlx::query("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = $1");
+        ended.bind(&name).execute(&mut server).await?;
+        Ok(Self { server, options, name })
+    }
+
+    /// Breaks a copy and answers which rules are then found broken.
+    async fn named(&mut self, damage: &str) -> Result<BTreeSet<String>> {
+        let copy = format!("{}_copy", self.name);
+        self.server.execute(AssertSqlSafe(format!("CREATE DATABASE {copy} TEMPLATE {}", self.name))).await?;
+        let found = Self::broken(self.options.clone().database(&copy), damage).await;
+        self.server.execute(AssertSqlSafe(format!("DROP DATABASE {copy} WITH (FORCE)"))).await?;
+        found.with_context(|| damage.to_owned())
+    }
+
+    async fn broken(copy: PgConnectOptions, damage: &str) -> Result<BTreeSet<String>> {
+        let mut conn = PgConnection::connect_with(&copy).await?;
+        conn.execute("SET session_replication_role = replica").await?;
+        conn.execute(AssertSqlSafe(damage.to_owned())).await?;
+        let found = findings(&mut conn).await?;
+        Ok(found.into_iter().map(|finding| finding.check.to_owned()).collect())
+    }
+}
+
+#[tokio::test]
+async fn each_broken_rule_is_found_under_its_name() -> Result<()> {
+    let app = firm().await?;
+    let mut conn = connect(&app).await?;
+    assert_eq!(findings(&mut conn).await?, [], "nothing is broken yet");
+    drop(conn);
+    let mut original = Original::of(&app).await?;
+    let mut untried: BTreeSet<&str> = verify::names().into_iter().collect();
+    let single = BREAKS.iter().map(|(name, damage)| (std::slice::from_ref(name), *damage));
+    let mut wrong = Vec::new();
+    for (names, damage) in single.chain(BREAKS_WITH_OTHERS.iter().copied()) {
+        let wanted: BTreeSet<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let found = original.named(damage).await?;
+        if found != wanted {
+            wrong.push(format!("{wanted:?} is found as {found:?}: {damage}"));
+        }
+        names.iter().for_each(|name| _ = untried.remove(name));
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(untried.is_empty(), "no test breaks {untried:?}");
+    app.close().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_finding_shows_ids_and_nothing_personal() -> Result<()> {
+    let app = firm().await?;
+    let mut conn = connect(&app).await?;
+    conn.execute("DELETE FROM member_role WHERE member_id = (SELECT member_id FROM member WHERE email LIKE 'cid@%')")
+        .await?;
+    let member =
+        app.look("SELECT 'mem_' || replace(member_id::text, '-', '') FROM member WHERE email LIKE 'cid@%'").await?;
+    let account =
+        app.look("SELECT 'acc_' || replace(account_id::text, '-', '') FROM account").await?.context("an account")?;
+    let member = member.context("a member")?;
+
+    let (code, text) = verify_by_hand(&app, &[]).await?;
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("broken   roles.member: every member has a role\n"), "{text}");
+    assert!(text.contains(&format!("account={account} member={member}\n")), "{text}");
+    let (code, text) = verify_by_hand(&app, &["--json", "--account", &account]).await?;
+    let document: Value = serde_json::from_str(&text)?;
+    assert_eq!((code, &document["broken"], &document["accounts"]), (Some(1), &json!(1), &json!(1)), "{text}");
+    assert_eq!(document["findings"][0]["rows"], json!([{ "account": account, "member": member }]), "{text}");
+    assert!(!text.contains("example"), "an address: {text}");
+
+    let (code, _) = verify_by_hand(&app, &["--account", "acc_00000000000070008000000000000000"]).await?;
+    assert_eq!(code, Some(1), "there is no such account");
+    app.finish().await
+}
+
+/// Runs the program; answers how it ended and what it printed.
+async fn verify_by_hand(app: &App, arguments: &[&str]) -> Result<(Option<i32>, String)> {
+    let program = std::env::var("MUSTER_BIN").context("MUSTER_BIN is set by ./dev test")?;
+    let run = Command::new(program)
+        .arg("verify")
+        .args(arguments)
+        .env_clear()
+        .env("DATABASE_URL", app.config.database_url.expose_secret())
+        .output()
+        .await?;
+    Ok((run.status.code(), String::from_utf8(run.stdout)?))
+}
+
+#[tokio::test]
+async fn looking_writes_nothing() -> Result<()> {
+    let database = Database::new().await;
+    crate::support::firm::found(&database.db, "jane@doe.example").await;
+    let mut conn = PgConnection::connect_with(&PgConnectOptions::from_str(database.url().expose_secret())?).await?;
+    // A statement that writes, or that locks rows, fails in here.
+    conn.execute("SET default_transaction_read_only = on").await?;
+    let found = findings(&mut conn).await?;
+    assert!(found.iter().all(|finding| finding.level == Level::Warning), "{found:#?}");
+    Ok(())
+}
