@@ -11,6 +11,7 @@ mod catalogue;
 mod event;
 mod fail_points;
 mod health;
+mod hostile;
 mod idempotency;
 mod import;
 mod invitation;
