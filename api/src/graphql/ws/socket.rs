@@ -1,5 +1,6 @@
 //! A socket's life: `connection_init`, operations, the end.
 
+use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -288,7 +289,7 @@ impl<W: Wire, E: Executor, H: Host> Socket<W, E, H> {
         items(self.shared.operations.clone(), operation, caller, request_id)
     }
 
-    /// Hands a message over. Nothing else happens until the peer has taken it; whoever does not take it in time is cut off, and so
+    /// Hands a message over. Until the peer has taken it, operations go on as far as their next result, and nothing else happens; whoever does not take it in time is cut off, and so
     /// is whoever may not have it any more.
     async fn send(&mut self, message: Message) -> Result<(), End> {
         let mut sending = self.wire.send(message);
@@ -296,7 +297,7 @@ impl<W: Wire, E: Executor, H: Host> Socket<W, E, H> {
             sent
         } else {
             let ended = self.user.as_mut().map(|user| &mut user.ended);
-            Box::pin(wait(sending, ended, self.shared.times.write)).await?
+            Box::pin(wait(sending, ended, &mut self.running, self.shared.times.write)).await?
         };
         sent.map_err(|_| End::Cut("the peer is gone"))
     }
@@ -317,8 +318,13 @@ async fn let_in<E, H: Host>(shared: &Shared<E, H>, token: SecretString, origin: 
 async fn wait<T>(
     sending: impl Future<Output = T>,
     ended: Option<&mut BoxFuture<'static, ()>>,
+    running: &mut Running,
     limit: std::time::Duration,
 ) -> Result<T, End> {
+    let working = std::future::poll_fn(|context| {
+        running.keep_working(context);
+        Poll::<Infallible>::Pending
+    });
     let ended = async {
         match ended {
             Some(ended) => ended.await,
@@ -329,6 +335,7 @@ async fn wait<T>(
         biased;
         () = ended => Err(End::Cut("the right ended in the middle of a message")),
         sent = sending => Ok(sent),
+        never = working => match never {},
         () = tokio::time::sleep(limit) => Err(End::Cut("the peer does not read")),
     }
 }
