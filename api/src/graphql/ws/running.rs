@@ -161,8 +161,13 @@ impl Running {
     /// database, or a place among those that are worked on, because the peer does not read.
     pub(super) fn keep_working(&mut self, context: &mut Context<'_>) {
         for run in &mut self.list {
-            if let Poll::Ready(item) = run.poll(context) {
+            if run.held.is_none()
+                && let Poll::Ready(item) = run.poll(context)
+            {
                 run.held = Some(item);
+                // That may have taken a while: others have their turn before the next.
+                context.waker().wake_by_ref();
+                return;
             }
         }
     }

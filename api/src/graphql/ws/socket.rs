@@ -129,6 +129,8 @@ impl<W: Wire, E: Executor, H: Host> Socket<W, E, H> {
             if let Err(end) = self.take(step).await {
                 return end;
             }
+            // What a peer sends at once is read at once, and a document may take a while: others have their turn in between.
+            tokio::task::yield_now().await;
         }
     }
 
@@ -147,6 +149,8 @@ impl<W: Wire, E: Executor, H: Host> Socket<W, E, H> {
             return Poll::Ready(Step::Deadline);
         }
         if let Poll::Ready(received) = self.wire.poll_next_unpin(context) {
+            // However much comes, what was begun goes on.
+            self.running.keep_working(context);
             return Poll::Ready(Step::Received(received));
         }
         let Poll::Ready((id, item)) = self.running.poll_next(context) else { return Poll::Pending };
