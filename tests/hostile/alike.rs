@@ -35,13 +35,20 @@ async fn ask(app: &App, body: &Value, token: Option<&str>) -> Result<(Seen, f64)
 
 fn body(mutation: &str, input: &Value, fields: &str) -> Value {
     let kind = format!("{}{}Input", mutation[..1].to_uppercase(), &mutation[1..]);
-    let query = format!("mutation ($input: {kind}!) {{ {mutation}(input: $input) {{ {fields} userErrors {{ code field message }} }} }}");
+    let query = format!(
+        "mutation ($input: {kind}!) {{ {mutation}(input: $input) {{ {fields} userErrors {{ code field message }} }} }}"
+    );
     json!({ "query": query, "variables": { "input": input } })
 }
 
 /// Value at a share of sorted samples.
 fn quantile(sorted: &[f64], share: f64) -> f64 {
-    #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "some hundred samples")]
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "some hundred samples"
+    )]
     let index = ((sorted.len() - 1) as f64 * share).round() as usize;
     sorted[index]
 }
@@ -54,7 +61,18 @@ fn sorted(mut values: Vec<f64>) -> Vec<f64> {
 /// Mann and Whitney's U as a standard normal: beyond ± 2, chance alone is an unlikely reason.
 fn rank_test(known: &[f64], unknown: &[f64]) -> f64 {
     let above = |value: f64| -> f64 {
-        known.iter().map(|other| if value < *other { 1.0 } else if value > *other { 0.0 } else { 0.5 }).sum()
+        known
+            .iter()
+            .map(|other| {
+                if value < *other {
+                    1.0
+                } else if value > *other {
+                    0.0
+                } else {
+                    0.5
+                }
+            })
+            .sum()
     };
     #[expect(clippy::cast_precision_loss, reason = "some hundred samples")]
     let (m, n) = (known.len() as f64, unknown.len() as f64);
@@ -83,12 +101,21 @@ fn print(what: &str, known: Vec<f64>, unknown: Vec<f64>, random: &mut Random) {
     };
     eprintln!(
         "{what:<28} {} pairs: known {}, unknown {}; median difference {:+.0} µs (95 %: {low:+.0} to {high:+.0}), rank test z {z:+.2}",
-        differences.len(), show(&known), show(&unknown), quantile(&sorted(differences), 0.5),
+        differences.len(),
+        show(&known),
+        show(&unknown),
+        quantile(&sorted(differences), 0.5),
     );
 }
 
 /// Asks about a known and an unknown one in turn, in either order; compares the bytes and statements, prints the times.
-async fn compare<F>(app: &App, what: &str, token: Option<&str>, (pairs, seed): (usize, u64), mut bodies: F) -> Result<()>
+async fn compare<F>(
+    app: &App,
+    what: &str,
+    token: Option<&str>,
+    (pairs, seed): (usize, u64),
+    mut bodies: F,
+) -> Result<()>
 where
     F: AsyncFnMut(&App, usize) -> Result<[Value; 2]>,
 {
@@ -149,7 +176,8 @@ async fn a_sign_up_is_answered_alike_for_any_address() -> Result<()> {
     let (app, _) = quiet().await?;
     let seed = seed("sign-up");
     let bodies = [KNOWN, UNKNOWN].map(|email| {
-        let input = json!({ "accountName": "A", "firstName": "B", "lastName": "C", "email": email, "password": PASSWORD });
+        let input =
+            json!({ "accountName": "A", "firstName": "B", "lastName": "C", "email": email, "password": PASSWORD });
         body("signUp", &input, "accepted")
     });
     compare(&app, "sign-up", None, (PAIRS, seed), async |_, _| Ok(bodies.clone())).await?;
@@ -201,7 +229,8 @@ async fn a_link_that_never_was_is_answered_alike_whether_or_not_its_account_exis
     let account = uuid::Uuid::parse_str(owner.account_id.trim_start_matches("acc_"))?;
     let bodies = [account, uuid::Uuid::now_v7()].map(|account| {
         let token = format!("minv.{}.{}", account.simple(), "A".repeat(43));
-        let query = "query ($token: String!) { invitationByToken(token: $token) { invitation { email } userErrors { code } } }";
+        let query =
+            "query ($token: String!) { invitationByToken(token: $token) { invitation { email } userErrors { code } } }";
         json!({ "query": query, "variables": { "token": token } })
     });
     compare(&app, "link", None, (PAIRS, seed), async |_, _| Ok(bodies.clone())).await?;

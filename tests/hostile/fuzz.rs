@@ -86,7 +86,8 @@ async fn whatever_schemathesis_makes_up_nothing_fails_here() -> Result<()> {
         let done = run(&app, &folder, &ids, &[&["--seed", &seed], arguments.as_slice()].concat()).await?;
         let said = format!("{}{}", String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
         assert!(done.status.success(), "{said}");
-        let summary: Vec<&str> = said.lines().filter(|line| line.contains("generated,") || line.contains("Tested:")).collect();
+        let summary: Vec<&str> =
+            said.lines().filter(|line| line.contains("generated,") || line.contains("Tested:")).collect();
         eprintln!("{}", summary.join(" "));
         assert!(summary.len() == 2, "{said}");
     }

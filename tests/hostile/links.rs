@@ -11,12 +11,27 @@ const EVIL: &str = "evil.example";
 
 /// What a client, or a proxy that passes on whatever comes, may say.
 const FORGED: &[(&str, &str)] = &[
-    ("host", "evil.example"), ("x-forwarded-host", "evil.example"), ("x-forwarded-server", "evil.example"),
-    ("x-forwarded-proto", "https"), ("x-forwarded-scheme", "https"), ("x-forwarded-port", "6666"), ("x-forwarded-for", "203.0.113.66"),
-    ("x-forwarded-prefix", "/evil.example"), ("forwarded", "for=203.0.113.66;host=evil.example;proto=https"), ("x-host", "evil.example"),
-    ("x-real-ip", "203.0.113.66"), ("x-original-host", "evil.example"), ("x-original-url", "/evil.example"), ("x-rewrite-url", "/evil.example"),
-    ("x-http-method-override", "DELETE"), ("x-http-method", "DELETE"), ("x-method-override", "DELETE"), ("client-ip", "203.0.113.66"),
-    ("true-client-ip", "203.0.113.66"), ("cf-connecting-ip", "203.0.113.66"), ("via", "1.1 evil.example"),
+    ("host", "evil.example"),
+    ("x-forwarded-host", "evil.example"),
+    ("x-forwarded-server", "evil.example"),
+    ("x-forwarded-proto", "https"),
+    ("x-forwarded-scheme", "https"),
+    ("x-forwarded-port", "6666"),
+    ("x-forwarded-for", "203.0.113.66"),
+    ("x-forwarded-prefix", "/evil.example"),
+    ("forwarded", "for=203.0.113.66;host=evil.example;proto=https"),
+    ("x-host", "evil.example"),
+    ("x-real-ip", "203.0.113.66"),
+    ("x-original-host", "evil.example"),
+    ("x-original-url", "/evil.example"),
+    ("x-rewrite-url", "/evil.example"),
+    ("x-http-method-override", "DELETE"),
+    ("x-http-method", "DELETE"),
+    ("x-method-override", "DELETE"),
+    ("client-ip", "203.0.113.66"),
+    ("true-client-ip", "203.0.113.66"),
+    ("cf-connecting-ip", "203.0.113.66"),
+    ("via", "1.1 evil.example"),
 ];
 
 fn mutation(name: &str, fields: &str) -> String {
@@ -31,14 +46,23 @@ async fn links_begin_with_the_configured_url_whatever_a_client_claims() -> Resul
     let bearer = format!("Bearer {}", owner.token);
     let signed_in = [FORGED, &[("authorization", bearer.as_str())]].concat();
     let sign_up = json!({ "accountName": "New", "firstName": "N", "lastName": "N", "email": "nora@new.example", "password": PASSWORD });
-    let invite = json!({ "invitations": [{ "email": "ben@work.example", "roleIds": [SystemRole::Standard.id().to_string()] }] });
+    let invite =
+        json!({ "invitations": [{ "email": "ben@work.example", "roleIds": [SystemRole::Standard.id().to_string()] }] });
     let asked = [
         app.graphql_with(FORGED, &mutation("signUp", "accepted"), json!({ "input": sign_up })).await?,
-        app.graphql_with(FORGED, &mutation("passwordResetRequest", "accepted"), json!({ "input": { "email": owner.email } })).await?,
+        app.graphql_with(
+            FORGED,
+            &mutation("passwordResetRequest", "accepted"),
+            json!({ "input": { "email": owner.email } }),
+        )
+        .await?,
         app.graphql_with(&signed_in, &mutation("memberInvite", "__typename"), json!({ "input": invite })).await?,
     ];
     for answer in &asked {
-        assert!(answer.codes().is_empty() && !format!("{:?} {}", answer.headers, answer.body).contains(EVIL), "{answer:?}");
+        assert!(
+            answer.codes().is_empty() && !format!("{:?} {}", answer.headers, answer.body).contains(EVIL),
+            "{answer:?}"
+        );
     }
     let upload = json!({ "input": { "fileName": "a.csv" } });
     let upload = app.graphql_with(&signed_in, &mutation("uploadCreate", "upload { url }"), upload).await?;
@@ -95,7 +119,12 @@ async fn nobody_escapes_a_limit_by_claiming_another_address() -> Result<()> {
     for round in 0..10 {
         let address = format!("203.0.113.{round}");
         let forwarded = format!("for={address}");
-        let headers = [("x-forwarded-for", address.as_str()), ("x-real-ip", &address), ("forwarded", &forwarded), ("client-ip", &address)];
+        let headers = [
+            ("x-forwarded-for", address.as_str()),
+            ("x-real-ip", &address),
+            ("forwarded", &forwarded),
+            ("client-ip", &address),
+        ];
         let input = json!({ "input": { "email": "olivia@harborandfinch.example", "password": "wrong" } });
         assert_eq!(app.graphql_with(&headers, &query, input).await?.codes(), ["CREDENTIALS_INVALID"]);
     }
@@ -109,7 +138,8 @@ async fn nobody_escapes_a_limit_by_claiming_another_address() -> Result<()> {
 #[tokio::test]
 async fn answers_are_the_same_whatever_is_claimed_and_are_kept_by_nobody() -> Result<()> {
     let app = App::with(Options { worker: false, ..Options::default() }).await?;
-    for path in ["/", "/livez", "/graphiql", "/pages/style.css", "/graphql/schema.graphql", "/invitation/x", "/nowhere"] {
+    for path in ["/", "/livez", "/graphiql", "/pages/style.css", "/graphql/schema.graphql", "/invitation/x", "/nowhere"]
+    {
         let url = format!("{}{path}", app.url);
         let (mut plain, mut forged) = (app.http.get(&url), app.http.get(&url));
         plain = plain.header("x-request-id", "same");
@@ -128,7 +158,10 @@ async fn answers_are_the_same_whatever_is_claimed_and_are_kept_by_nobody() -> Re
     let answer = app.http.post(format!("{}/graphql", app.url)).json(&query).send().await?;
     assert_eq!(answer.headers()["cache-control"], "no-store");
     // A method is what the request line says.
-    let request = app.http.get(format!("{}/graphql?query=mutation%7BaccountRename(input:%7Bname:%22X%22%7D)%7BuserErrors%7Bcode%7D%7D%7D", app.url));
+    let request = app.http.get(format!(
+        "{}/graphql?query=mutation%7BaccountRename(input:%7Bname:%22X%22%7D)%7BuserErrors%7Bcode%7D%7D%7D",
+        app.url
+    ));
     let refused = request.header("x-http-method-override", "POST").send().await?;
     assert_eq!(refused.status(), 405);
     let _: Value = refused.json().await?;

@@ -70,7 +70,8 @@ async fn of_all_who_accept_a_link_at_once_only_the_person_it_is_for_joins() -> R
             assert!(["joined", "INVITATION_USED", refusal].contains(&answer.as_str()), "{answers:?}");
         }
         assert!(answers[2..].iter().all(|answer| answer != "joined"), "{answers:?}");
-        let joined = "SELECT count(*) FROM member m JOIN app_user u USING (user_id) WHERE m.status = 'ACTIVE' AND u.email = $1";
+        let joined =
+            "SELECT count(*) FROM member m JOIN app_user u USING (user_id) WHERE m.status = 'ACTIVE' AND u.email = $1";
         let members: i64 = sqlx::query_scalar(joined).bind(&email).fetch_one(&app.db.pool).await?;
         assert_eq!(members, 2, "in their own account and in this one");
     }
@@ -98,12 +99,20 @@ async fn somebody_new_who_accepts_two_invitations_at_once_gets_one_login() -> Re
         .await;
         let won = both.iter().position(Vec::is_empty).expect("one of them joins");
         let lost = 1 - won;
-        assert!(["PASSWORD_REQUIRED", "CREDENTIALS_INVALID"].contains(&both[lost].first().map_or("", String::as_str)), "{both:?}");
-        let logins: i64 = sqlx::query_scalar("SELECT count(*) FROM app_user WHERE email = $1").bind(&email).fetch_one(&app.db.pool).await?;
+        assert!(
+            ["PASSWORD_REQUIRED", "CREDENTIALS_INVALID"].contains(&both[lost].first().map_or("", String::as_str)),
+            "{both:?}"
+        );
+        let logins: i64 = sqlx::query_scalar("SELECT count(*) FROM app_user WHERE email = $1")
+            .bind(&email)
+            .fetch_one(&app.db.pool)
+            .await?;
         assert_eq!(logins, 1);
-        let wrong = app.mutate(None, "invitationAccept", acceptance(&links[lost], Some(passwords[lost])), "memberId").await?;
+        let wrong =
+            app.mutate(None, "invitationAccept", acceptance(&links[lost], Some(passwords[lost])), "memberId").await?;
         assert_eq!(wrong.codes(), ["CREDENTIALS_INVALID"]);
-        let right = app.mutate(None, "invitationAccept", acceptance(&links[lost], Some(passwords[won])), "memberId").await?;
+        let right =
+            app.mutate(None, "invitationAccept", acceptance(&links[lost], Some(passwords[won])), "memberId").await?;
         assert!(right.codes().is_empty(), "{}", right.body);
     }
     app.finish().await
@@ -111,8 +120,21 @@ async fn somebody_new_who_accepts_two_invitations_at_once_gets_one_login() -> Re
 
 /// Spellings of one address, the stored one first.
 const SPELLINGS: &[&[&str]] = &[
-    &["ben@work.example", "BEN@WORK.EXAMPLE", "  ben@Work.Example\t", "Ben@work\u{3002}example", "ben@\u{ff37}ork.example", "ben@wo\u{ad}rk.example"],
-    &["zoe@xn--mller-kva.example", "zoe@m\u{fc}ller.example", "Zoe@mu\u{308}ller.example", "zoe@XN--MLLER-KVA.EXAMPLE", "ZOE@M\u{dc}LLER.EXAMPLE"],
+    &[
+        "ben@work.example",
+        "BEN@WORK.EXAMPLE",
+        "  ben@Work.Example\t",
+        "Ben@work\u{3002}example",
+        "ben@\u{ff37}ork.example",
+        "ben@wo\u{ad}rk.example",
+    ],
+    &[
+        "zoe@xn--mller-kva.example",
+        "zoe@m\u{fc}ller.example",
+        "Zoe@mu\u{308}ller.example",
+        "zoe@XN--MLLER-KVA.EXAMPLE",
+        "ZOE@M\u{dc}LLER.EXAMPLE",
+    ],
     &["kim@xn--r8jz45g.xn--zckzah", "kim@例え。テスト", "KIM@例え.テスト"],
     &["ben+lists@work.example", "Ben+Lists@work.example"],
     // Cyrillic a: another domain, and shown as such.
@@ -121,11 +143,27 @@ const SPELLINGS: &[&[&str]] = &[
 
 /// What is no address, although some mail server may take it.
 const NO_ADDRESSES: &[&str] = &[
-    "ben@work.example.", "ben.@work.example", "\"ben\"@work.example", "\"ben\\\"x\"@work.example", "ben(comment)@work.example",
-    "b\u{435}n@work.example", "be\u{301}n@work.example", "ben@[127.0.0.1]", "ben@work.example\r\nBcc: eve@evil.example",
-    "ben@work.example, eve@evil.example", "ben@work.example;eve@evil.example", "<ben@work.example>", "ben@work.example\u{0}",
-    "ben\u{200b}@work.example", "ben@work@evil.example", "ben%evil.example@work..example", "@work.example", "ben@", "ben",
-    "ben@xn--a.example", "ben@\u{202e}elpmaxe.krow",
+    "ben@work.example.",
+    "ben.@work.example",
+    "\"ben\"@work.example",
+    "\"ben\\\"x\"@work.example",
+    "ben(comment)@work.example",
+    "b\u{435}n@work.example",
+    "be\u{301}n@work.example",
+    "ben@[127.0.0.1]",
+    "ben@work.example\r\nBcc: eve@evil.example",
+    "ben@work.example, eve@evil.example",
+    "ben@work.example;eve@evil.example",
+    "<ben@work.example>",
+    "ben@work.example\u{0}",
+    "ben\u{200b}@work.example",
+    "ben@work@evil.example",
+    "ben%evil.example@work..example",
+    "@work.example",
+    "ben@",
+    "ben",
+    "ben@xn--a.example",
+    "ben@\u{202e}elpmaxe.krow",
 ];
 
 #[tokio::test]
@@ -164,13 +202,27 @@ async fn what_is_no_plain_address_is_refused_by_its_field() -> Result<()> {
         let invited = app.invite(&owner, text, &[SystemRole::Standard]).await?;
         let field = json!(["input", "invitations", "0", "email"]);
         let error = &invited.user_errors()[0];
-        assert_eq!((error["code"].as_str(), &error["field"]), (Some("INVALID_EMAIL"), &field), "{text:?} {}", invited.body);
-        let input = json!({ "accountName": "A", "firstName": "B", "lastName": "C", "email": text, "password": PASSWORD });
+        assert_eq!(
+            (error["code"].as_str(), &error["field"]),
+            (Some("INVALID_EMAIL"), &field),
+            "{text:?} {}",
+            invited.body
+        );
+        let input =
+            json!({ "accountName": "A", "firstName": "B", "lastName": "C", "email": text, "password": PASSWORD });
         assert_eq!(app.mutate(None, "signUp", input, "accepted").await?.codes(), ["INVALID_EMAIL"], "{text:?}");
         let input = json!({ "email": text });
-        assert_eq!(app.mutate(None, "passwordResetRequest", input, "accepted").await?.codes(), ["INVALID_EMAIL"], "{text:?}");
+        assert_eq!(
+            app.mutate(None, "passwordResetRequest", input, "accepted").await?.codes(),
+            ["INVALID_EMAIL"],
+            "{text:?}"
+        );
         let input = json!({ "email": text, "password": PASSWORD });
-        assert_eq!(app.mutate(None, "sessionCreate", input, "token").await?.codes(), ["CREDENTIALS_INVALID"], "{text:?}");
+        assert_eq!(
+            app.mutate(None, "sessionCreate", input, "token").await?.codes(),
+            ["CREDENTIALS_INVALID"],
+            "{text:?}"
+        );
     }
     app.settle().await?;
     assert_eq!(app.mailbox.all()?.len(), before, "a mail went out");

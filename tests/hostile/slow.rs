@@ -86,7 +86,11 @@ async fn a_body_that_never_ends_is_given_up_and_leaves_nothing() -> Result<()> {
         for length in ["Content-Length: 5000", "Transfer-Encoding: chunked"] {
             let mut raw = Raw::open(&app.url).await?;
             raw.send(format!("{target} HTTP/1.1\r\nHost: a\r\nContent-Type: {kind}\r\n{length}\r\n\r\n")).await?;
-            let said = if length.starts_with('C') { drip(&mut raw, b"a").await? } else { drip(&mut raw, b"1\r\na\r\n").await? };
+            let said = if length.starts_with('C') {
+                drip(&mut raw, b"a").await?
+            } else {
+                drip(&mut raw, b"1\r\na\r\n").await?
+            };
             assert!(said.starts_with("HTTP/1.1 408"), "{target} {length}: {said}");
         }
     }
@@ -163,13 +167,16 @@ async fn no_second_request_is_smuggled_in() -> Result<()> {
     ];
     for head in heads {
         let mut raw = Raw::open(&app.url).await?;
-        let request = format!("POST /graphql HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n{head}\r\n\r\n0\r\n\r\n{hidden}");
+        let request = format!(
+            "POST /graphql HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n{head}\r\n\r\n0\r\n\r\n{hidden}"
+        );
         raw.send(request).await?;
         let said = raw.text().await?;
         assert!(said.starts_with("HTTP/1.1 400"), "{head:?}: {said}");
         assert!(said.matches("HTTP/1.1 ").count() == 1 && !said.contains("smuggled"), "{head:?}: {said}");
     }
-    for chunks in ["5;\nGET", "0x0\r\n\r\n", "fffffffffffffffff\r\n", "+0\r\n\r\n", "0 \n\r\n", "1\r\nab\r\n0\r\n\r\n"] {
+    for chunks in ["5;\nGET", "0x0\r\n\r\n", "fffffffffffffffff\r\n", "+0\r\n\r\n", "0 \n\r\n", "1\r\nab\r\n0\r\n\r\n"]
+    {
         let mut raw = Raw::open(&app.url).await?;
         let head = "POST /graphql HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked";
         raw.send(format!("{head}\r\n\r\n{chunks}{hidden}")).await?;

@@ -56,7 +56,8 @@ async fn upgrade(mut raw: Raw) -> Result<Raw> {
 
 async fn signed_in(raw: Raw, token: &str) -> Result<Raw> {
     let mut raw = upgrade(raw).await?;
-    raw.send(message(&json!({ "type": "connection_init", "payload": { "authorization": format!("Bearer {token}") } }))).await?;
+    raw.send(message(&json!({ "type": "connection_init", "payload": { "authorization": format!("Bearer {token}") } })))
+        .await?;
     raw.until("connection_ack\"}").await?;
     Ok(raw)
 }
@@ -139,7 +140,9 @@ async fn exchange(raw: &mut Raw, once: &[u8], again: &[u8]) -> Result<Option<u16
 }
 
 fn subscribe(number: usize, query: &str) -> Vec<u8> {
-    message(&json!({ "id": number.to_string(), "type": "subscribe", "payload": { "query": query, "variables": { "x": [[[]]] } } }))
+    message(
+        &json!({ "id": number.to_string(), "type": "subscribe", "payload": { "query": query, "variables": { "x": [[[]]] } } }),
+    )
 }
 
 const FEED: &str = "subscription { accountEvents { kind } }";
@@ -166,7 +169,8 @@ impl Deed {
 
     /// What is sent at once on a socket that was signed in on.
     fn of_a_user(self) -> Vec<u8> {
-        let ping = || [frame(FINAL | PING, &[0; 100]), message(&json!({ "type": "ping", "payload": { "x": 1 } }))].concat();
+        let ping =
+            || [frame(FINAL | PING, &[0; 100]), message(&json!({ "type": "ping", "payload": { "x": 1 } }))].concat();
         match self {
             Self::NotReading => (0..400).flat_map(|number| subscribe(number, LARGE)).collect(),
             Self::FloodOfPings => ping().repeat(5_000),
@@ -249,7 +253,10 @@ async fn sockets_that_harm_end_and_nobody_else_notices() -> Result<()> {
             },
         }
     }
-    eprintln!("{asked} requests of others meanwhile, the slowest took {slowest:?}; {} MB more at the most", (most - before) >> 20);
+    eprintln!(
+        "{asked} requests of others meanwhile, the slowest took {slowest:?}; {} MB more at the most",
+        (most - before) >> 20
+    );
     let faults: Vec<_> = ended
         .iter()
         .filter(|(_, expected, end)| !end.as_ref().is_ok_and(|end| end == expected))

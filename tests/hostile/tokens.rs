@@ -72,7 +72,9 @@ impl Place {
         let own = [("origin", app.url.as_str()), ("x-muster-csrf", "1")];
         let mutation = |name: &str, input: Value| {
             let kind = format!("{}{}Input", name[..1].to_uppercase(), &name[1..]);
-            let query = format!("mutation ($input: {kind}!) {{ {name}(input: $input) {{ userErrors {{ code field message }} }} }}");
+            let query = format!(
+                "mutation ($input: {kind}!) {{ {name}(input: $input) {{ userErrors {{ code field message }} }} }}"
+            );
             json!({ "query": query, "variables": { "input": input } })
         };
         let viewer = json!({ "query": "{ viewer { permissions } }" });
@@ -183,7 +185,9 @@ fn dead(live: &[String], account: AccountId) -> Vec<String> {
             tokens.push(format!("{prefix}.{}.{secret}", account_with_dashes(id)));
         }
     }
-    tokens.extend(["x", "null", "undefined", "0", "mses", "'; DROP TABLE session --", "../../etc/passwd"].map(str::to_owned));
+    tokens.extend(
+        ["x", "null", "undefined", "0", "mses", "'; DROP TABLE session --", "../../etc/passwd"].map(str::to_owned),
+    );
     tokens.retain(|token| !live.contains(token));
     tokens
 }
@@ -251,7 +255,9 @@ async fn no_token_with_a_bit_flipped_is_one() -> Result<()> {
             bytes[index] ^= 1 << random.below(7);
             let flipped = String::from_utf8(bytes)?;
             let place = places[random.below(places.len())];
-            if matches!(place, Bearer | Cookie) && flipped.bytes().any(|byte| !byte.is_ascii_graphic() || b",;".contains(&byte)) {
+            if matches!(place, Bearer | Cookie)
+                && flipped.bytes().any(|byte| !byte.is_ascii_graphic() || b",;".contains(&byte))
+            {
                 continue;
             }
             assert_eq!(place.show(&app, &flipped).await?, place.show(&app, "nonsense").await?, "{place:?} {flipped:?}");
@@ -278,7 +284,9 @@ async fn missing_and_enormous_tokens_have_a_code() -> Result<()> {
         let (status, text) = place.show(&app, "").await?;
         assert!(status < 500 && !text.contains("INTERNAL"), "{place:?}: {status} {text}");
     }
-    for (name, rest) in [("invitationAccept", ""), ("invitationDecline", ""), ("signUpConfirm", ""), ("passwordReset", "")] {
+    for (name, rest) in
+        [("invitationAccept", ""), ("invitationDecline", ""), ("signUpConfirm", ""), ("passwordReset", "")]
+    {
         for token in ["null", "12", "[\"x\"]", "{ x: 1 }", "true"] {
             let document = format!("mutation {{ {name}(input: {{ token: {token} {rest} }}) {{ __typename }} }}");
             let answer = app.graphql(None, &document, Value::Null).await?;

@@ -170,7 +170,20 @@ impl App {
         }
         let mailbox = Mailbox::new(config.data_dir.join("mail"));
         let http = reqwest::Client::new();
-        Ok(Self { db, url, config, files, mailbox, http, activity, sockets, stop, tasks, _database: database, _folder: folder })
+        Ok(Self {
+            db,
+            url,
+            config,
+            files,
+            mailbox,
+            http,
+            activity,
+            sockets,
+            stop,
+            tasks,
+            _database: database,
+            _folder: folder,
+        })
     }
 
     /// Starts another API with connections, limits and caches of its own, as another process has; answers its URL.
