@@ -85,7 +85,7 @@ pub async fn serve(listener: TcpListener, router: Router, http: &config::Http, s
     while let Some((stream, peer, place)) = accept(&listener, &places, stopping).await {
         let use_of = Arc::new(Use::default());
         let connection = Connection { peer, router: router.clone(), use_of: Arc::clone(&use_of), limits };
-        let stream = Stream { stream, use_of, _place: place };
+        let stream = Stream { tcp: stream, use_of, _place: place };
         connections.spawn(connection.serve(Arc::clone(&builder), stream, stopping.clone()));
     }
     drop(listener);
@@ -210,7 +210,7 @@ impl Connection {
 
 /// A client's end of a connection, with its place among all.
 struct Stream {
-    stream: TcpStream,
+    tcp: TcpStream,
     use_of: Arc<Use>,
     _place: OwnedSemaphorePermit,
 }
@@ -226,7 +226,7 @@ impl Stream {
 impl AsyncRead for Stream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+        ready!(Pin::new(&mut self.tcp).poll_read(cx, buf))?;
         if buf.filled().len() > before {
             self.use_of.moved.store(true, Ordering::Relaxed);
         }
@@ -236,7 +236,7 @@ impl AsyncRead for Stream {
 
 impl AsyncWrite for Stream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        let written = Pin::new(&mut self.tcp).poll_write(cx, bytes);
         self.written(written)
     }
 
@@ -245,19 +245,19 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bytes);
+        let written = Pin::new(&mut self.tcp).poll_write_vectored(cx, bytes);
         self.written(written)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        self.tcp.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        Pin::new(&mut self.tcp).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        Pin::new(&mut self.tcp).poll_shutdown(cx)
     }
 }

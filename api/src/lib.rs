@@ -3,6 +3,7 @@
 pub mod admission;
 pub mod auth;
 pub mod connection;
+pub mod exposition;
 pub mod graphql;
 pub mod health;
 pub mod live;

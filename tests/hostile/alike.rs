@@ -124,19 +124,19 @@ where
     for round in 0..pairs + 20 {
         let bodies = bodies(app, round).await?;
         let first = random.below(2);
-        let mut seen = [None, None];
+        let mut answers = [None, None];
         let mut ran = [Vec::new(), Vec::new()];
         for side in [first, 1 - first] {
             // Only the first few are listened to: that costs time.
             let statements = (round < 3).then(Statements::listen);
             let (answer, time) = ask(app, &bodies[side], token).await?;
             ran[side] = statements.map(|statements| statements.take()).unwrap_or_default();
-            seen[side] = Some(answer);
+            answers[side] = Some(answer);
             if round >= 20 {
                 times[side].push(time);
             }
         }
-        assert_eq!(seen[0], seen[1], "{what}");
+        assert_eq!(answers[0], answers[1], "{what}");
         assert_eq!(ran[0], ran[1], "{what}");
     }
     let [known, unknown] = times;

@@ -204,7 +204,7 @@ async fn heads_that_are_too_large_are_refused() -> Result<()> {
         // It may refuse before all of it was sent.
         let _ = raw.send(&head).await;
         let said = raw.text().await?;
-        assert!(said.is_empty() || said.starts_with(&format!("HTTP/1.1 {expected}")), "{:.60}: {said}", head);
+        assert!(said.is_empty() || said.starts_with(&format!("HTTP/1.1 {expected}")), "{head:.60}: {said}");
     }
     assert_eq!(app.http.get(format!("{}/livez", app.url)).send().await?.status(), 200);
     app.close().await;

@@ -24,11 +24,11 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     match payload.len() {
         short @ 0..126 => frame.push(0x80 | u8::try_from(short).expect("short")),
         middle @ 126..65_536 => {
-            frame.push(0x80 | 126);
+            frame.push(0x80 | 0x7e);
             frame.extend(u16::try_from(middle).expect("in range").to_be_bytes());
         }
         long => {
-            frame.push(0x80 | 127);
+            frame.push(0x80 | 0x7f);
             frame.extend((long as u64).to_be_bytes());
         }
     }
@@ -158,7 +158,9 @@ impl Deed {
             Self::EmptyFragments => (frame(TEXT, b"{"), frame(CONTINUED, b"").repeat(500)),
             Self::EndlessMessage => (frame(TEXT, b"\""), frame(CONTINUED, &[b'a'; 1_000])),
             // 2^62 bytes are announced.
-            Self::HugeFrame => (vec![FINAL | TEXT, 0x80 | 127, 0x40, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4, b'x'], nothing()),
+            Self::HugeFrame => {
+                (vec![FINAL | TEXT, 0x80 | 0x7f, 0x40, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4, b'x'], nothing())
+            }
             Self::Compressed => (frame(FINAL | 0x40 | TEXT, &[0x12, 0x34, 0xff, 0xff]), nothing()),
             Self::Unmasked => (vec![FINAL | TEXT, 2, b'{', b'}'], nothing()),
             Self::UnknownOpcode => (frame(FINAL | 5, b"x"), nothing()),

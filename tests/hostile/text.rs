@@ -239,7 +239,7 @@ async fn a_line_of_the_log_stays_a_line() -> Result<()> {
         let body = json!({ "query": "{ viewer { permissions } }", "operationName": text });
         app.http.post(format!("{}/graphql", app.url)).json(&body).send().await?;
         app.http.post(format!("{}/graphql", app.url)).body((*text).to_owned()).send().await?;
-        let path: String = text.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        let path = text.bytes().map(|byte| format!("%{byte:02X}")).collect::<Vec<_>>().concat();
         for place in ["uploads", "invitation", "sign-up", "pages", "graphql"] {
             app.http.put(format!("{}/{place}/{path}", app.url)).body("x").send().await?;
             app.http.get(format!("{}/{place}/{path}?query={path}", app.url)).send().await?;
