@@ -12,6 +12,7 @@ mod chaos;
 mod event;
 mod fail_points;
 mod health;
+mod hostile;
 mod idempotency;
 mod import;
 mod invitation;
