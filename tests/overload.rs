@@ -69,7 +69,7 @@ async fn a_flood_of_sign_ins_takes_no_place_from_others() -> Result<()> {
     let configure = |config: &mut domain::infra::config::Config| {
         config.limits.rate_limits = false;
         config.limits.concurrent_requests = 64;
-        config.password = domain::infra::config::Password { memory_kib: 40_000, passes: 3, concurrency: 1 };
+        config.password = domain::infra::config::Password { memory_kib: 40_000, passes: 3, concurrency: 4 };
     };
     let app = std::sync::Arc::new(App::with(Options { configure, ..Options::default() }).await?);
     let olivia = app.found("olivia@harborandfinch.example", 5).await?;

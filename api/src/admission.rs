@@ -3,9 +3,13 @@
 //! done per second stays near its peak however many come.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use domain::infra::metrics::{self, Cause};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Whoever has no place by then would have their answer too late.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The places of a process. Clones share them.
 #[derive(Clone, Debug)]
@@ -28,12 +32,29 @@ impl Admission {
         Self { working: Arc::new(Semaphore::new(at_once)), present: Arc::new(Semaphore::new(3 * at_once)) }
     }
 
-    /// Waits for a place; `None`, at once, when too many wait already.
+    /// Waits for a place; `None` when too many wait already, at once, or when none becomes free in time.
     pub async fn admit(&self) -> Option<Admitted> {
-        let present = Arc::clone(&self.present).try_acquire_owned();
-        let present = present.inspect_err(|_| metrics::refused(Cause::Overload)).ok()?;
-        let working = Arc::clone(&self.working).acquire_owned().await.expect("the semaphore is never closed");
-        Some(Admitted { _working: working, _present: present })
+        let admitted = self.place().await;
+        if admitted.is_none() {
+            metrics::refused(Cause::Overload);
+        }
+        admitted
+    }
+
+    /// Waits for a place however long that takes: for work that nobody is waiting for at this moment.
+    pub async fn wait(&self) -> Admitted {
+        loop {
+            if let Some(admitted) = self.place().await {
+                return admitted;
+            }
+            tokio::time::sleep(PATIENCE).await;
+        }
+    }
+
+    async fn place(&self) -> Option<Admitted> {
+        let present = Arc::clone(&self.present).try_acquire_owned().ok()?;
+        let working = tokio::time::timeout(PATIENCE, Arc::clone(&self.working).acquire_owned()).await.ok()?;
+        Some(Admitted { _working: working.expect("the semaphore is never closed"), _present: present })
     }
 }
 

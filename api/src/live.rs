@@ -21,7 +21,7 @@ use tokio::sync::Semaphore;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use self::hub::{Follower, Hub};
+use self::hub::{Follower, Hub, within};
 
 /// How often all followed accounts are asked for, woken or not.
 const TICK: Duration = Duration::from_millis(500);
@@ -109,7 +109,7 @@ impl Live {
         loop {
             interval.tick().await;
             metrics::feed_hubs(self.followed());
-            if let Err(error) = self.ask().await {
+            if let Err(error) = within(self.ask()).await {
                 metrics::feed_look_failed();
                 tracing::warn!(%error, "followed accounts could not be looked at");
             }

@@ -15,7 +15,6 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::{any, get};
 use domain::infra::config::{MailTransport, is_loopback_url};
 use domain::infra::metrics::{self, Cause};
-use domain::infra::presence::Presence;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::Span;
@@ -109,12 +108,12 @@ impl Server {
 
     /// Serves until `shutdown`, then finishes the requests it has, on sockets as well, which it closes, and the mutations whose
     /// clients have left: all together as long as the configuration allows. What sessions were used for until then is written last.
-    pub async fn serve(mut self, listener: TcpListener, shutdown: CancellationToken) {
+    pub async fn serve(self, listener: TcpListener, shutdown: CancellationToken) {
         let ended = CancellationToken::new();
         let flusher = tokio::spawn(flush(self.state.clone(), ended.clone()));
         let _ended = ended.clone().drop_guard();
         let options = self.state.db.pool.connect_options();
-        self.state.presence = Presence::watch((*options).clone(), ended.clone());
+        self.state.presence.watch((*options).clone(), ended.clone());
         let (live, following) = (self.state.live.clone(), ended.clone());
         tokio::spawn(async move { live.run(following).await });
         let requests = connection::serve(listener, self.router(), &self.state.config.http, &shutdown);

@@ -11,7 +11,7 @@ use axum::http::header;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use domain::actor::Origin;
-use domain::error::Result;
+use domain::error::{Error, Result};
 use domain::session::{Authenticated, authenticate};
 use futures::future::BoxFuture;
 use tracing::Instrument as _;
@@ -35,13 +35,13 @@ impl Host for State {
     }
 
     async fn authenticate(&self, token: &str, origin: Origin) -> Result<Authenticated> {
-        let session = authenticate(&self.db, token, origin).await?;
+        let session = unless_away(self, authenticate(&self.db, token, origin)).await?;
         self.activity.note(&session.actor);
         Ok(session)
     }
 
     async fn watch(&self, session: &Authenticated) -> Result<Watch> {
-        self.live.watch(session).await
+        Box::pin(unless_away(self, self.live.watch(session))).await
     }
 
     async fn ended(watch: &Watch) {
@@ -58,6 +58,15 @@ impl Host for State {
         });
         data.insert(Arc::clone(watch));
         data
+    }
+}
+
+/// Does not wait for a database that is away.
+async fn unless_away<T>(state: &State, asked: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::select! {
+        biased;
+        () = state.presence.lost() => Err(Error::Database(sqlx::Error::PoolTimedOut)),
+        answer = asked => answer,
     }
 }
 

@@ -7,13 +7,20 @@ use crate::id::{AccountId, ImportId, MemberId, SessionId, UploadId, UserId};
 use crate::infra::clock::Timestamp;
 use crate::invitation;
 
-/// Accounts that have events after their last seal.
-pub async fn accounts_with_unsealed_events(pool: &PgPool) -> sqlx::Result<Vec<AccountId>> {
+/// Accounts that have events after their last seal, in the order of ids, from one on.
+pub async fn accounts_with_unsealed_events(
+    pool: &PgPool,
+    after: Option<AccountId>,
+    limit: i64,
+) -> sqlx::Result<Vec<AccountId>> {
+    let after = after.map_or(uuid::Uuid::nil(), |account| account.0);
     sqlx::query_scalar!(
         r#"SELECT f.account_id AS "account_id: AccountId" FROM account_feed f
-           WHERE f.next_seq - 1 > coalesce(
+           WHERE f.account_id > $1 AND f.next_seq - 1 > coalesce(
                (SELECT s.last_seq FROM event_seal s WHERE s.account_id = f.account_id ORDER BY s.last_seq DESC LIMIT 1), 0)
-           ORDER BY f.account_id LIMIT 1000"#
+           ORDER BY f.account_id LIMIT $2"#,
+        after,
+        limit,
     )
     .fetch_all(pool)
     .await

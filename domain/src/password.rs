@@ -18,8 +18,9 @@ use crate::infra::config;
 /// Characters a new password needs.
 pub const MINIMUM: usize = 10;
 
-/// Passwords that wait for a thread; whoever comes then is told to come again at once.
-const WAITING_PER_THREAD: usize = 32;
+/// Passwords that wait for a thread; whoever comes then is told to come again at once. Fewer than the requests that are worked on
+/// at once: each of these holds a place among them.
+const WAITING: usize = 32;
 
 /// How long somebody waits for their hash, before they are told to come again.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -48,7 +49,7 @@ impl Passwords {
         let argon = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
         let nobody = hash(&argon, "nobody's password").into();
         let threads = config.concurrency.max(1);
-        let (queue, work) = sync_channel(WAITING_PER_THREAD * threads);
+        let (queue, work) = sync_channel(WAITING);
         let work = Arc::new(Mutex::new(work));
         for number in 0..threads {
             let (argon, work) = (argon.clone(), Arc::clone(&work));
@@ -193,7 +194,7 @@ mod tests {
         let mut blocked = std::pin::pin!(blocked);
         assert!(futures::poll!(blocked.as_mut()).is_pending());
         let secret = SecretString::from("correct horse battery");
-        let mut waiting: Vec<_> = (0..=WAITING_PER_THREAD).map(|_| Box::pin(passwords.hash(&secret))).collect();
+        let mut waiting: Vec<_> = (0..=WAITING).map(|_| Box::pin(passwords.hash(&secret))).collect();
         let mut refused = 0;
         for hash in &mut waiting {
             if let std::task::Poll::Ready(answer) = futures::poll!(hash) {

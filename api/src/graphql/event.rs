@@ -1,5 +1,7 @@
 //! The feed of an account: what happened in it, in order.
 
+use std::collections::HashSet;
+
 use async_graphql::connection::{Connection, Edge};
 use async_graphql::{Context, Enum, ID, Result, SimpleObject};
 use domain::actor::{Action, Author, Target};
@@ -94,7 +96,10 @@ pub fn parse_kinds(kinds: Option<&[String]>) -> Result<Vec<EventKind>> {
         let known = EventKind::from_key(kind);
         known.ok_or_else(|| ErrorCode::BadUserInput.error(format!("There is no kind of event named {kind:?}.")))
     };
-    kinds.iter().map(parse).collect()
+    let mut named = kinds.iter().map(parse).collect::<Result<Vec<_>>>()?;
+    let mut seen = HashSet::new();
+    named.retain(|kind| seen.insert(*kind));
+    Ok(named)
 }
 
 /// The top-level error of a feed that cannot be read from a cursor. Its `oldestCursor` is where reading can begin again.

@@ -1,6 +1,8 @@
 //! Signing in and out, and the viewer.
 
-use async_graphql::{ComplexObject, Context, ID, InputObject, Object, Result, SimpleObject};
+use std::sync::Arc;
+
+use async_graphql::{ComplexObject, Context, Error as GraphqlError, ID, InputObject, Object, Result, SimpleObject};
 use domain::across;
 use domain::actor::Actor;
 use domain::change::Kind;
@@ -12,12 +14,13 @@ use secrecy::SecretString;
 use super::account::{self, Account};
 use super::context::{ContextExt as _, mutate, parse_id};
 use super::cost;
-use super::error::{failed, top_level};
+use super::error::{ErrorCode, failed, top_level};
 use super::member::{Member, MemberStatus, reference};
 use super::payload::payloads;
 use super::scalar::{DateTime, EmailAddress};
 use super::user_error::{UserError, split};
 use crate::auth::{Credentials, session_cookie};
+use crate::live::Watch;
 
 /// Whoever is signed in.
 #[derive(SimpleObject, Debug)]
@@ -243,6 +246,9 @@ impl SessionMutation {
         #[graphql(desc = "Signing in.")] input: SessionCreateInput,
     ) -> Option<Result<SessionCreatePayload>> {
         let cookie = input.cookie;
+        if cookie && over_socket(ctx) {
+            return Some(Err(http_only()));
+        }
         let outcome = async {
             let account_id = input.account_id.as_ref().map(parse_id::<AccountId>);
             let password = SecretString::from(input.password);
@@ -294,6 +300,9 @@ impl SessionMutation {
         let Credentials::Session(current) = &ctx.caller().credentials else {
             return Some(Err(top_level(Error::Unauthenticated)));
         };
+        if over_socket(ctx) {
+            return Some(Err(http_only()));
+        }
         let cookie = current.cookie;
         let outcome = async {
             let account = parse_id::<AccountId>(&input.account_id);
@@ -303,4 +312,13 @@ impl SessionMutation {
         let outcome = outcome.await;
         Some(opened(ctx, cookie, outcome))
     }
+}
+
+fn over_socket(ctx: &Context<'_>) -> bool {
+    ctx.data_opt::<Arc<Watch>>().is_some()
+}
+
+/// A socket takes no cookie, and ends with its session, perhaps before the answer that holds the new one's token.
+fn http_only() -> GraphqlError {
+    ErrorCode::BadUserInput.error("Send this over HTTP: a socket carries no cookie, and ends with its session.")
 }

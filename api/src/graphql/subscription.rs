@@ -1,9 +1,10 @@
 //! What can be followed. Over a socket only, which holds the right to follow: see [`crate::live`].
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_graphql::{Context, Error, Result, SimpleObject, Subscription};
-use domain::actor::{Action, Target};
+use domain::actor::{Action, Actor, Target};
 use domain::event::Cursor;
 use futures::{Stream, StreamExt as _};
 
@@ -12,7 +13,13 @@ use super::context::ContextExt as _;
 use super::cost;
 use super::error::{ErrorCode, top_level};
 use super::event::{AccountEvent, parse_kinds, unreadable};
+use crate::admission::Admitted;
 use crate::live::Watch;
+use crate::state::State;
+
+/// How often an account is read before its subscription ends with an error.
+const TRIES: usize = 20;
+const BETWEEN_TRIES: Duration = Duration::from_millis(500);
 
 /// What can be followed.
 #[derive(Clone, Copy, Debug, Default)]
@@ -23,6 +30,9 @@ pub struct Subscription;
 pub struct AccountUpdate {
     /// The account.
     account: Account,
+    /// Held until the fields are resolved: many may follow one account, and all would ask at once.
+    #[graphql(skip)]
+    _place: Admitted,
 }
 
 /// What can be followed, over a socket. The socket is closed with 4403 as soon as the session ends or its member may do less than
@@ -63,9 +73,23 @@ impl Subscription {
         let updates = watch(ctx)?.updates();
         Ok(updates.then(move |()| {
             let (state, actor) = (state.clone(), actor.clone());
-            async move { Ok(AccountUpdate { account: account::of(&state.db, &actor).await? }) }
+            async move { update(&state, &actor).await }
         }))
     }
+}
+
+/// Reads the account; for a while again when that fails, because an error would end the subscription.
+async fn update(state: &State, actor: &Actor) -> Result<AccountUpdate> {
+    for _ in 1..TRIES {
+        let place = state.admission.wait().await;
+        if let Ok(account) = account::of(&state.db, actor).await {
+            return Ok(AccountUpdate { account, _place: place });
+        }
+        drop(place);
+        tokio::time::sleep(BETWEEN_TRIES).await;
+    }
+    let place = state.admission.wait().await;
+    Ok(AccountUpdate { account: account::of(&state.db, actor).await?, _place: place })
 }
 
 fn too_few() -> Error {

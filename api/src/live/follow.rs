@@ -5,15 +5,17 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::event::live::{Ask, Look, NEVER_SEEN, NO_EVENTS, look};
-use domain::event::read::{self, Event, ReadError};
+use domain::event::live::{Ask, Look, NEVER_SEEN, NO_EVENTS};
+use domain::event::read::{self as feed, Event, ReadError};
 use domain::event::{Cursor, EventKind};
+use domain::id::EventId;
 use domain::infra::metrics;
 use futures::{Stream, stream};
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::Watch;
+use super::hub::{read, within};
 
 /// Events of the past that are read at once.
 const REPLAY: i64 = 100;
@@ -22,6 +24,9 @@ const WINDOW: i64 = 20_000;
 /// Between two updates of an account that does not come to rest.
 const BETWEEN_UPDATES: Duration = Duration::from_millis(500);
 
+/// Between two tries to read the past while the database is away.
+const BETWEEN_TRIES: Duration = Duration::from_millis(500);
+
 /// A follower of events.
 struct Follow {
     watch: Arc<Watch>,
@@ -29,6 +34,8 @@ struct Follow {
     kinds: Vec<EventKind>,
     /// The newest event they have seen, or that is not of their kinds; `None` for whatever is newest.
     last: Option<i64>,
+    /// The event of that number, if it is known.
+    last_id: Option<EventId>,
     waiting: VecDeque<Arc<Event>>,
     /// Whether everything up to what the hub hands out was read.
     caught_up: bool,
@@ -45,9 +52,7 @@ impl Watch {
         kinds: Vec<EventKind>,
     ) -> Result<impl Stream<Item = Result<Arc<Event>, ReadError>> + use<>, ReadError> {
         if after.is_some() {
-            // Is it a place in this feed?
-            let mut conn = self.live.0.db.pool.acquire().await?;
-            read::page(&mut conn, self.hub.account, after, &[], 1).await?;
+            self.check(after).await?;
         }
         let mut follow = Follow {
             watch: Arc::clone(self),
@@ -55,6 +60,7 @@ impl Watch {
             receiver: self.hub.events(),
             kinds,
             last: after.map(Cursor::seq),
+            last_id: None,
             waiting: VecDeque::new(),
             caught_up: false,
         };
@@ -73,6 +79,17 @@ impl Watch {
         }))
     }
 
+    /// Whether a cursor is a place in this feed.
+    async fn check(&self, after: Option<Cursor>) -> Result<(), ReadError> {
+        let live = &self.live.0;
+        let _place = live.replays.acquire().await.expect("the semaphore is never closed");
+        let read = async {
+            let mut conn = live.db.pool.acquire().await?;
+            Ok(feed::page(&mut conn, self.hub.account, after, &[], 1).await.map(drop))
+        };
+        within(read).await?
+    }
+
     /// An item at once, and another one whenever something in the account has changed since, at most twice a second.
     pub fn updates(self: &Arc<Self>) -> impl Stream<Item = ()> + use<> {
         let watch = Arc::clone(self);
@@ -83,6 +100,10 @@ impl Watch {
                 tokio::time::sleep(BETWEEN_UPDATES).await;
             }
             moved.changed().await.ok()?;
+            if !first {
+                // Not all followers of an account at once.
+                tokio::time::sleep(Duration::from_millis(u64::from(random()))).await;
+            }
             moved.borrow_and_update();
             Some(((), (watch, moved, false)))
         })
@@ -97,14 +118,22 @@ impl Follow {
                 return Ok(Some(event));
             }
             if !self.caught_up {
-                self.catch_up().await?;
+                match self.catch_up().await {
+                    Err(ReadError::Database(error)) => {
+                        // It may be back in a moment, and then nothing was missed.
+                        metrics::feed_look_failed();
+                        tracing::debug!(%error, account.id = %self.watch.hub.account, "the past could not be read");
+                        tokio::time::sleep(BETWEEN_TRIES).await;
+                    }
+                    done => done?,
+                }
                 continue;
             }
             match self.receiver.recv().await {
                 Ok(event) if self.last.is_some_and(|last| event.seq <= last) => {}
                 Ok(event) if self.last.is_some_and(|last| event.seq > last + 1) => self.fall_behind(),
                 Ok(event) => {
-                    self.last = Some(event.seq);
+                    (self.last, self.last_id) = (Some(event.seq), Some(event.id));
                     if self.wants(&event) {
                         return Ok(Some(event));
                     }
@@ -132,12 +161,17 @@ impl Follow {
         let after = self.last.unwrap_or(NO_EVENTS);
         let up_to = after.saturating_add(WINDOW);
         let look = self.look(after, up_to).await?;
-        let session = self.watch.follower.session;
-        let standing = look.standings.as_ref().and_then(|standings| standings.get(&session));
-        if !standing.is_some_and(|now| self.watch.follower.holds(*now)) {
-            self.watch.follower.ended.cancel();
-            // Whoever holds the socket closes it; nothing comes from here any more.
-            return std::future::pending().await;
+        let follower = &self.watch.follower;
+        let standing = look.standings.as_ref().and_then(|standings| standings.get(&follower.session));
+        match follower.holds(standing.copied(), look.access_version) {
+            Some(true) => {}
+            Some(false) => {
+                follower.ended.cancel();
+                // Whoever holds the socket closes it; nothing comes from here any more.
+                return std::future::pending().await;
+            }
+            // This statement is older than what is known of them: again.
+            None => return Ok(()),
         }
         let newest = look.next_seq - 1;
         if let Some(last) = self.last {
@@ -145,13 +179,16 @@ impl Follow {
             if last < oldest.seq() {
                 return Err(ReadError::CursorExpired { oldest });
             }
-            if last > newest {
+            let another = self.last_id.is_some() && last > oldest.seq() && look.after_id != self.last_id;
+            if last > newest || another {
                 return Err(ReadError::CursorUnknown { oldest });
             }
         }
         let full = i64::try_from(look.events.len()) == Ok(REPLAY);
         let reached = look.events.last().filter(|_| full).map_or(newest.min(up_to), |event| event.seq);
         self.caught_up = reached == newest;
+        self.last_id =
+            if self.caught_up { look.newest_id } else { look.events.last().filter(|_| full).map(|last| last.id) };
         self.last = Some(reached);
         self.waiting = look.events.into_iter().map(Arc::new).collect();
         Ok(())
@@ -169,6 +206,12 @@ impl Follow {
             seen: NEVER_SEEN,
             sessions: &[self.watch.follower.session],
         };
-        look(&mut *live.db.pool.acquire().await?, &ask).await
+        read(&live.db, &ask).await
     }
+}
+
+fn random() -> u8 {
+    let mut byte = [0];
+    getrandom::fill(&mut byte).expect("the operating system gives random bytes");
+    byte[0]
 }

@@ -48,6 +48,11 @@ pub struct Look {
     pub oldest_seq: i64,
     /// Grows whenever somebody's rights change.
     pub access_version: i64,
+    /// The event whose number was asked to read after, if it is kept: another one than before when the database has gone back in
+    /// time.
+    pub after_id: Option<EventId>,
+    /// The newest event, if it is kept.
+    pub newest_id: Option<EventId>,
     /// The events asked for, in order.
     pub events: Vec<Event>,
     /// What the members of valid sessions may do; who is not in it may not do anything. `None` while the access version is the
@@ -67,6 +72,8 @@ struct Raw {
     next_seq: Option<i64>,
     oldest_seq: Option<i64>,
     access_version: Option<i64>,
+    after_id: Option<EventId>,
+    newest_id: Option<EventId>,
     standings: Option<Value>,
     seq: Option<i64>,
     event_id: Option<EventId>,
@@ -94,6 +101,8 @@ pub async fn look(conn: &mut PgConnection, ask: &Ask<'_>) -> sqlx::Result<Look> 
                WHERE e.account_id = $1 AND e.seq > $2 AND e.seq <= $8 AND (cardinality($3::text[]) = 0 OR e.kind = ANY($3))
                ORDER BY e.seq LIMIT $4)
            SELECT f.next_seq AS "next_seq?", f.oldest_seq AS "oldest_seq?", f.access_version AS "access_version?",
+                  (SELECT i.event_id FROM event i WHERE i.account_id = f.account_id AND i.seq = $2) AS "after_id?: EventId",
+                  (SELECT i.event_id FROM event i WHERE i.account_id = f.account_id AND i.seq = f.next_seq - 1) AS "newest_id?: EventId",
                   CASE WHEN f.access_version <> $5 THEN (
                       SELECT coalesce(jsonb_agg(jsonb_build_object(
                           'session', s.session_id,
@@ -107,7 +116,7 @@ pub async fn look(conn: &mut PgConnection, ask: &Ask<'_>) -> sqlx::Result<Look> 
                   NULL::uuid AS "actor_id?: MemberId", NULL::uuid AS "subject_id?", NULL::jsonb AS "detail?", NULL AS "request_id?",
                   NULL::timestamptz AS "occurred_at?: Timestamp", NULL::boolean AS "has_personal?", NULL::jsonb AS "body?"
            FROM account_feed f WHERE f.account_id = $1
-           UNION ALL SELECT NULL, NULL, NULL, NULL, e.* FROM e"#,
+           UNION ALL SELECT NULL, NULL, NULL, NULL, NULL, NULL, e.* FROM e"#,
         ask.account.0,
         ask.after,
         &kinds,
@@ -129,7 +138,16 @@ fn read(rows: Vec<Raw>) -> Option<Look> {
         match (raw.next_seq, raw.oldest_seq, raw.access_version) {
             (Some(next_seq), Some(oldest_seq), Some(access_version)) => {
                 let standings = raw.standings.map(standings);
-                feed = Some(Look { next_seq, oldest_seq, access_version, events: Vec::new(), standings });
+                let (after_id, newest_id) = (raw.after_id, raw.newest_id);
+                feed = Some(Look {
+                    next_seq,
+                    oldest_seq,
+                    access_version,
+                    after_id,
+                    newest_id,
+                    events: Vec::new(),
+                    standings,
+                });
             }
             _ => events.push(event(raw)?),
         }

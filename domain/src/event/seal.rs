@@ -5,32 +5,42 @@ use sha2::{Digest as _, Sha256};
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
+use crate::across;
 use crate::id::AccountId;
 use crate::infra::db::answered;
 use crate::infra::fault::fail_point;
 
+/// Accounts that are listed at once.
+const ACCOUNTS: i64 = 1000;
 /// Events a seal covers at most.
 pub(super) const ROWS_PER_SEAL: i64 = 5_000;
 
 /// Seals the events of every account that has unsealed ones. Returns how many seals were written. Two at once are
 /// harmless: the seal that comes second is refused by its key.
 pub async fn seal_due(pool: &PgPool) -> sqlx::Result<usize> {
-    let mut seals = 0;
-    let mut failure = None;
-    for account in crate::across::accounts_with_unsealed_events(pool).await? {
-        // An account that fails keeps no other one waiting.
-        loop {
-            match answered(seal_next(pool, account)).await {
-                Ok(true) => seals += 1,
-                Ok(false) => break,
-                Err(error) => {
-                    failure = Some(error);
-                    break;
-                }
+    let (mut seals, mut failure, mut after) = (0, None, None);
+    loop {
+        let accounts = answered(across::accounts_with_unsealed_events(pool, after, ACCOUNTS)).await?;
+        for account in &accounts {
+            // An account that fails keeps no other one waiting.
+            match seal_account(pool, *account).await {
+                Ok(count) => seals += count,
+                Err(error) => failure = Some(error),
             }
         }
+        match accounts.last() {
+            Some(last) => after = Some(*last),
+            None => return failure.map_or(Ok(seals), Err),
+        }
     }
-    failure.map_or(Ok(seals), Err)
+}
+
+async fn seal_account(pool: &PgPool, account: AccountId) -> sqlx::Result<usize> {
+    let mut seals = 0;
+    while answered(seal_next(pool, account)).await? {
+        seals += 1;
+    }
+    Ok(seals)
 }
 
 /// Writes one more seal of an account; false when there is nothing to seal.

@@ -1,6 +1,7 @@
 //! Whether the database answers, known before anybody has to wait for it: what is asked of a database that is stopped, or takes
 //! connections and stays silent, would otherwise hang until it times out.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::postgres::PgConnectOptions;
@@ -14,34 +15,34 @@ const PAUSE: Duration = Duration::from_millis(250);
 /// A database that has not answered in this time is away. With the pause it makes less than the 2 s in which a request is refused.
 const PATIENCE: Duration = Duration::from_millis(1500);
 
+/// A third of that is for the connection it is asked over, which may have been cut off without a word.
+const PING_PATIENCE: Duration = Duration::from_millis(500);
+
 /// What is known of the database's presence. Clones know the same.
 #[derive(Clone, Debug)]
 pub struct Presence {
-    away: watch::Receiver<bool>,
+    away: Arc<watch::Sender<bool>>,
 }
 
 impl Default for Presence {
-    /// Nobody asks: the database counts as present.
+    /// Until somebody asks, the database counts as present.
     fn default() -> Self {
-        Self { away: watch::channel(false).1 }
+        Self { away: Arc::new(watch::channel(false).0) }
     }
 }
 
 impl Presence {
     /// Asks the database a few times a second, over a connection of its own, until `shutdown`.
-    pub fn watch(options: PgConnectOptions, shutdown: CancellationToken) -> Self {
-        let (known, away) = watch::channel(false);
+    pub fn watch(&self, options: PgConnectOptions, shutdown: CancellationToken) {
+        let known = Arc::clone(&self.away);
         tokio::spawn(async move { shutdown.run_until_cancelled(keep_asking(&options, &known)).await });
-        Self { away }
     }
 
     /// Waits until the database is away: not at all, while it is.
     pub async fn lost(&self) {
-        let mut away = self.away.clone();
-        if away.wait_for(|away| *away).await.is_err() {
-            // Nobody asks (any more).
-            std::future::pending::<()>().await;
-        }
+        let mut away = self.away.subscribe();
+        // The sender is here.
+        let _ = away.wait_for(|away| *away).await;
     }
 }
 
@@ -49,7 +50,12 @@ async fn keep_asking(options: &PgConnectOptions, known: &watch::Sender<bool>) {
     let mut connection = None;
     loop {
         let asked = tokio::time::timeout(PATIENCE, ask(options, &mut connection)).await;
-        let away = !matches!(asked, Ok(Ok(())));
+        let away = match asked {
+            Ok(Ok(())) => false,
+            // It answers, if only that it has no room.
+            Ok(Err(sqlx::Error::Database(refusal))) => refusal.code().is_some_and(|code| code.starts_with("57P")),
+            Ok(Err(_)) | Err(_) => true,
+        };
         if away {
             // The next question starts over: this connection may stay silent for ever.
             connection = None;
@@ -65,11 +71,12 @@ async fn keep_asking(options: &PgConnectOptions, known: &watch::Sender<bool>) {
     }
 }
 
-/// Asks over the connection there is. One that broke says nothing about the database, a new one does.
+/// Asks over the connection there is. One that broke, or is silent, says nothing about the database; a new one does.
 async fn ask(options: &PgConnectOptions, connection: &mut Option<PgConnection>) -> sqlx::Result<()> {
-    if let Some(open) = connection
-        && open.ping().await.is_ok()
+    if let Some(mut open) = connection.take()
+        && tokio::time::timeout(PING_PATIENCE, open.ping()).await.is_ok_and(|pong| pong.is_ok())
     {
+        *connection = Some(open);
         return Ok(());
     }
     let mut fresh = options.connect().await?;

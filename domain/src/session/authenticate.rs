@@ -47,6 +47,8 @@ pub struct Authenticated {
     pub cookie: bool,
     /// When the session ends by itself, unless it is used until then.
     pub until: Timestamp,
+    /// The account's access version at which the session was there; the actor's rights may be of a later one.
+    pub looked_at: i64,
 }
 
 /// Finds out who a token belongs to.
@@ -88,7 +90,13 @@ pub async fn authenticate(db: &Db, token: &str, origin: Origin) -> Result<Authen
         now,
         origin: Origin { author: Author::Member(row.member_id), ..origin },
     };
-    Ok(Authenticated { actor, account_name: row.account_name, cookie: row.cookie, until })
+    Ok(Authenticated {
+        actor,
+        account_name: row.account_name,
+        cookie: row.cookie,
+        until,
+        looked_at: row.access_version,
+    })
 }
 
 async fn rights(

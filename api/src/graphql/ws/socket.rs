@@ -100,7 +100,8 @@ pub(super) async fn run<W: Wire, E: Executor, H: Host>(wire: W, spoken: bool, sh
     metrics::socket_opened();
     let end = if spoken { socket.serve().await } else { End::Close(Close::OtherProtocol) };
     // What it held is free before the peer has answered.
-    let Socket { wire, shared, .. } = socket;
+    let Socket { wire, shared, user, running, .. } = socket;
+    drop((user, running));
     metrics::socket_closed(match &end {
         End::Close(close) => Some(close.code()),
         End::Left => Some(CLOSED_BY_CLIENT),

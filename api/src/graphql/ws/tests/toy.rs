@@ -177,7 +177,7 @@ impl Host for Arc<World> {
             now,
             origin: Origin { author: Author::System, ..origin },
         };
-        Ok(Authenticated { actor, account_name: String::new(), cookie: false, until: now })
+        Ok(Authenticated { actor, account_name: String::new(), cookie: false, until: now, looked_at: 1 })
     }
 
     async fn watch(&self, _session: &Authenticated) -> Result<CancellationToken> {
