@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_graphql::{Context, Result, SimpleObject, Subscription};
 use domain::actor::{Action, Target};
 use domain::event::Cursor;
-use futures::{Stream, StreamExt as _};
+use futures::{FutureExt as _, Stream, StreamExt as _};
 
 use super::account::{self, Account};
 use super::context::ContextExt as _;
@@ -41,7 +41,8 @@ impl Subscription {
         ctx.actor()?.may(Action::ReadActivity, Target::Account).map_err(top_level)?;
         let after = after.as_deref().map(Cursor::parse).transpose().map_err(top_level)?;
         let kinds = parse_kinds(kinds.as_deref())?;
-        let events = watch(ctx)?.events(after, kinds).await.map_err(unreadable)?;
+        let watch = watch(ctx)?;
+        let events = Box::pin(watch.events(after, kinds)).await.map_err(unreadable)?;
         Ok(events.map(|event| match event {
             Ok(event) => Ok(AccountEvent::from(event.as_ref())),
             Err(error) => Err(unreadable(error)),
@@ -57,7 +58,8 @@ impl Subscription {
         let updates = watch(ctx)?.updates();
         Ok(updates.then(move |()| {
             let (state, actor) = (state.clone(), actor.clone());
-            async move { Ok(AccountUpdate { account: account::of(&state.db, &actor).await? }) }
+            // Boxed: it is there only while there is something to read.
+            async move { Ok(AccountUpdate { account: account::of(&state.db, &actor).await? }) }.boxed()
         }))
     }
 }

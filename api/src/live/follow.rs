@@ -8,7 +8,8 @@ use std::time::Duration;
 use domain::event::live::{Ask, Look, NEVER_SEEN, NO_EVENTS, look};
 use domain::event::read::{self, Event, ReadError};
 use domain::event::{Cursor, EventKind};
-use futures::{Stream, stream};
+use futures::stream::{self, BoxStream};
+use futures::{Stream, StreamExt as _};
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
@@ -34,7 +35,8 @@ struct Follow {
 }
 
 impl Watch {
-    /// The account's events after a cursor, or from now on; only of some kinds unless `kinds` is empty. In order, each once.
+    /// The account's events after a cursor, or from now on; only of some kinds unless `kinds` is empty. In order, each once. Boxed,
+    /// since there are many who wait: a follower that waits holds none of what reading the past needs.
     ///
     /// # Errors
     /// [`ReadError`], also later: then as the last item.
@@ -42,7 +44,7 @@ impl Watch {
         self: &Arc<Self>,
         after: Option<Cursor>,
         kinds: Vec<EventKind>,
-    ) -> Result<impl Stream<Item = Result<Arc<Event>, ReadError>> + use<>, ReadError> {
+    ) -> Result<BoxStream<'static, Result<Arc<Event>, ReadError>>, ReadError> {
         if after.is_some() {
             // Is it a place in this feed?
             let mut conn = self.live.0.db.pool.acquire().await?;
@@ -58,14 +60,15 @@ impl Watch {
             caught_up: false,
         };
         follow.catch_up().await?;
-        Ok(stream::unfold(Some(follow), |follow| async move {
+        let events = stream::unfold(Some(follow), |follow| async move {
             let mut follow = follow?;
             match follow.next().await {
                 Ok(Some(event)) => Some((Ok(event), Some(follow))),
                 Ok(None) => None,
                 Err(error) => Some((Err(error), None)),
             }
-        }))
+        });
+        Ok(events.boxed())
     }
 
     /// An item at once, and another one whenever something in the account has changed since, at most twice a second.
@@ -92,7 +95,7 @@ impl Follow {
                 return Ok(Some(event));
             }
             if !self.caught_up {
-                self.catch_up().await?;
+                Box::pin(self.catch_up()).await?;
                 continue;
             }
             match self.receiver.recv().await {

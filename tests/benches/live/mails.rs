@@ -65,7 +65,7 @@ async fn invite(app: &App, owner: &Owner, count: usize) -> Result<()> {
     let people: Vec<Value> = (0..count)
         .map(|number| json!({ "email": format!("p{number}.{}@work.example", owner.account.0.simple()), "roleIds": [role] }))
         .collect();
-    for some in people.chunks(500) {
+    for some in people.chunks(100) {
         let answer =
             app.mutate(Some(&owner.token), "memberInvite", json!({ "invitations": some }), "__typename").await?;
         ensure!(answer.codes().is_empty(), "{}", answer.body);

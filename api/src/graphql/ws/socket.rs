@@ -125,7 +125,8 @@ impl<W: Wire, E: Executor, H: Host> Socket<W, E, H> {
     async fn serve(&mut self) -> End {
         loop {
             let step = std::future::poll_fn(|context| self.poll_step(context)).await;
-            if let Err(end) = self.take(step).await {
+            // Boxed, so that a socket on which nothing happens holds nothing for it.
+            if let Err(end) = Box::pin(self.take(step)).await {
                 return end;
             }
         }
