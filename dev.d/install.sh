@@ -45,6 +45,12 @@ END
     MISSING=()
 }
 
+# Lets the fault tests move the clocks of processes; without it they leave the clocks alone, and say so.
+want_faketime() {
+    if compgen -G '/usr/lib/*/faketime/libfaketimeMT.so.1' >/dev/null; then return; fi
+    (MISSING=(faketime) && install_missing) || say "going on without faketime: the fault tests leave the clocks alone"
+}
+
 need_rust() {
     has cargo || PATH=$HOME/.cargo/bin:$PATH
     local wanted found

@@ -98,6 +98,9 @@ async fn follow(watch: Arc<Watch>, after: Cursor, until: i64, pause: Duration) -
     Ok(())
 }
 
+const WRITERS: usize = 3;
+const TRANSACTIONS: usize = 400;
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_follower_sees_every_event_once_and_in_order() -> Result<()> {
     let app = App::start().await?;
@@ -106,8 +109,6 @@ async fn every_follower_sees_every_event_once_and_in_order() -> Result<()> {
     let before = newest(&app, account).await?;
     write(&app.db, account, 100).await?;
     let processes = [Process::start(&app, true), Process::start(&app, false)];
-    const WRITERS: usize = 3;
-    const TRANSACTIONS: usize = 400;
     let in_all = |transactions: usize| (0..transactions).map(|number| number % 3 + 1).sum::<usize>();
     let last = before + i64::try_from(in_all(100) + WRITERS * in_all(TRANSACTIONS))?;
     let mut tasks = JoinSet::new();

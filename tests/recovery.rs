@@ -146,9 +146,9 @@ async fn without_redis_the_api_is_up_and_jobs_wait() -> Result<()> {
     let with = renames(app, &owner).await?;
     for frozen in [false, true] {
         if frozen {
-            redis.freeze()?
+            redis.freeze()?;
         } else {
-            redis.stop()?
+            redis.stop()?;
         }
         let without = renames(app, &owner).await?;
         let how = if frozen { "frozen" } else { "stopped" };
@@ -159,9 +159,9 @@ async fn without_redis_the_api_is_up_and_jobs_wait() -> Result<()> {
         assert!(status == 200 && lines.contains("redis: away") && lines.contains("postgresql: ok"), "{status} {lines}");
         let sent = count(app, "invitation WHERE delivery = 'SENT'").await?;
         if frozen {
-            redis.thaw()?
+            redis.thaw()?;
         } else {
-            redis.start()?
+            redis.start()?;
         }
         let all = if frozen { 40 } else { 20 };
         assert!(sent < all, "it was not done without Redis");

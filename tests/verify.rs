@@ -198,7 +198,7 @@ const BREAKS_WITH_OTHERS: &[(&[&str], &str)] = &[
     ),
     (&["feed.row"], "DELETE FROM account_feed"),
     (&["feed.gapless", "seals.chain", "feed.personal"], "DELETE FROM event WHERE seq = 3"),
-    (&["feed.gapless"], "UPDATE account_feed SET next_seq = next_seq + 1"),
+    (&["feed.gapless", "seals.chain"], "UPDATE account_feed SET next_seq = next_seq + 1"),
     (
         &["feed.once", "seals.chain"],
         "ALTER TABLE event DROP CONSTRAINT event_pkey; ALTER TABLE event DROP CONSTRAINT event_account_id_event_id_key;
@@ -259,7 +259,9 @@ async fn each_broken_rule_is_found_under_its_name() -> Result<()> {
         if found != wanted {
             wrong.push(format!("{wanted:?} is found as {found:?}: {damage}"));
         }
-        names.iter().for_each(|name| _ = untried.remove(name));
+        for name in names {
+            untried.remove(name);
+        }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert!(untried.is_empty(), "no test breaks {untried:?}");

@@ -14,6 +14,7 @@ use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{any, get};
 use domain::infra::config::{MailTransport, is_loopback_url};
+use domain::infra::metrics::{self, Cause};
 use domain::infra::presence::Presence;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -32,7 +33,7 @@ use crate::health::{self, Health};
 use crate::pages;
 use crate::socket::{self, signed_in};
 use crate::state::State;
-use crate::trace::trace;
+use crate::trace::{Believed, trace};
 use crate::upload::{self, Uploads};
 
 /// How often uses of sessions are written.
@@ -80,7 +81,8 @@ impl Server {
         if config.mail.transport == MailTransport::Outbox && is_loopback_url(&config.http.public_url) {
             router = router.merge(pages::dev_mail::router(config.data_dir.join("mail")));
         }
-        router.layer(from_fn(trace)).layer(from_fn_with_state(self.stopping.clone(), part))
+        let traced = router.layer(from_fn_with_state(Believed::new(&config.http.trusted_proxies), trace));
+        traced.layer(from_fn_with_state(self.stopping.clone(), part))
     }
 
     /// Cancelled some time after the process was told to end, when the last request may come.
@@ -104,7 +106,10 @@ impl Server {
             async move {
                 tokio::select! {
                     biased;
-                    () = presence.lost() => (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "1")]).into_response(),
+                    () = presence.lost() => {
+                        metrics::refused(Cause::DatabaseAway);
+                        (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "1")]).into_response()
+                    }
                     response = next.run(request) => response,
                 }
             }
@@ -212,7 +217,10 @@ async fn graphql(
     // A mutation that is under way goes on.
     tokio::select! {
         biased;
-        () = presence.lost() => refusal.answer(ErrorCode::ServiceUnavailable, DATABASE_AWAY),
+        () = presence.lost() => {
+            metrics::refused(Cause::DatabaseAway);
+            refusal.answer(ErrorCode::ServiceUnavailable, DATABASE_AWAY)
+        }
         response = answer(&server, &id, peer, &head, prepared) => response,
     }
 }

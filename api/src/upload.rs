@@ -8,6 +8,7 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::put;
 use domain::infra::db::Db;
 use domain::infra::files::Files;
+use domain::infra::metrics;
 use domain::upload::{self, StoreFault};
 
 use crate::auth::request_id;
@@ -48,28 +49,30 @@ async fn preflight(State(uploads): State<Uploads>, headers: HeaderMap) -> Respon
 /// for a file that is too long; 400 when the body breaks off; 503 when something failed here.
 async fn store(State(uploads): State<Uploads>, Path(token): Path<String>, headers: HeaderMap, body: Body) -> Response {
     let caller = uploads.origins.caller(&headers);
-    let status = match caller {
-        Caller::Foreign => StatusCode::FORBIDDEN,
+    let (outcome, status) = match caller {
+        Caller::Foreign => ("foreign", StatusCode::FORBIDDEN),
         Caller::Direct | Caller::Allowed(_) => receive(&uploads, &token, &headers, body).await,
     };
+    metrics::upload_ended(outcome);
     let mut response = status.into_response();
     origin::apply(&caller, response.headers_mut());
     response
 }
 
-async fn receive(uploads: &Uploads, token: &str, headers: &HeaderMap, body: Body) -> StatusCode {
+/// What became of the file, for the metrics and for the client.
+async fn receive(uploads: &Uploads, token: &str, headers: &HeaderMap, body: Body) -> (&'static str, StatusCode) {
     if declared_length(headers).is_some_and(|length| length > uploads.limit) {
-        return StatusCode::PAYLOAD_TOO_LARGE;
+        return ("too_large", StatusCode::PAYLOAD_TOO_LARGE);
     }
     let (id, body) = (request_id(headers), body.into_data_stream());
     match upload::store(&uploads.db, &uploads.files, token, Some(id), body, uploads.limit).await {
-        Ok(()) => StatusCode::NO_CONTENT,
-        Err(StoreFault::Gone) => StatusCode::NOT_FOUND,
-        Err(StoreFault::TooLarge) => StatusCode::PAYLOAD_TOO_LARGE,
-        Err(StoreFault::Interrupted) => StatusCode::BAD_REQUEST,
+        Ok(()) => ("stored", StatusCode::NO_CONTENT),
+        Err(StoreFault::Gone) => ("gone", StatusCode::NOT_FOUND),
+        Err(StoreFault::TooLarge) => ("too_large", StatusCode::PAYLOAD_TOO_LARGE),
+        Err(StoreFault::Interrupted) => ("interrupted", StatusCode::BAD_REQUEST),
         Err(StoreFault::Failed(error)) => {
             tracing::error!(error = &error as &dyn std::error::Error, "an uploaded file was not stored");
-            StatusCode::SERVICE_UNAVAILABLE
+            ("failed", StatusCode::SERVICE_UNAVAILABLE)
         }
     }
 }

@@ -5,13 +5,16 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context as _, ensure};
+use api::exposition;
 use api::health::{self, Health};
 use api::server::Server;
 use api::state::State;
+use domain::infra::clock::Clock;
 use domain::infra::config::Config;
 use domain::infra::db::Db;
 use domain::infra::files;
 use domain::infra::keys;
+use domain::infra::metrics::{Look, Pool};
 use domain::infra::wake::Waker;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -46,16 +49,25 @@ pub(crate) async fn run(role: Role, config: Config) -> anyhow::Result<ExitCode> 
     };
     let config = Arc::new(config);
     let files = files::open(&config)?;
+    let scrapes = match config.metrics.listen {
+        Some(address) => Some(bind(address, "metrics.listen").await?),
+        None => None,
+    };
     let mut parts: JoinSet<anyhow::Result<()>> = JoinSet::new();
+    let mut pools = Vec::new();
     if role != Role::Worker {
         let db = Db::open(&config, waker.clone(), Arc::clone(&key)).await?;
+        pools.push(Pool { name: "api", pool: db.pool.clone() });
         let listener = listen(config.http.listen, "http.listen").await?;
-        let server = Server::new(State::new(db, Arc::clone(&config), files.clone()));
+        let state = State::new(db, Arc::clone(&config), files.clone());
+        pools.push(Pool { name: "live", pool: state.live.pool().clone() });
+        let server = Server::new(state);
         let stop = stop.clone();
         parts.spawn(async move { Ok(server.serve(listener, stop).await?) });
     }
     if role != Role::Api {
-        let db = Db::open(&config, waker.clone(), key).await?;
+        let db = Db::open(&config, waker.clone(), Arc::clone(&key)).await?;
+        pools.push(Pool { name: "worker", pool: db.pool.clone() });
         if let (Role::Worker, Some(address)) = (role, config.worker.listen) {
             let listener = listen(address, "worker.listen").await?;
             let health = Health::new(db.clone(), Arc::clone(&config));
@@ -64,13 +76,28 @@ pub(crate) async fn run(role: Role, config: Config) -> anyhow::Result<ExitCode> 
         }
         let registry = worker::job::registry(&db, &config, &files, &stop)?;
         let sweeps = worker::sweeps::all(&db, &files, config.retention);
-        let own = worker::Parts { pool: db.pool.clone(), clock: db.clock.clone(), registry, sweeps, waker };
+        let own =
+            worker::Parts { pool: db.pool.clone(), clock: db.clock.clone(), registry, sweeps, waker: waker.clone() };
         let worker = Worker::start(own, &config, &stop)?;
+        pools.push(Pool { name: "queue", pool: worker.queue_pool().clone() });
         parts.spawn(async move { Ok(worker.stopped().await?) });
     }
+    if let Some(listener) = scrapes {
+        let like = pools.first().expect("every role opens connections").pool.clone();
+        // Which sweeps there are hangs on the program only, so that a process without a worker tells of their lag as well.
+        let sweeps =
+            worker::sweeps::all(&Db::new(like.clone(), Clock::default(), waker, key), &files, config.retention);
+        tracing::info!(metrics.listen = %listener.local_addr()?, "serving");
+        let (look, stop) = (Look::new(pools, &like, &sweeps), stop.clone());
+        parts.spawn(async move { Ok(exposition::serve(look, listener, stop).await?) });
+    }
+    ended(parts, &stop).await
+}
+
+/// One part that ends ends the others: a process does all of its work or stops.
+async fn ended(mut parts: JoinSet<anyhow::Result<()>>, stop: &CancellationToken) -> anyhow::Result<ExitCode> {
     let mut outcome = Ok(ExitCode::SUCCESS);
     while let Some(ended) = parts.join_next().await {
-        // One part that ends ends the others: a process does all of its work or stops.
         stop.cancel();
         if let Err(error) = ended? {
             outcome = Err(error);
@@ -80,10 +107,14 @@ pub(crate) async fn run(role: Role, config: Config) -> anyhow::Result<ExitCode> 
 }
 
 async fn listen(address: SocketAddr, setting: &str) -> anyhow::Result<TcpListener> {
-    let listener = TcpListener::bind(address).await;
-    let listener = listener.with_context(|| format!("cannot listen on {address}: choose another {setting}"))?;
+    let listener = bind(address, setting).await?;
     tracing::info!(http.listen = %listener.local_addr()?, "serving");
     Ok(listener)
+}
+
+async fn bind(address: SocketAddr, setting: &str) -> anyhow::Result<TcpListener> {
+    let listener = TcpListener::bind(address).await;
+    listener.with_context(|| format!("cannot listen on {address}: choose another {setting}"))
 }
 
 /// A token that is cancelled by the first SIGTERM or SIGINT; the second one ends the process at once.

@@ -13,6 +13,7 @@ pub(crate) const FIELDS: &[(&str, &str)] = &[
     ),
     ("AccountPolicyUpdatePayload", "account userErrors"),
     ("AccountRenamePayload", "account userErrors"),
+    ("AccountUpdate", "account"),
     ("ClosedAccount", "name status"),
     ("ClosedAccountsError", "accounts code field message"),
     (

@@ -14,6 +14,7 @@ mod ids;
 mod inherited;
 mod mutations;
 mod reads;
+mod subscriptions;
 
 /// What a caller is answered. `ALLOWED`: no error and a value; `NOTHING`: no error and null, false or an empty list;
 /// `error …`: a top-level error; anything else: the code in `userErrors`.
@@ -30,6 +31,7 @@ async fn every_field_has_a_row_or_inherits() {
     let mut rows: BTreeSet<String> = BTreeSet::new();
     rows.extend(reads::ROWS.iter().map(|row| row.field.to_owned()));
     rows.extend(reads::PROFILE.iter().map(|field| format!("Member.{field}")));
+    rows.extend(subscriptions::ROWS.iter().map(|(field, ..)| (*field).to_owned()));
     rows.extend(mutations::ROWS.iter().map(|(name, _)| format!("Mutation.{name}")));
     let mut both = Vec::new();
     for (kind, fields) in inherited::FIELDS {
@@ -91,6 +93,20 @@ async fn fields_show_what_their_reader_may_see() -> Result<()> {
                 &reads::judge(&answer, read.pointer),
                 &answer.body,
             );
+        }
+    }
+    none(&faults);
+    firm.app.finish().await
+}
+
+#[tokio::test]
+async fn what_happens_is_told_to_whoever_may_know_it() -> Result<()> {
+    let firm = Firm::found().await?;
+    let mut faults = Vec::new();
+    for (field, document, expected) in subscriptions::ROWS {
+        for (index, (caller, token)) in firm.callers().into_iter().enumerate() {
+            let (outcome, answer) = subscriptions::outcome(&firm, token, document).await?;
+            compare(&mut faults, field, caller, expected[index], &outcome, &answer);
         }
     }
     none(&faults);

@@ -16,24 +16,12 @@ use uuid::Uuid;
 
 use super::{check_invariants, was_busy};
 use crate::support::app::{App, Options, PASSWORD, Person};
+use crate::support::dice::Dice;
 
 /// People who are fought over, for about half as many seats.
 const PEOPLE: u64 = 12;
 const SEATS: i32 = 8;
 const TASKS: u64 = 8;
-
-/// A small generator of pseudo-random numbers (SplitMix64), so that a seed repeats a task's choices.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % limit
-    }
-}
 
 /// How often what was answered.
 #[derive(Default)]
@@ -161,7 +149,7 @@ async fn ten_seconds_of_everything_at_once_break_nothing() -> Result<()> {
         }
     });
     let (_, lapsed, looks) =
-        futures::future::join3(join_all(tasks), time_passes(&app, until), look_on(&app, until)).await;
+        futures::future::join3(join_all(tasks), time_passes(&app, until), Box::pin(look_on(&app, until))).await;
     let (lapsed, looks) = (lapsed?, looks?);
     for (what, count) in tally.0.lock().unwrap().iter() {
         println!("{count:6} {what}");

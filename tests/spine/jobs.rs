@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use domain::job::{Claimed, JobKind, Lane, Verdict};
 use domain::outbox::{self, Replay, Wanted};
 use jiff::SignedDuration;
@@ -12,7 +12,7 @@ use redis::AsyncCommands as _;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
-use worker::queue::QueueError;
+use worker::queue::{Queue as _, QueueError, RedisQueue};
 use worker::{Registry, WorkerError};
 
 use crate::support::stage::{Stage, Transport, take};
@@ -111,6 +111,23 @@ async fn nine_thousand_due_jobs_drain_through_a_shallow_queue() -> Result<()> {
         stage.close().await?;
     }
     Ok(())
+}
+
+#[tokio::test]
+async fn an_id_in_the_queue_waits_for_no_clock() -> Result<()> {
+    let stage = Stage::new(Transport::Redis(9)).await?;
+    stage.enqueue(KIND, Uuid::nil(), 3).await?;
+    let url = stage.config.redis_url.clone().context("it has one")?;
+    let queue = RedisQueue::new(&url, &stage.config.redis_prefix, KIND.lane(), Arc::default())?;
+    let hints = outbox::hint(&mut *stage.pool.acquire().await?, KIND.lane(), 10, Uuid::nil()).await?;
+    queue.push(hints.clone()).await?;
+    queue.push(hints).await?;
+    assert_eq!(queue.depth().await?, 3);
+    // Whatever is in there has a time, by the clock of the host that put it in; others' clocks may be hours behind.
+    let scheduled = format!("{}:queue:interactive:scheduled", stage.config.redis_prefix);
+    let scheduled: i64 = stage.redis().await?.zcard(scheduled).await?;
+    assert_eq!(scheduled, 0);
+    stage.close().await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -46,7 +46,8 @@ fn number(path: &std::path::Path) -> u64 {
 }
 
 impl Letter {
-    fn read(raw: &[u8]) -> Result<Self> {
+    /// A mail as it was sent.
+    pub(crate) fn read(raw: &[u8]) -> Result<Self> {
         let mail = MessageParser::default().parse(raw).context("a mail")?;
         let to = mail.to().and_then(|to| to.first()).and_then(|to| to.address()).context("a recipient")?;
         Ok(Self {

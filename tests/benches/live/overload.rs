@@ -35,7 +35,7 @@ struct Load {
 pub(crate) async fn run() -> Result<()> {
     let configure = |config: &mut domain::infra::config::Config| config.limits.rate_limits = false;
     let mut fleet = Fleet::new(true, Options { configure, ..Options::default() }).await?;
-    fleet.extra.push(("MUSTER_LOG_FILTER", "warn".to_owned()));
+    fleet.extra.push(("MUSTER_LOG_FILTER", "warn,muster=info".to_owned()));
     // What a password costs unless set otherwise.
     fleet.extra.push(("MUSTER_PASSWORD_MEMORY_KIB", "19456".to_owned()));
     fleet.extra.push(("MUSTER_PASSWORD_PASSES", "2".to_owned()));

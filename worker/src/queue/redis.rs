@@ -1,7 +1,9 @@
 //! The queue over Redis, by apalis. This is the only file that knows it, and uses it for one thing: to carry ids.
 //!
 //! What it does not rely on: retries, schedules, results, locks, the vacuum, the monitor (its restarts have no pause and keep the
-//! failed worker's counters). A worker that fails, as it does on any fault of Redis and on anything odd in the queue, is
+//! failed worker's counters), and nothing in which the clocks of hosts meet: its push makes every task wait until the clock of
+//! whoever fetches it has reached that of whoever pushed it, and its search for orphans takes the living whose clock is slow for
+//! dead. A worker that fails, as it does on any fault of Redis and on anything odd in the queue, is
 //! replaced by one of another name, and what it had taken is looked through.
 
 mod clean;
@@ -12,15 +14,13 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use apalis::prelude::{
-    BackendExt as _, BoxDynError, Codec, Data, Task, TaskBuilder, TaskId, TaskSink as _, TaskSinkError, WorkerBuilder,
-    WorkerBuilderExt as _, WorkerError,
-};
+use apalis::prelude::{BackendExt as _, BoxDynError, Codec, Data, WorkerBuilder, WorkerBuilderExt as _, WorkerError};
 use apalis_redis::{Config, RedisStorage};
 use domain::job::Lane;
 use domain::outbox::Hinted;
+use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use futures::{FutureExt as _, stream};
+use redis::AsyncCommands as _;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::sync::Notify;
@@ -46,6 +46,19 @@ const AWAY_PAUSE: Duration = Duration::from_millis(500);
 /// Longest pause before the next worker is started.
 const MAX_PAUSE: Duration = Duration::from_secs(5);
 
+/// Beats that a consumer may miss until the library takes it for dead: a year of them, because it judges by comparing the clocks
+/// of hosts. We look ourselves.
+const NEVER_ORPHANED: usize = 365 * 24 * 3600 / 5;
+
+/// Puts ids at the end of the list that consumers take from, in the form that the library reads. An id that is there already is
+/// left out. KEYS: the tasks' data, the list, the beginning of the keys of their metadata.
+const PUSH: &str = "for _, id in ipairs(ARGV) do
+  if redis.call('hsetnx', KEYS[1], id, id) == 1 then
+    redis.call('hset', KEYS[3] .. ':' .. id, 'attempts', 0, 'max_attempts', 1, 'status', 'Pending')
+    redis.call('rpush', KEYS[2], id)
+  end
+end";
+
 /// A lane's ids in Redis.
 #[derive(Debug)]
 pub struct RedisQueue {
@@ -69,7 +82,7 @@ impl RedisQueue {
             .queue(format!("{prefix}:queue:{}", lane.as_str().to_lowercase()))
             .batch_size(BATCH)
             .heartbeat_interval(Duration::from_secs(5))
-            .missed_heartbeats(6)
+            .missed_heartbeats(NEVER_ORPHANED)
             .lock_tasks(false)
             .emit_events(false)
             .persist_results(true);
@@ -147,29 +160,27 @@ impl Queue for RedisQueue {
 
     fn push(&self, hints: Vec<Hinted>) -> BoxFuture<'_, Result<(), QueueError>> {
         Box::pin(async move {
-            let tasks: Vec<_> = hints.iter().map(task).collect();
-            let pushed = self.storage().with_codec(PlainText).push_all(stream::iter(tasks)).await;
-            pushed.map_err(|error| match error {
-                TaskSinkError::PushError(apalis_redis::Error::Database(error)) => error.into(),
-                other => redis::RedisError::from((redis::ErrorKind::Client, "push", other.to_string())).into(),
-            })
+            let mut push = redis::cmd("EVAL");
+            push.arg(PUSH).arg(3).arg(self.config.job_data_hash()).arg(self.config.active_jobs_list());
+            push.arg(self.config.job_meta_hash());
+            for hint in &hints {
+                push.arg(encode(hint));
+            }
+            Ok(push.query_async(&mut self.connection.clone()).await?)
         })
     }
 
     fn depth(&self) -> BoxFuture<'_, Result<usize, QueueError>> {
         Box::pin(async move {
-            let (active, scheduled): (usize, usize) = redis::pipe()
-                .llen(self.config.active_jobs_list())
-                .zcard(self.config.scheduled_jobs_set())
-                .query_async(&mut self.connection.clone())
-                .await?;
-            Ok(active + scheduled)
+            let mut connection = self.connection.clone();
+            Ok(connection.llen(self.config.active_jobs_list()).await?)
         })
     }
 
     fn consume(&self, intake: Intake, shutdown: CancellationToken) -> BoxFuture<'_, Result<(), QueueError>> {
         Box::pin(async move {
             let cleaning = shutdown.child_token();
+            let lost = intake.clone();
             let (outcome, ()) = tokio::join!(
                 async {
                     let outcome = self.supervise(intake, shutdown).await;
@@ -177,7 +188,7 @@ impl Queue for RedisQueue {
                     outcome
                 },
                 async {
-                    cleaning.run_until_cancelled(self.keep_clean()).await;
+                    cleaning.run_until_cancelled(self.keep_clean(lost)).await;
                 }
             );
             outcome
@@ -193,11 +204,6 @@ async fn hand_over(text: String, intake: Data<Intake>) -> Result<(), BoxDynError
 }
 
 /// A task id that was seen before is dropped in silence, hence the number of the hint.
-fn task(hint: &Hinted) -> Task<String> {
-    let text = encode(hint);
-    TaskBuilder::new(text.clone()).task_id(TaskId::from_string(text)).build()
-}
-
 fn encode(hint: &Hinted) -> String {
     format!("{}:{}", hint.job_id, hint.hint_no)
 }

@@ -9,6 +9,7 @@ use async_graphql::parser::types::OperationType;
 use async_graphql::{Data, Executor, Response, Value};
 use axum::extract::ws::Message;
 use domain::error::Error;
+use domain::infra::metrics;
 use futures::FutureExt;
 use futures::stream::{self, Stream, StreamExt};
 use tracing::Span;
@@ -41,6 +42,14 @@ impl Item {
         Self::of(Box::new(Response::from_errors(vec![error])), OperationType::Query, request_id)
     }
 
+    /// As metrics have it.
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Next(response) | Self::Error(response) => error::first_code(response),
+            Self::Forbidden => ErrorCode::Unauthenticated.as_str(),
+        }
+    }
+
     /// The message of the item; none for the end of the socket.
     pub(super) fn message(&self, id: &str) -> Option<Message> {
         match self {
@@ -63,20 +72,30 @@ where
     E: Executor,
     F: Future<Output = Result<Data, Error>> + Send + 'static,
 {
+    let mut counted = Counted::begin(operation.root_field());
     let begin = async move {
         let kind = operation.kind();
         let data = match caller.await {
             Ok(data) => data,
-            Err(Error::Unauthenticated) => return stream::iter([Item::Forbidden]).boxed(),
+            Err(Error::Unauthenticated) => {
+                counted.note(&Item::Forbidden);
+                return stream::iter([Item::Forbidden]).boxed();
+            }
             Err(failure) => {
                 let busy = (ErrorCode::ServiceUnavailable, "Too many requests are under way. Try again in a moment.");
                 let (code, message) = if matches!(failure, Error::Busy) { busy } else { of_failure(failure) };
-                return stream::iter([Item::refused(code.request_error(message), &request_id)]).boxed();
+                let refusal = Item::refused(code.request_error(message), &request_id);
+                counted.note(&refusal);
+                return stream::iter([refusal]).boxed();
             }
         };
-        let item = move |outcome| match outcome {
-            Outcome::Answered(response) => Item::of(response, kind, &request_id),
-            Outcome::Failed(code, message) => Item::refused(code.request_error(message), &request_id),
+        let mut item = move |outcome| {
+            let item = match outcome {
+                Outcome::Answered(response) => Item::of(response, kind, &request_id),
+                Outcome::Failed(code, message) => Item::refused(code.request_error(message), &request_id),
+            };
+            counted.note(&item);
+            item
         };
         if kind == OperationType::Subscription {
             operations.stream(operation, data).map(item).boxed()
@@ -96,6 +115,36 @@ pub(super) fn too_many(limit: usize) -> async_graphql::ServerError {
 }
 
 pub(super) type Items = Pin<Box<dyn Stream<Item = Item> + Send>>;
+
+/// Counts an operation, with the code of the last it gave, once it is dropped.
+pub(super) struct Counted {
+    operation: &'static str,
+    code: &'static str,
+}
+
+impl Counted {
+    /// An operation begins; `none` for one that could not be read.
+    pub(super) fn begin(operation: &'static str) -> Self {
+        metrics::socket_operation_began();
+        Self { operation, code: "OK" }
+    }
+
+    /// It gave something.
+    fn note(&mut self, item: &Item) {
+        self.code = item.code();
+    }
+
+    /// It gave something and has ended.
+    pub(super) fn ended(mut self, item: &Item) {
+        self.note(item);
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        metrics::socket_operation_ended(self.operation, self.code);
+    }
+}
 
 struct Run {
     id: String,

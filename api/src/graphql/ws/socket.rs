@@ -10,6 +10,7 @@ use axum::extract::ws::Message;
 use bytes::Bytes;
 use domain::actor::Origin;
 use domain::error::Error;
+use domain::infra::metrics;
 use futures::future::BoxFuture;
 use futures::{FutureExt, Sink, SinkExt, Stream, StreamExt};
 use secrecy::{ExposeSecret, SecretString};
@@ -20,13 +21,16 @@ use super::close::Close;
 use super::credentials::Shown;
 use super::message::{self, Incoming, Map};
 use super::open::Seat;
-use super::running::{Item, Running, items, too_many};
+use super::running::{Counted, Item, Running, items, too_many};
 use super::{Host, Peer, Shared};
 use crate::auth::{new_request_id, origin};
 use crate::graphql::error::{ErrorCode, of_failure};
 use crate::graphql::operation::Operation;
 use crate::graphql::params::Params;
 use crate::trace::operation_span;
+
+/// A normal closure (RFC 6455, section 7.4.1), whatever reason the client gave.
+const CLOSED_BY_CLIENT: u16 = 1000;
 
 /// What carries messages.
 pub(super) trait Wire:
@@ -92,9 +96,15 @@ pub(super) async fn run<W: Wire, E: Executor, H: Host>(wire: W, spoken: bool, sh
     let running = Running::default();
     let mut socket =
         Socket { wire, shared, peer: Arc::new(peer), user: None, running, deadline, stopping, heard: true };
+    metrics::socket_opened();
     let end = if spoken { socket.serve().await } else { End::Close(Close::OtherProtocol) };
     // What it held is free before the peer has answered.
     let Socket { wire, shared, .. } = socket;
+    metrics::socket_closed(match &end {
+        End::Close(close) => Some(close.code()),
+        End::Left => Some(CLOSED_BY_CLIENT),
+        End::Cut(_) => None,
+    });
     match end {
         End::Close(close) => {
             tracing::debug!(close.code = close.code(), "a socket was closed");
@@ -261,7 +271,11 @@ impl<W: Wire, E: Executor, H: Host> Socket<W, E, H> {
             if self.running.len() >= limit { Err(too_many(limit)) } else { self.shared.operations.read(params) };
         let operation = match operation {
             Ok(operation) => operation,
-            Err(error) => return Ok(Item::refused(error, &request_id).message(&id)),
+            Err(error) => {
+                let refusal = Item::refused(error, &request_id);
+                Counted::begin("none").ended(&refusal);
+                return Ok(refusal.message(&id));
+            }
         };
         span.record("graphql.operation", operation.label()).record("graphql.mutation", operation.is_mutation());
         let single = operation.kind() != OperationType::Subscription;

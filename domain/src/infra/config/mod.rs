@@ -16,7 +16,7 @@ use std::path::PathBuf;
 
 use secrecy::SecretString;
 
-pub use check::is_loopback_url;
+pub use check::{address_of_url, is_loopback_url};
 pub use load::{Effective, Fault, Faults, Loaded, Origin, Sources, load};
 pub use reference::reference;
 
@@ -41,6 +41,8 @@ pub struct Config {
     pub mail: Mail,
     /// Logs.
     pub log: Log,
+    /// Metrics.
+    pub metrics: Metrics,
     /// Sign-up.
     pub sign_up: SignUp,
     /// Refusals by quantity.
@@ -155,6 +157,13 @@ pub enum LogFormat {
     Json,
 }
 
+/// Metrics.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Metrics {
+    /// Where a process answers `/metrics`, and nothing else; nowhere if not set.
+    pub listen: Option<SocketAddr>,
+}
+
 /// Sign-up.
 #[derive(Clone, Debug)]
 pub struct SignUp {
@@ -251,6 +260,7 @@ impl Config {
                 smtp: Smtp::default(),
             },
             log: Log { format: LogFormat::Text, filter: "info".to_owned() },
+            metrics: Metrics::default(),
             sign_up: SignUp { base_seats: 3, refuse_personal_domains: false },
             limits: Limits::default(),
             retention: Retention { events_days: 400 },

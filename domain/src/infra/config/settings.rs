@@ -134,6 +134,8 @@ pub static SETTINGS: &[Setting] = &[
     Setting::new("log.format", Word(&["text", "json"]), "json", |c| &mut c.log.format, "Shape of a line of the log, which goes to standard error."),
     Setting::new("log.filter", Text("a filter of levels", check::is_log_filter), "info,sqlx=warn", |c| &mut c.log.filter,
         "What is logged: a level (error, warn, info, debug, trace), or levels per module."),
+    Setting::new("metrics.listen", ADDRESS, "127.0.0.1:9464", |c| &mut c.metrics.listen,
+        "Address on which a process answers `/metrics` for Prometheus, and nothing else. Anybody who reaches it can read it; each process of a host needs one of its own (port 0: any, which the log names)."),
     Setting::new("sign_up.base_seats", Number(1, 1_000_000), "3", |c| &mut c.sign_up.base_seats, "Seats a new account is granted."),
     Setting::new("sign_up.refuse_personal_domains", Flag, "true", |c| &mut c.sign_up.refuse_personal_domains,
         "Whether free-mail addresses may not sign up."),
