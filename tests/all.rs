@@ -13,6 +13,7 @@ mod drain;
 mod event;
 mod fail_points;
 mod health;
+mod hostile;
 mod idempotency;
 mod import;
 mod invitation;

@@ -22,6 +22,7 @@ use tracing::Span;
 
 use crate::admission::Admitted;
 use crate::auth::{Credentials, credentials, network_address, origin, request_id, session_cookie};
+use crate::connection;
 use crate::graphql::context::Caller;
 use crate::graphql::error::{DATABASE_AWAY, ErrorCode, of_failure};
 use crate::graphql::graphiql::{self, Sdl};
@@ -119,13 +120,14 @@ impl Server {
     fn uploads(&self) -> Uploads {
         let config = &self.state.config;
         let (limit, origins) = (config.limits.upload_bytes, Origins::new(&config.http));
-        Uploads { db: self.state.db.clone(), files: self.state.files.clone(), limit, origins }
+        let time_limit = Duration::from_secs(config.limits.upload_seconds);
+        Uploads { db: self.state.db.clone(), files: self.state.files.clone(), limit, time_limit, origins }
     }
 
     /// Serves until `shutdown`, and on for as long as balancers need to notice that it is not ready any more. Then it finishes the
     /// requests it has, on sockets as well, which it closes, and the mutations whose clients have left: all together as long as the
     /// configuration allows. What sessions were used for until then is written last.
-    pub async fn serve(mut self, listener: TcpListener, shutdown: CancellationToken) -> std::io::Result<()> {
+    pub async fn serve(mut self, listener: TcpListener, shutdown: CancellationToken) {
         let ended = CancellationToken::new();
         let flusher = tokio::spawn(flush(self.state.clone(), ended.clone()));
         let _ended = ended.clone().drop_guard();
@@ -134,35 +136,28 @@ impl Server {
         let (live, following) = (self.state.live.clone(), ended.clone());
         tokio::spawn(async move { live.run(following).await });
         self.stopping = shutdown;
-        let app = self.router().into_make_service_with_connect_info::<SocketAddr>();
         let closing = self.closing();
-        let requests = axum::serve(listener, app).with_graceful_shutdown(closing.clone().cancelled_owned());
+        let requests = connection::serve(listener, self.router(), &self.state.config.http, &closing);
         let sockets = async {
             closing.cancelled().await;
             self.sockets.drain().await;
         };
         let work = async {
-            let (requests, ()) = tokio::join!(requests, sockets);
-            requests?;
+            tokio::join!(requests, sockets);
             self.operations.drain().await;
-            Ok(())
         };
         let late = async {
             closing.cancelled().await;
             tokio::time::sleep(Duration::from_secs(self.state.config.http.shutdown_seconds)).await;
         };
-        let served = tokio::select! {
-            served = work => served,
-            () = late => {
-                tracing::warn!("requests were cut off: they took longer than http.shutdown_seconds");
-                Ok(())
-            }
-        };
+        tokio::select! {
+            () = work => {}
+            () = late => tracing::warn!("requests were cut off: they took longer than http.shutdown_seconds"),
+        }
         ended.cancel();
         if tokio::time::timeout(LAST_FLUSH, flusher).await.is_err() {
             tracing::warn!("the last use of sessions could not be written in time");
         }
-        served
     }
 }
 

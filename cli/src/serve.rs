@@ -16,6 +16,7 @@ use domain::infra::files;
 use domain::infra::keys;
 use domain::infra::metrics::{Look, Pool};
 use domain::infra::wake::Waker;
+use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
@@ -57,13 +58,17 @@ pub(crate) async fn run(role: Role, config: Config) -> anyhow::Result<ExitCode> 
     let mut pools = Vec::new();
     if role != Role::Worker {
         let db = Db::open(&config, waker.clone(), Arc::clone(&key)).await?;
+        allow_open_files();
         pools.push(Pool { name: "api", pool: db.pool.clone() });
         let listener = listen(config.http.listen, "http.listen").await?;
         let state = State::new(db, Arc::clone(&config), files.clone());
         pools.push(Pool { name: "live", pool: state.live.pool().clone() });
         let server = Server::new(state);
         let stop = stop.clone();
-        parts.spawn(async move { Ok(server.serve(listener, stop).await?) });
+        parts.spawn(async move {
+            server.serve(listener, stop).await;
+            Ok(())
+        });
     }
     if role != Role::Api {
         let db = Db::open(&config, waker.clone(), Arc::clone(&key)).await?;
@@ -104,6 +109,15 @@ async fn ended(mut parts: JoinSet<anyhow::Result<()>>, stop: &CancellationToken)
         }
     }
     outcome
+}
+
+/// Raises the number of files the process may have open as far as it may: each connection is one, and shells allow 1,024.
+fn allow_open_files() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "the number of open files stays as it is");
+    }
 }
 
 async fn listen(address: SocketAddr, setting: &str) -> anyhow::Result<TcpListener> {

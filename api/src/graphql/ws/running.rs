@@ -150,8 +150,19 @@ struct Run {
     id: String,
     single: bool,
     items: Items,
+    /// What it gave while nothing could be written, or its end; pending when that is handed on.
+    held: Poll<Option<Item>>,
     span: Span,
     began: Instant,
+}
+
+impl Run {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Item>> {
+        match std::mem::replace(&mut self.held, Poll::Pending) {
+            Poll::Ready(item) => Poll::Ready(item),
+            Poll::Pending => self.span.in_scope(|| self.items.as_mut().poll_next(context)),
+        }
+    }
 }
 
 impl Drop for Run {
@@ -184,7 +195,7 @@ impl Running {
     pub(super) fn begin(&mut self, id: String, single: bool, items: Items, span: Span) {
         // Most sockets have one operation.
         self.list.reserve_exact(1);
-        self.list.push(Run { id, single, items, span, began: Instant::now() });
+        self.list.push(Run { id, single, items, held: Poll::Pending, span, began: Instant::now() });
     }
 
     /// Ends an operation; nothing of it comes any more.
@@ -197,14 +208,28 @@ impl Running {
         self.list.retain(|run| run.single);
     }
 
+    /// Goes on with the operations until each has something, which it holds: none of them stops half-way with a connection to the
+    /// database, or a place among those that are worked on, because the peer does not read.
+    pub(super) fn keep_working(&mut self, context: &mut Context<'_>) {
+        for run in &mut self.list {
+            if run.held.is_pending()
+                && let Poll::Ready(item) = run.poll(context)
+            {
+                run.held = Poll::Ready(item);
+                // That may have taken a while: others have their turn before the next.
+                context.waker().wake_by_ref();
+                return;
+            }
+        }
+    }
+
     /// What an operation gives next, with its id; `None` for its end, after which it is gone.
     pub(super) fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<(String, Option<Item>)> {
         let count = self.list.len();
         for offset in 0..count {
             let index = (self.first + offset) % count;
             let run = &mut self.list[index];
-            let polled = run.span.in_scope(|| run.items.as_mut().poll_next(context));
-            let Poll::Ready(item) = polled else { continue };
+            let Poll::Ready(item) = run.poll(context) else { continue };
             self.first = index + 1;
             let goes_on = matches!(item, Some(Item::Next(_)));
             let id = if goes_on { run.id.clone() } else { std::mem::take(&mut self.list.swap_remove(index).id) };
@@ -233,6 +258,26 @@ mod tests {
         assert_eq!((0..6).map(next).collect::<String>(), "abcabc");
         running.end("b");
         assert!(!running.contains("b") && running.contains("c"));
+    }
+
+    #[test]
+    fn what_an_operation_gives_while_nothing_can_be_written_is_held_and_comes_once() {
+        let mut running = Running::default();
+        let two = stream::iter([1, 2]).map(|number| Item::Next(Box::new(Response::new(number)))).boxed();
+        running.begin("a".to_owned(), false, two, Span::none());
+        let mut context = Context::from_waker(std::task::Waker::noop());
+        let mut numbers = Vec::new();
+        for _ in 0..3 {
+            running.keep_working(&mut context);
+            running.keep_working(&mut context);
+            match running.poll_next(&mut context) {
+                Poll::Ready((_, Some(Item::Next(response)))) => numbers.push(response.data.to_string()),
+                Poll::Ready((_, None)) => numbers.push("end".to_owned()),
+                _ => panic!("there is something"),
+            }
+        }
+        assert_eq!(numbers, ["1", "2", "end"]);
+        assert_eq!(running.len(), 0);
     }
 
     #[test]

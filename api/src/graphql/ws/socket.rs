@@ -1,5 +1,6 @@
 //! A socket's life: `connection_init`, operations, the end.
 
+use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -139,6 +140,8 @@ impl<W: Wire, E: Executor, H: Host> Socket<W, E, H> {
             if let Err(end) = Box::pin(self.take(step)).await {
                 return end;
             }
+            // What a peer sends at once is read at once, and a document may take a while: others have their turn in between.
+            tokio::task::yield_now().await;
         }
     }
 
@@ -157,6 +160,8 @@ impl<W: Wire, E: Executor, H: Host> Socket<W, E, H> {
             return Poll::Ready(Step::Deadline);
         }
         if let Poll::Ready(received) = self.wire.poll_next_unpin(context) {
+            // However much comes, what was begun goes on.
+            self.running.keep_working(context);
             return Poll::Ready(Step::Received(received));
         }
         let Poll::Ready((id, item)) = self.running.poll_next(context) else { return Poll::Pending };
@@ -303,7 +308,7 @@ impl<W: Wire, E: Executor, H: Host> Socket<W, E, H> {
         items(self.shared.operations.clone(), operation, caller, request_id)
     }
 
-    /// Hands a message over. Nothing else happens until the peer has taken it; whoever does not take it in time is cut off, and so
+    /// Hands a message over. Until the peer has taken it, operations go on as far as their next result, and nothing else happens; whoever does not take it in time is cut off, and so
     /// is whoever may not have it any more.
     async fn send(&mut self, message: Message) -> Result<(), End> {
         let mut sending = self.wire.send(message);
@@ -311,7 +316,7 @@ impl<W: Wire, E: Executor, H: Host> Socket<W, E, H> {
             sent
         } else {
             let ended = self.user.as_mut().map(|user| &mut user.ended);
-            Box::pin(wait(sending, ended, self.shared.times.write)).await?
+            Box::pin(wait(sending, ended, &mut self.running, self.shared.times.write)).await?
         };
         sent.map_err(|_| End::Cut("the peer is gone"))
     }
@@ -332,8 +337,13 @@ async fn let_in<E, H: Host>(shared: &Shared<E, H>, token: SecretString, origin: 
 async fn wait<T>(
     sending: impl Future<Output = T>,
     ended: Option<&mut BoxFuture<'static, ()>>,
+    running: &mut Running,
     limit: std::time::Duration,
 ) -> Result<T, End> {
+    let working = std::future::poll_fn(|context| {
+        running.keep_working(context);
+        Poll::<Infallible>::Pending
+    });
     let ended = async {
         match ended {
             Some(ended) => ended.await,
@@ -344,6 +354,7 @@ async fn wait<T>(
         biased;
         () = ended => Err(End::Cut("the right ended in the middle of a message")),
         sent = sending => Ok(sent),
+        never = working => match never {},
         () = tokio::time::sleep(limit) => Err(End::Cut("the peer does not read")),
     }
 }

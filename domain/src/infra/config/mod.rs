@@ -72,6 +72,10 @@ pub struct Http {
     pub drain_seconds: u64,
     /// Seconds a stopping process goes on serving the requests it has, after that.
     pub shutdown_seconds: u64,
+    /// Connections a process has at most; further ones wait until one ends.
+    pub connections: usize,
+    /// Seconds after which a connection that carries nothing is closed.
+    pub idle_seconds: u64,
 }
 
 /// Links in mails that a customer's own frontend serves instead of the hosted pages; each contains `{token}`.
@@ -196,6 +200,8 @@ pub struct Limits {
     pub socket_operations: usize,
     /// Bytes of an upload.
     pub upload_bytes: u64,
+    /// Seconds an upload may take.
+    pub upload_seconds: u64,
     /// Rows of an import.
     pub import_rows: u32,
     /// Bytes of a field of an import.
@@ -251,6 +257,8 @@ impl Config {
                 trusted_proxies: Vec::new(),
                 drain_seconds: 5,
                 shutdown_seconds: 20,
+                connections: 16_384,
+                idle_seconds: 75,
             },
             links: Links::default(),
             mail: Mail {
@@ -298,6 +306,7 @@ impl Default for Limits {
             sockets: 10,
             socket_operations: 20,
             upload_bytes: 25_000_000,
+            upload_seconds: 600,
             import_rows: 100_000,
             import_field_bytes: 4096,
             bulk: 500,
