@@ -32,6 +32,7 @@ const GOOD_FOR: Duration = Duration::from_secs(10);
 pub struct Health {
     db: Db,
     config: Arc<Config>,
+    stopping: CancellationToken,
     surroundings: Arc<Mutex<Option<Surroundings>>>,
 }
 
@@ -63,10 +64,11 @@ async fn live() -> &'static str {
 }
 
 /// A line for each thing the process depends on. Without PostgreSQL it is not ready; without anything else some of its work is
-/// delayed or refused, so that is a degradation.
+/// delayed or refused, so that is a degradation. A process that is about to end is not ready either, whatever it depends on.
 async fn ready(Shared(health): Shared<Health>) -> Response {
     let (database, redis, surroundings) = tokio::join!(health.database(), health.redis(), health.surroundings());
-    let status = if database { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let stopping = health.stopping.is_cancelled();
+    let status = if database && !stopping { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let lines = [
         if database { "postgresql: ok" } else { "postgresql: away" },
         redis,
@@ -77,13 +79,20 @@ async fn ready(Shared(health): Shared<Health>) -> Response {
             MailTransport::Smtp => "mail: away, degraded: mails are delayed",
         },
     ];
-    (status, [(header::CACHE_CONTROL, "no-store")], format!("{}\n", lines.join("\n"))).into_response()
+    let first = if stopping { "process: stopping\n" } else { "" };
+    (status, [(header::CACHE_CONTROL, "no-store")], format!("{first}{}\n", lines.join("\n"))).into_response()
 }
 
 impl Health {
     /// Nothing is looked at yet.
     pub fn new(db: Db, config: Arc<Config>) -> Self {
-        Self { db, config, surroundings: Arc::default() }
+        Self { db, config, stopping: CancellationToken::new(), surroundings: Arc::default() }
+    }
+
+    /// Not ready from `stopping` on.
+    #[must_use]
+    pub fn until(self, stopping: CancellationToken) -> Self {
+        Self { stopping, ..self }
     }
 
     async fn database(&self) -> bool {

@@ -9,7 +9,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Request, State as Shared};
 use axum::http::request::Parts;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, Version, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{any, get};
@@ -49,6 +49,8 @@ pub struct Server {
     endpoint: Endpoint<MusterSchema>,
     sockets: Sockets<MusterSchema, State>,
     sdl: Arc<Sdl>,
+    /// Cancelled when the process has been told to end.
+    stopping: CancellationToken,
 }
 
 impl Server {
@@ -59,26 +61,41 @@ impl Server {
         let operations = Operations::new(schema(), &text, limits);
         let endpoint = Endpoint::new(operations.clone(), limits, &state.config.http);
         let sockets = Sockets::new(operations.clone(), state.clone(), Arc::clone(&state.sockets), limits);
-        Self { state, operations, endpoint, sockets, sdl: Sdl::new(text) }
+        Self { state, operations, endpoint, sockets, sdl: Sdl::new(text), stopping: CancellationToken::new() }
     }
 
     /// All routes.
     pub fn router(&self) -> Router {
         let sdl = Arc::clone(&self.sdl);
         let config = &self.state.config;
+        let health = Health::new(self.state.db.clone(), Arc::clone(config)).until(self.stopping.clone());
         let mut router = Router::new()
             .route("/graphql", any(graphql))
             .with_state(self.clone())
             .route("/graphql/schema.graphql", get(move || async move { sdl.response() }))
             .route("/graphiql", get(|| async { graphiql::page("/graphql") }))
-            .merge(health::router(Health::new(self.state.db.clone(), Arc::clone(config))))
+            .merge(health::router(health))
             .merge(self.refused_while_away(upload::router(self.uploads())))
             .merge(self.refused_while_away(pages::router().with_state(self.state.clone())))
             .merge(pages::assets());
         if config.mail.transport == MailTransport::Outbox && is_loopback_url(&config.http.public_url) {
             router = router.merge(pages::dev_mail::router(config.data_dir.join("mail")));
         }
-        router.layer(from_fn_with_state(Believed::new(&config.http.trusted_proxies), trace))
+        let traced = router.layer(from_fn_with_state(Believed::new(&config.http.trusted_proxies), trace));
+        traced.layer(from_fn_with_state(self.stopping.clone(), part))
+    }
+
+    /// Cancelled some time after the process was told to end, when the last request may come.
+    fn closing(&self) -> CancellationToken {
+        let (stopping, closing) = (self.stopping.clone(), CancellationToken::new());
+        let time = Duration::from_secs(self.state.config.http.drain_seconds);
+        let token = closing.clone();
+        tokio::spawn(async move {
+            stopping.cancelled().await;
+            tokio::time::sleep(time).await;
+            token.cancel();
+        });
+        closing
     }
 
     /// Routes that need the database, outside of GraphQL.
@@ -106,9 +123,10 @@ impl Server {
         Uploads { db: self.state.db.clone(), files: self.state.files.clone(), limit, time_limit, origins }
     }
 
-    /// Serves until `shutdown`, then finishes the requests it has, on sockets as well, which it closes, and the mutations whose
-    /// clients have left: all together as long as the configuration allows. What sessions were used for until then is written last.
-    pub async fn serve(self, listener: TcpListener, shutdown: CancellationToken) {
+    /// Serves until `shutdown`, and on for as long as balancers need to notice that it is not ready any more. Then it finishes the
+    /// requests it has, on sockets as well, which it closes, and the mutations whose clients have left: all together as long as the
+    /// configuration allows. What sessions were used for until then is written last.
+    pub async fn serve(mut self, listener: TcpListener, shutdown: CancellationToken) {
         let ended = CancellationToken::new();
         let flusher = tokio::spawn(flush(self.state.clone(), ended.clone()));
         let _ended = ended.clone().drop_guard();
@@ -116,9 +134,11 @@ impl Server {
         self.state.presence.watch((*options).clone(), ended.clone());
         let (live, following) = (self.state.live.clone(), ended.clone());
         tokio::spawn(async move { live.run(following).await });
-        let requests = connection::serve(listener, self.router(), &self.state.config.http, &shutdown);
+        self.stopping = shutdown;
+        let closing = self.closing();
+        let requests = connection::serve(listener, self.router(), &self.state.config.http, &closing);
         let sockets = async {
-            shutdown.cancelled().await;
+            closing.cancelled().await;
             self.sockets.drain().await;
         };
         let work = async {
@@ -126,7 +146,7 @@ impl Server {
             self.operations.drain().await;
         };
         let late = async {
-            shutdown.cancelled().await;
+            closing.cancelled().await;
             tokio::time::sleep(Duration::from_secs(self.state.config.http.shutdown_seconds)).await;
         };
         tokio::select! {
@@ -138,6 +158,17 @@ impl Server {
             tracing::warn!("the last use of sessions could not be written in time");
         }
     }
+}
+
+/// Ends a connection with its next answer once the process is to stop, so that nobody sends another request on one that is about to be
+/// closed. HTTP/2 has a message of its own for that.
+async fn part(Shared(stopping): Shared<CancellationToken>, request: Request, next: Next) -> Response {
+    let before = request.version() < Version::HTTP_2;
+    let mut response = next.run(request).await;
+    if before && stopping.is_cancelled() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
 }
 
 /// Writes uses of sessions now and then, and a last time before the process ends.

@@ -23,7 +23,7 @@ mod manage;
 
 pub use answer::{Acceptance, Accepted, Preview, accept, by_token, decline};
 pub(crate) use delivery::send_held;
-pub use delivery::{InvitationMail, Outcome, mail, record_delivery};
+pub use delivery::{InvitationMail, Outcome, SentMail, mail, record_delivery, record_sent};
 pub use invite::{ErrorPolicy, Invite, Invited, invite};
 pub(crate) use invite::{Lapsed, address_states, count_mail, replace};
 pub(crate) use lapse::UNDELIVERABLE_AFTER;

@@ -136,6 +136,7 @@ impl App {
         let mut config = Config::defaults(database.url());
         config.data_dir.clone_from(&folder.0);
         config.http.public_url = format!("http://{}", listener.local_addr()?);
+        config.http.drain_seconds = 0;
         config.http.shutdown_seconds = 5;
         match options.smtp_port {
             None => config.mail.transport = MailTransport::Outbox,

@@ -54,6 +54,11 @@ impl Fleet {
         self.redis = Some((url.to_owned(), "test".to_owned()));
     }
 
+    /// Address and prefix of its Redis.
+    pub(crate) fn redis(&self) -> Option<(&str, &str)> {
+        self.redis.as_ref().map(|(url, prefix)| (url.as_str(), prefix.as_str()))
+    }
+
     /// Starts a process, and waits until its API is ready.
     pub(crate) async fn start(&mut self, role: &str) -> Result<Process> {
         let folder = &self.app.config.data_dir;
@@ -106,6 +111,7 @@ impl Fleet {
             // That of the tests' own database, so that a test can derive a link.
             ("MUSTER_INSTALLATION_KEY", "07".repeat(32)),
             ("MUSTER_HTTP_LISTEN", "127.0.0.1:0".to_owned()),
+            ("MUSTER_HTTP_DRAIN_SECONDS", config.http.drain_seconds.to_string()),
             ("MUSTER_PASSWORD_MEMORY_KIB", config.password.memory_kib.to_string()),
             ("MUSTER_PASSWORD_PASSES", config.password.passes.to_string()),
             ("MUSTER_LIMITS_RATE_LIMITS", config.limits.rate_limits.to_string()),
@@ -136,6 +142,14 @@ impl Fleet {
 }
 
 impl Process {
+    /// Bytes of memory that it has in use.
+    pub(crate) fn memory(&self) -> Result<u64> {
+        let id = self.child.id().context("it has ended by itself")?;
+        let status = std::fs::read_to_string(format!("/proc/{id}/status"))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+        Ok(line.trim().trim_end_matches("kB").trim().parse::<u64>()? * 1024)
+    }
+
     /// Everything it has logged.
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()

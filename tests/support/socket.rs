@@ -67,6 +67,17 @@ impl Socket {
         }
     }
 
+    /// The next message of the protocol, or the code with which the socket is closed.
+    pub(crate) async fn next_or_close(&mut self) -> Result<Result<Value, u16>> {
+        loop {
+            match self.0.next().await.context("the socket was cut off")?? {
+                Message::Text(text) => return Ok(Ok(serde_json::from_str(text.as_str())?)),
+                Message::Close(frame) => return Ok(Err(frame.context("no code")?.code.into())),
+                _ => {}
+            }
+        }
+    }
+
     /// The code with which the socket is closed, after whatever comes before.
     pub(crate) async fn closed(mut self) -> Result<u16> {
         loop {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_graphql::{Context, Error, Result, SimpleObject, Subscription};
 use domain::actor::{Action, Actor, Target};
 use domain::event::Cursor;
-use futures::{Stream, StreamExt as _};
+use futures::{FutureExt as _, Stream, StreamExt as _};
 
 use super::account::{self, Account};
 use super::context::ContextExt as _;
@@ -57,7 +57,8 @@ impl Subscription {
         let first = first
             .map(|first| usize::try_from(first).ok().filter(|first| *first > 0).ok_or_else(too_few))
             .transpose()?;
-        let events = watch(ctx)?.events(after, kinds).await.map_err(unreadable)?;
+        let watch = watch(ctx)?;
+        let events = Box::pin(watch.events(after, kinds)).await.map_err(unreadable)?;
         Ok(events.take(first.unwrap_or(usize::MAX)).map(|event| match event {
             Ok(event) => Ok(AccountEvent::from(event.as_ref())),
             Err(error) => Err(unreadable(error)),
@@ -73,7 +74,8 @@ impl Subscription {
         let updates = watch(ctx)?.updates();
         Ok(updates.then(move |()| {
             let (state, actor) = (state.clone(), actor.clone());
-            async move { update(&state, &actor).await }
+            // Boxed: it is there only while there is something to read.
+            async move { update(&state, &actor).await }.boxed()
         }))
     }
 }

@@ -48,7 +48,7 @@ pub const PROTOCOL: &str = "graphql-transport-ws";
 const MESSAGE_BYTES: usize = 64 * 1024;
 
 /// Bytes a socket reads at once. The library's own buffers would cost 10,000 idle sockets 1.3 GB.
-const READ_BYTES: usize = 2048;
+const READ_BYTES: usize = 1024;
 
 /// Bytes that may wait to be written. It is one message, however large, since the next one is written after it.
 const WRITE_BYTES: usize = 64 * 1024 * 1024;
@@ -171,10 +171,13 @@ impl<E: Executor, H: Host> Sockets<E, H> {
             .max_write_buffer_size(WRITE_BYTES)
             .max_message_size(MESSAGE_BYTES)
             .max_frame_size(MESSAGE_BYTES)
-            .on_upgrade(async move |wire| {
+            .on_upgrade(move |wire| {
                 let spoken = wire.protocol().is_some();
-                socket::run(wire, spoken, shared, peer).await;
-                drop((task, open));
+                // Boxed once: unboxed, each of the futures around it would hold it again.
+                Box::pin(async move {
+                    socket::run(wire, spoken, shared, peer).await;
+                    drop((task, open));
+                })
             })
     }
 

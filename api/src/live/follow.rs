@@ -10,7 +10,8 @@ use domain::event::read::{self as feed, Event, ReadError};
 use domain::event::{Cursor, EventKind};
 use domain::id::EventId;
 use domain::infra::metrics;
-use futures::{Stream, stream};
+use futures::stream::{self, BoxStream};
+use futures::{Stream, StreamExt as _};
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
@@ -42,7 +43,8 @@ struct Follow {
 }
 
 impl Watch {
-    /// The account's events after a cursor, or from now on; only of some kinds unless `kinds` is empty. In order, each once.
+    /// The account's events after a cursor, or from now on; only of some kinds unless `kinds` is empty. In order, each once. Boxed,
+    /// since there are many who wait: a follower that waits holds none of what reading the past needs.
     ///
     /// # Errors
     /// [`ReadError`], also later: then as the last item.
@@ -50,7 +52,7 @@ impl Watch {
         self: &Arc<Self>,
         after: Option<Cursor>,
         kinds: Vec<EventKind>,
-    ) -> Result<impl Stream<Item = Result<Arc<Event>, ReadError>> + use<>, ReadError> {
+    ) -> Result<BoxStream<'static, Result<Arc<Event>, ReadError>>, ReadError> {
         if after.is_some() {
             self.check(after).await?;
         }
@@ -66,7 +68,7 @@ impl Watch {
         };
         metrics::feed_replay(false);
         follow.catch_up().await?;
-        Ok(stream::unfold(Some(follow), |follow| async move {
+        let events = stream::unfold(Some(follow), |follow| async move {
             let mut follow = follow?;
             match follow.next().await {
                 Ok(Some(event)) => {
@@ -76,7 +78,8 @@ impl Watch {
                 Ok(None) => None,
                 Err(error) => Some((Err(error), None)),
             }
-        }))
+        });
+        Ok(events.boxed())
     }
 
     /// Whether a cursor is a place in this feed.
@@ -118,7 +121,7 @@ impl Follow {
                 return Ok(Some(event));
             }
             if !self.caught_up {
-                match self.catch_up().await {
+                match Box::pin(self.catch_up()).await {
                     Err(ReadError::Database(error)) => {
                         // It may be back in a moment, and then nothing was missed.
                         metrics::feed_look_failed();

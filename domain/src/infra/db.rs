@@ -98,7 +98,7 @@ impl Db {
     }
 
     /// [`Db::now`] over a connection that the caller holds; in a transaction, when it began.
-    pub(crate) async fn now_on(&self, conn: &mut PgConnection) -> sqlx::Result<Timestamp> {
+    pub async fn now_on(&self, conn: &mut PgConnection) -> sqlx::Result<Timestamp> {
         let now = sqlx::query_scalar!(r#"SELECT now() AS "now!""#).fetch_one(conn).await?;
         Ok(self.clock.business(now))
     }

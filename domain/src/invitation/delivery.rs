@@ -134,6 +134,49 @@ pub async fn record_delivery(change: &mut Change, id: InvitationId, generation: 
     Ok(())
 }
 
+/// A mail that the mail server took.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SentMail {
+    /// Whose link it carries.
+    pub invitation_id: InvitationId,
+    /// Which link that is.
+    pub generation: i32,
+    /// The server's reply, addresses replaced.
+    pub reply: String,
+}
+
+/// [`record_delivery`] of mails that were taken, in one statement.
+pub async fn record_sent(change: &mut Change, mails: &[SentMail]) -> Result<()> {
+    let (account, now) = (change.account(), change.now());
+    let lifetime = lifetime(change.conn(), account).await?;
+    let ids: Vec<_> = mails.iter().map(|mail| mail.invitation_id.0).collect();
+    let generations: Vec<i32> = mails.iter().map(|mail| mail.generation).collect();
+    let replies: Vec<String> = mails.iter().map(|mail| mail.reply.clone()).collect();
+    // In the order of ids, as everybody who locks several.
+    sqlx::query!(
+        "WITH pick AS MATERIALIZED (
+             SELECT i.invitation_id, u.reply FROM invitation i
+             JOIN unnest($2::uuid[], $3::int[], $4::text[]) AS u (invitation_id, generation, reply)
+                  ON i.invitation_id = u.invitation_id AND i.generation = u.generation
+             WHERE i.account_id = $1 AND i.state = $7 AND i.sent_at IS NULL
+             ORDER BY i.invitation_id FOR NO KEY UPDATE OF i
+         )
+         UPDATE invitation SET delivery = $8, delivery_reply = pick.reply, delivery_at = $5, sent_at = $5, expires_at = $6
+         FROM pick WHERE invitation.account_id = $1 AND invitation.invitation_id = pick.invitation_id",
+        account.0,
+        &ids,
+        &generations,
+        &replies,
+        now,
+        now + lifetime,
+        State::Pending.as_str(),
+        Delivery::Sent.as_str(),
+    )
+    .execute(change.conn())
+    .await?;
+    Ok(())
+}
+
 impl Delivery {
     /// As stored.
     pub const fn as_str(self) -> &'static str {

@@ -2,6 +2,7 @@
 //! server is talked to; a mail that is sent again has the same link and the same Message-ID.
 
 mod kind;
+mod sent;
 mod wording;
 
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use serde::de::DeserializeOwned;
 use sqlx::PgConnection;
 use tracing::Instrument as _;
 
+use self::sent::Sent;
 use crate::handler::Registry;
 use crate::mail::{
     ComposeError, Composer, Delivery, Mail, Recipient, TemplateError, Transport, TransportError, transport,
@@ -48,6 +50,7 @@ pub(super) struct Mailer {
     links: Links,
     public_url: String,
     outgoing: Outgoing,
+    sent: Sent,
 }
 
 /// The part that talks to the outside. It has no database, so it cannot keep a transaction open.
@@ -113,7 +116,8 @@ impl Mailer {
         let outgoing =
             Outgoing { composer: Composer::new(&config.mail)?, transport: transport(&config.mail, &config.data_dir)? };
         let (links, public_url) = (config.links.clone(), config.http.public_url.clone());
-        Ok(Self { db, links, public_url, outgoing })
+        let sent = Sent::new(db.clone());
+        Ok(Self { db, links, public_url, outgoing, sent })
     }
 
     async fn handle<K: MailKind>(&self, job: Claimed) -> Verdict {
@@ -155,8 +159,8 @@ impl Mailer {
 
     /// Reads the mail, counts it, and sees to it that the claim outlasts the call.
     async fn prepare<K: MailKind>(&self, subject: &K, job: &Claimed) -> Result<Prepared, Error> {
-        let now = self.db.now().await?;
         let mut conn = self.db.pool.acquire().await?;
+        let now = self.db.now_on(&mut conn).await?;
         let Some(letter) = subject.prepare(self, &mut conn, job, now).await? else {
             return Ok(Prepared::Not(Verdict::Done));
         };

@@ -193,6 +193,8 @@ impl Running {
 
     /// Begins an operation. `single` has one result and may come to its end when the process stops.
     pub(super) fn begin(&mut self, id: String, single: bool, items: Items, span: Span) {
+        // Most sockets have one operation.
+        self.list.reserve_exact(1);
         self.list.push(Run { id, single, items, held: Poll::Pending, span, began: Instant::now() });
     }
 

@@ -137,7 +137,8 @@ impl<W: Wire, E: Executor, H: Host> Socket<W, E, H> {
     async fn serve(&mut self) -> End {
         loop {
             let step = std::future::poll_fn(|context| self.poll_step(context)).await;
-            if let Err(end) = self.take(step).await {
+            // Boxed, so that a socket on which nothing happens holds nothing for it.
+            if let Err(end) = Box::pin(self.take(step)).await {
                 return end;
             }
             // What a peer sends at once is read at once, and a document may take a while: others have their turn in between.

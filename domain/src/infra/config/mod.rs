@@ -68,7 +68,9 @@ pub struct Http {
     pub allowed_origins: Vec<String>,
     /// Proxies whose `X-Forwarded-For` is believed, as addresses.
     pub trusted_proxies: Vec<std::net::IpAddr>,
-    /// Seconds a stopping process goes on serving the requests it has.
+    /// Seconds a stopping process goes on as before, but is not ready, so that balancers notice.
+    pub drain_seconds: u64,
+    /// Seconds a stopping process goes on serving the requests it has, after that.
     pub shutdown_seconds: u64,
     /// Connections a process has at most; further ones wait until one ends.
     pub connections: usize,
@@ -253,6 +255,7 @@ impl Config {
                 public_url: "http://127.0.0.1:8080".to_owned(),
                 allowed_origins: Vec::new(),
                 trusted_proxies: Vec::new(),
+                drain_seconds: 5,
                 shutdown_seconds: 20,
                 connections: 16_384,
                 idle_seconds: 75,

@@ -5,7 +5,7 @@ use domain::change::{self, Change, Kind};
 use domain::error::Error;
 use domain::id::{AccountId, InvitationId, PasswordResetId, SignUpId, UserId};
 use domain::infra::clock::Timestamp;
-use domain::invitation::{self, Outcome};
+use domain::invitation::{self, Outcome, SentMail};
 use domain::job::{Claimed, JobKind, Verdict};
 use domain::{password_reset, sign_up};
 use jiff::SignedDuration;
@@ -55,7 +55,10 @@ impl MailKind for Invitation {
 
     async fn record(&self, mailer: &Mailer, job: &Claimed, delivery: Delivery) -> Result<Verdict, Error> {
         let (outcome, verdict) = match delivery {
-            Delivery::Accepted { reply } => (Outcome::Accepted { reply }, Verdict::Done),
+            Delivery::Accepted { reply } => {
+                let mail = SentMail { invitation_id: self.invitation_id, generation: self.generation, reply };
+                return mailer.sent.record(job, mail).await;
+            }
             // What broke between us and the mail server is for operators, not for the account.
             Delivery::Deferred { code, reply } => {
                 let reply = reply.filter(|_| code == "SMTP_TEMPORARY");

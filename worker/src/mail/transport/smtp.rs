@@ -13,6 +13,7 @@ use lettre::transport::smtp::client::{AsyncSmtpConnection, Certificate, TlsParam
 use lettre::transport::smtp::extension::ClientId;
 use lettre::transport::smtp::response::Response;
 use secrecy::ExposeSecret as _;
+use tokio::net::TcpStream;
 use tokio::sync::{Mutex, Semaphore};
 use tokio::time::timeout;
 
@@ -47,7 +48,9 @@ pub(super) struct Smtp {
 enum Fault {
     /// No connection was free in time.
     Busy,
-    /// No connection could be made.
+    /// There is nobody to talk to.
+    Reach(std::io::Error),
+    /// What answers is no mail server.
     Connect(lettre::transport::smtp::Error),
     /// TLS could not be agreed on.
     Encrypt(lettre::transport::smtp::Error),
@@ -91,11 +94,19 @@ impl Smtp {
 
     async fn connect(&self) -> Result<AsyncSmtpConnection, Fault> {
         let address = (self.host.as_str(), self.port);
-        let implicit = self.tls_parameters.clone().filter(|_| self.tls == SmtpTls::Implicit);
-        let mut connection =
-            AsyncSmtpConnection::connect_tokio1(address, Some(self.time_out), &self.hello, implicit, None)
-                .await
-                .map_err(|fault| if is_certificate(&fault) { Fault::Encrypt(fault) } else { Fault::Connect(fault) })?;
+        let mut connection = if self.tls == SmtpTls::Implicit {
+            let implicit = self.tls_parameters.clone();
+            let connected =
+                AsyncSmtpConnection::connect_tokio1(address, Some(self.time_out), &self.hello, implicit, None);
+            let fault = |fault| if is_certificate(&fault) { Fault::Encrypt(fault) } else { Fault::Connect(fault) };
+            connected.await.map_err(fault)?
+        } else {
+            let stream = TcpStream::connect(address).await.map_err(Fault::Reach)?;
+            // lettre writes the end of a mail by itself: it would wait for the server to acknowledge what came before, which
+            // servers put off by some 40 ms.
+            stream.set_nodelay(true).map_err(Fault::Reach)?;
+            AsyncSmtpConnection::connect_with_transport(Box::new(stream), &self.hello).await.map_err(Fault::Connect)?
+        };
         if let Some(parameters) = self.tls_parameters.clone().filter(|_| self.tls == SmtpTls::StartTls) {
             connection.starttls(parameters, &self.hello).await.map_err(Fault::Encrypt)?;
         }
@@ -189,6 +200,9 @@ fn outcome(fault: &Fault) -> Delivery {
     let deferred = |code, fault| Delivery::Deferred { code, reply: Some(clean::reply(&explain(fault))) };
     match fault {
         Fault::Busy => Delivery::Deferred { code: "SMTP_BUSY", reply: None },
+        Fault::Reach(fault) => {
+            Delivery::Deferred { code: "SMTP_UNREACHABLE", reply: Some(clean::reply(&fault.to_string())) }
+        }
         Fault::Connect(fault) => deferred("SMTP_UNREACHABLE", fault),
         Fault::Encrypt(fault) => deferred("SMTP_TLS", fault),
         Fault::Authenticate(fault) => deferred("SMTP_AUTHENTICATION", fault),

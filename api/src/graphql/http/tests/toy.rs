@@ -140,6 +140,7 @@ impl Toy {
             public_url: "https://muster.example.com".into(),
             allowed_origins: vec!["https://app.example.com".into()],
             trusted_proxies: Vec::new(),
+            drain_seconds: 0,
             shutdown_seconds: 1,
             connections: 100,
             idle_seconds: 60,
