@@ -12,6 +12,7 @@ use domain::infra::config::Config;
 use domain::infra::db::Db;
 use domain::infra::files;
 use domain::infra::keys;
+use domain::infra::migrate;
 use domain::infra::wake::Waker;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -19,7 +20,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use worker::Worker;
 
-use crate::database;
+use crate::start::Start;
 
 /// What a process does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,29 +34,39 @@ pub(crate) enum Role {
 }
 
 pub(crate) async fn run(role: Role, config: Config) -> anyhow::Result<ExitCode> {
+    let config = Arc::new(config);
     ensure!(
         role == Role::Both || config.redis_url.is_some(),
         "API and worker are processes of their own only with Redis: set REDIS_URL, or run `muster serve`"
     );
-    drop(database::connect_current(&config).await?);
-    let key = Arc::new(keys::load(&config)?);
     let stop = stop_on_signal()?;
+    let mut start = Start::new(&stop);
+    let current = async || migrate::require_current(&mut migrate::connect(&config).await?).await;
+    if start.open(current).await?.is_none() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let key = Arc::new(keys::load(&config)?);
     let waker = match &config.redis_url {
         Some(url) => Waker::connect(url, &config.redis_prefix, &stop)?,
         None => Waker::local(),
     };
-    let config = Arc::new(config);
+    let open = async || {
+        let open = async |wanted| match wanted {
+            true => Db::open(&config, waker.clone(), Arc::clone(&key)).await.map(Some),
+            false => Ok(None),
+        };
+        Ok((open(role != Role::Worker).await?, open(role != Role::Api).await?))
+    };
+    let Some((for_api, for_worker)) = start.open(open).await? else { return Ok(ExitCode::SUCCESS) };
     let files = files::open(&config)?;
     let mut parts: JoinSet<anyhow::Result<()>> = JoinSet::new();
-    if role != Role::Worker {
-        let db = Db::open(&config, waker.clone(), Arc::clone(&key)).await?;
+    if let Some(db) = for_api {
         let listener = listen(config.http.listen, "http.listen").await?;
         let server = Server::new(State::new(db, Arc::clone(&config), files.clone()));
         let stop = stop.clone();
         parts.spawn(async move { Ok(server.serve(listener, stop).await?) });
     }
-    if role != Role::Api {
-        let db = Db::open(&config, waker.clone(), key).await?;
+    if let Some(db) = for_worker {
         if let (Role::Worker, Some(address)) = (role, config.worker.listen) {
             let listener = listen(address, "worker.listen").await?;
             let health = Health::new(db.clone(), Arc::clone(&config));
