@@ -144,8 +144,10 @@ async fn a_mail_that_was_answered_before_it_was_recorded_counts_as_sent() -> Res
     let ended = app.mutate(Some(&owner.token), "invitationRevoke", input, "invitation { delivery }").await?;
     assert_eq!(ended.text("/invitationRevoke/invitation/delivery"), "QUEUED");
 
-    until(|| async { Ok(state(quick).await?["deliveryReply"].is_string() && state(revoked).await?["delivery"] == "SENT") })
-        .await?;
+    until(|| async {
+        Ok(state(quick).await?["deliveryReply"].is_string() && state(revoked).await?["delivery"] == "SENT")
+    })
+    .await?;
     assert_eq!(state(quick).await?["sentAt"], known["sentAt"], "it was there when it was answered");
     assert_eq!(state(revoked).await?["state"], "REVOKED");
     fleet.finish(vec![api, worker]).await

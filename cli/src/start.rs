@@ -38,7 +38,10 @@ impl<'a> Start<'a> {
     ///
     /// # Errors
     /// Whatever waiting does not mend, at once; that the database is away, once the start has waited long enough.
-    pub(crate) async fn open<T>(&mut self, open: impl AsyncFn() -> Result<T, MigrateError>) -> anyhow::Result<Option<T>> {
+    pub(crate) async fn open<T>(
+        &mut self,
+        open: impl AsyncFn() -> Result<T, MigrateError>,
+    ) -> anyhow::Result<Option<T>> {
         loop {
             let Some(tried) = self.stop.run_until_cancelled(timeout(TRY, open())).await else { return Ok(None) };
             let error = match tried {
@@ -52,8 +55,7 @@ impl<'a> Start<'a> {
             };
             let error = MigrateError::Database(error);
             if self.began.elapsed() > self.patience {
-                let error = anyhow::Error::from(error);
-                return Err(error.context("the database did not come back while this start waited for it"));
+                anyhow::bail!("the database did not come back while this start waited for it: {error}");
             }
             self.remind(&error);
             self.stop.run_until_cancelled(sleep(PAUSE)).await;

@@ -232,8 +232,7 @@ async fn a_queue_that_does_not_work_is_tried_until_it_does() -> Result<()> {
     let mut redis = stage.redis().await?;
     let _: () = redis.set(format!("{queue}:active"), "no list").await?;
     let monitor = redis::Client::open(stage.config.redis_url.as_ref().unwrap().expose_secret())?;
-    let mut monitor = monitor.get_async_monitor().await?;
-    monitor.monitor().await?;
+    let monitor = monitor.get_async_monitor().await?;
     let shutdown = CancellationToken::new();
     let (watched, mut jobs) = Watched::new(1);
     let worker = stage.worker(watched.registry(KIND), vec![], &shutdown)?;
