@@ -51,11 +51,10 @@ pub(crate) async fn run(role: Role, config: Config) -> anyhow::Result<ExitCode> 
         None => Waker::local(),
     };
     let open = async || {
-        let open = async |wanted| match wanted {
-            true => Db::open(&config, waker.clone(), Arc::clone(&key)).await.map(Some),
-            false => Ok(None),
-        };
-        Ok((open(role != Role::Worker).await?, open(role != Role::Api).await?))
+        let open = async || Db::open(&config, waker.clone(), Arc::clone(&key)).await;
+        let for_api = if role == Role::Worker { None } else { Some(open().await?) };
+        let for_worker = if role == Role::Api { None } else { Some(open().await?) };
+        Ok((for_api, for_worker))
     };
     let Some((for_api, for_worker)) = start.open(open).await? else { return Ok(ExitCode::SUCCESS) };
     let files = files::open(&config)?;
