@@ -15,6 +15,7 @@ generate() {
     mkdir -p "$1/docs"
     "$MUSTER" schema >"$1/schema.graphql"
     "$MUSTER" config reference >"$1/docs/configuration.md"
+    "$MUSTER" config metrics >"$1/docs/metrics.md"
 }
 
 # Compiles everything against a fresh database and writes what the checked queries need to know offline, into a folder.

@@ -14,13 +14,14 @@ free_port() {
 
 load_settings() {
     mkdir -p "$STATE"
-    HTTP_PORT='' POSTGRES_PORT='' REDIS_PORT='' PASSWORD='' SERVICES_DIR=''
+    HTTP_PORT='' METRICS_PORT='' POSTGRES_PORT='' REDIS_PORT='' PASSWORD='' SERVICES_DIR=''
     # shellcheck disable=SC1091 # written by save_settings
     if [ -f "$STATE/settings" ]; then . "$STATE/settings"; fi
     if [ -z "$HTTP_PORT" ]; then
         HTTP_PORT=8080
         if taken "$HTTP_PORT"; then HTTP_PORT=$(free_port); fi
     fi
+    METRICS_PORT=${METRICS_PORT:-$(free_port)}
     POSTGRES_PORT=${POSTGRES_PORT:-$(free_port)}
     REDIS_PORT=${REDIS_PORT:-$(free_port)}
     PASSWORD=${PASSWORD:-$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')}
@@ -31,6 +32,7 @@ load_settings() {
 save_settings() {
     (umask 077 && cat >"$STATE/settings.new") <<END
 HTTP_PORT=$HTTP_PORT
+METRICS_PORT=$METRICS_PORT
 POSTGRES_PORT=$POSTGRES_PORT
 REDIS_PORT=$REDIS_PORT
 PASSWORD=$PASSWORD

@@ -4,7 +4,8 @@
 use std::collections::BTreeSet;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use api::live::{Live, Watch};
@@ -20,6 +21,7 @@ use domain::session::authenticate;
 use futures::{Stream, StreamExt as _};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -69,6 +71,15 @@ async fn write(db: &Db, account: AccountId, transactions: usize) -> Result<()> {
     Ok(())
 }
 
+/// Commits ten events at once: a writer does so a hundred times a second and more.
+async fn burst(db: &Db, account: AccountId) -> Result<()> {
+    let mut change = Change::begin(db, account, Kind::System, Origin::system(), None).await?;
+    for number in 0..10 {
+        change.record(NewEvent::new(EventKind::AccountRenamed).detail(json!({ "number": number })));
+    }
+    Ok(change.commit().await?)
+}
+
 async fn newest(app: &App, account: AccountId) -> Result<i64> {
     let sql = "SELECT next_seq - 1 FROM account_feed WHERE account_id = $1";
     Ok(sqlx::query_scalar(sql).bind(account.0).fetch_one(&app.db.pool).await?)
@@ -98,6 +109,9 @@ async fn follow(watch: Arc<Watch>, after: Cursor, until: i64, pause: Duration) -
     Ok(())
 }
 
+const WRITERS: usize = 3;
+const TRANSACTIONS: usize = 400;
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_follower_sees_every_event_once_and_in_order() -> Result<()> {
     let app = App::start().await?;
@@ -106,8 +120,6 @@ async fn every_follower_sees_every_event_once_and_in_order() -> Result<()> {
     let before = newest(&app, account).await?;
     write(&app.db, account, 100).await?;
     let processes = [Process::start(&app, true), Process::start(&app, false)];
-    const WRITERS: usize = 3;
-    const TRANSACTIONS: usize = 400;
     let in_all = |transactions: usize| (0..transactions).map(|number| number % 3 + 1).sum::<usize>();
     let last = before + i64::try_from(in_all(100) + WRITERS * in_all(TRANSACTIONS))?;
     let mut tasks = JoinSet::new();
@@ -185,19 +197,34 @@ enum Loss {
     RoleLost,
     RoleWon,
     SignedOut,
-    SignedOutElsewhere,
+    RevokedElsewhere,
+    PasswordChanged,
     PasswordReset,
 }
 
-const LOSSES: [Loss; 7] = [
+const LOSSES: [Loss; 8] = [
     Loss::Suspended,
     Loss::Deactivated,
     Loss::RoleLost,
     Loss::RoleWon,
     Loss::SignedOut,
-    Loss::SignedOutElsewhere,
+    Loss::RevokedElsewhere,
+    Loss::PasswordChanged,
     Loss::PasswordReset,
 ];
+
+impl Loss {
+    /// The event that its transaction leaves.
+    fn event(self) -> EventKind {
+        match self {
+            Self::Suspended => EventKind::MemberSuspended,
+            Self::Deactivated => EventKind::MemberDeactivated,
+            Self::RoleLost | Self::RoleWon => EventKind::MemberRolesChanged,
+            Self::SignedOut | Self::RevokedElsewhere => EventKind::SessionRevoked,
+            Self::PasswordChanged | Self::PasswordReset => EventKind::PasswordChanged,
+        }
+    }
+}
 
 async fn lose(app: &App, loss: Loss, owner: &Person, auditor: &Person) -> Result<()> {
     let (token, member) = (Some(owner.token.as_str()), json!({ "memberId": auditor.member_id }));
@@ -214,7 +241,13 @@ async fn lose(app: &App, loss: Loss, owner: &Person, auditor: &Person) -> Result
             app.mutate(token, "memberAssignRoles", roles, "").await?
         }
         Loss::SignedOut => app.mutate(Some(&auditor.token), "sessionRevoke", json!({}), "").await?,
-        Loss::SignedOutElsewhere => {
+        Loss::RevokedElsewhere => {
+            let other = app.sign_in(&auditor.email).await?;
+            let id = app.graphql(Some(&auditor.token), "{ viewer { session { id } } }", Value::Null).await?;
+            let input = json!({ "sessionId": id.text("/viewer/session/id") });
+            app.mutate(Some(&other), "sessionRevoke", input, "").await?
+        }
+        Loss::PasswordChanged => {
             let other = app.sign_in(&auditor.email).await?;
             let input =
                 json!({ "currentPassword": crate::support::app::PASSWORD, "newPassword": "another-Xq7-password" });
@@ -243,39 +276,51 @@ async fn nobody_is_handed_an_event_of_after_their_right_was_gone() -> Result<()>
         let (stopped, db) = (stop.clone(), app.db.clone());
         let flow = tokio::spawn(async move {
             while !stopped.is_cancelled() {
-                write(&db, account, 1).await.unwrap();
+                burst(&db, account).await.unwrap();
             }
         });
+        // So far everybody follows who may; with the right kept, a little further than what kept it.
+        let (goal, begun) = (Arc::new(AtomicI64::new(i64::MAX)), Arc::new(Semaphore::new(0)));
         let mut followers = JoinSet::new();
         for process in &processes {
             let watch = process.watch(&auditor.token).await?;
             let events = watch.events(None, Vec::new()).await?;
+            let (goal, begun) = (Arc::clone(&goal), Arc::clone(&begun));
             followers.spawn(async move {
-                let mut events = pin!(events);
-                let mut seen = 0;
-                loop {
+                let (mut events, mut seen) = (pin!(events), 0);
+                while seen < goal.load(Ordering::SeqCst) {
                     // As a socket does.
                     let event = tokio::select! {
                         biased;
                         () = watch.ended() => return Some(seen),
-                        () = tokio::time::sleep(Duration::from_secs(3)), if loss == Loss::RoleWon => return None,
                         event = events.next() => event.unwrap().unwrap(),
                     };
-                    if loss == Loss::RoleWon && seen > 500 {
-                        return None;
+                    if seen == 0 {
+                        begun.add_permits(1);
                     }
                     seen = event.seq;
                 }
+                None
             });
         }
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        let all = u32::try_from(processes.len())?;
+        let _all = tokio::time::timeout(PATIENCE, begun.acquire_many(all)).await.context("not all follow")??;
+        let (began, before) = (Instant::now(), newest(&app, account).await?);
         lose(&app, loss, &olivia, &auditor).await?;
-        let after = newest(&app, account).await?;
+        // What the same transaction recorded is the last that may be seen.
+        let sql = "SELECT max(seq) FROM event WHERE account_id = $1 AND kind = $2";
+        let last: i64 =
+            sqlx::query_scalar(sql).bind(account.0).bind(loss.event().as_str()).fetch_one(&app.db.pool).await?;
+        if loss == Loss::RoleWon {
+            goal.store(last + 50, Ordering::SeqCst);
+        }
         while let Some(seen) = tokio::time::timeout(PATIENCE, followers.join_next()).await.context("it goes on")? {
             let seen = seen?;
             assert_eq!(seen.is_none(), loss == Loss::RoleWon, "{loss:?}");
-            assert!(seen.unwrap_or_default() <= after, "{loss:?}: saw {seen:?}, the answer came at {after}");
+            assert!(seen.unwrap_or_default() <= last, "{loss:?}: saw {seen:?}, the right ended with {last}");
         }
+        let (flown, took) = (newest(&app, account).await? - before, began.elapsed());
+        println!("{loss:?}: all followers ended {took:.1?} after it was asked for, among {flown} events");
         stop.cancel();
         flow.await?;
         app.finish().await?;

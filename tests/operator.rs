@@ -296,3 +296,41 @@ async fn the_doctor_names_each_fault_and_its_mend() -> anyhow::Result<()> {
     assert!(!lines.join("\n").contains("hunter2"), "{lines:#?}");
     Ok(())
 }
+
+#[tokio::test]
+async fn the_doctor_looks_at_metrics_and_traces() -> anyhow::Result<()> {
+    let host = Host::new().await?;
+    let telemetry = async |variables: &[(&str, &str)]| {
+        let variables = [&[("MUSTER_MAIL_TRANSPORT", "outbox")], variables].concat();
+        let looked = host.run_with(&variables, &["doctor"]).await?;
+        let of_telemetry = |line: &String| line.split_whitespace().nth(1) == Some("telemetry");
+        anyhow::Ok((
+            looked.status.code(),
+            lines(&looked).into_iter().filter(of_telemetry).collect::<Vec<_>>().join("\n"),
+        ))
+    };
+    let (code, said) = telemetry(&[]).await?;
+    assert!(
+        code == Some(0) && said.contains("no metrics are served") && said.contains("no traces are exported"),
+        "{said}"
+    );
+    let open = [("MUSTER_METRICS_LISTEN", "0.0.0.0:9464"), ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")];
+    let (code, said) = telemetry(&open).await?;
+    assert!(code == Some(0) && said.contains("anybody who reaches 0.0.0.0:9464"), "{said}");
+    assert!(said.contains("the collector at 127.0.0.1:1 does not answer"), "{said}");
+    let wrong = [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1"),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "hunter2"),
+    ];
+    let (code, said) = telemetry(&wrong).await?;
+    assert!(
+        code == Some(1) && said.contains("OTEL_EXPORTER_OTLP_PROTOCOL") && said.contains("OTEL_EXPORTER_OTLP_HEADERS"),
+        "{said}"
+    );
+    assert!(!said.contains("hunter2"), "{said}");
+    let same = [("MUSTER_METRICS_LISTEN", "127.0.0.1:9464"), ("MUSTER_HTTP_LISTEN", "127.0.0.1:9464")];
+    let looked = host.run_with(&same, &["doctor"]).await?;
+    assert!(lines(&looked).join("\n").contains("is the same as http.listen"), "{:#?}", lines(&looked));
+    Ok(())
+}

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use domain::infra::metrics::{self, Cause};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// The places of a process. Clones share them.
@@ -29,7 +30,8 @@ impl Admission {
 
     /// Waits for a place; `None`, at once, when too many wait already.
     pub async fn admit(&self) -> Option<Admitted> {
-        let present = Arc::clone(&self.present).try_acquire_owned().ok()?;
+        let present = Arc::clone(&self.present).try_acquire_owned();
+        let present = present.inspect_err(|_| metrics::refused(Cause::Overload)).ok()?;
         let working = Arc::clone(&self.working).acquire_owned().await.expect("the semaphore is never closed");
         Some(Admitted { _working: working, _present: present })
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::extract::State as Shared;
 use axum::http::{StatusCode, header};
-use axum::middleware::from_fn;
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use domain::infra::config::{Config, MailTransport};
@@ -18,7 +18,7 @@ use tokio::sync::Mutex;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::trace::trace;
+use crate::trace::{Believed, trace};
 
 /// For the database and Redis.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -50,7 +50,7 @@ pub fn router(health: Health) -> Router {
 
 /// Serves `/livez` and `/readyz` alone, for a process without an API, until `shutdown`.
 pub async fn serve(health: Health, listener: TcpListener, shutdown: CancellationToken) -> std::io::Result<()> {
-    let app = router(health).layer(from_fn(trace));
+    let app = router(health).layer(from_fn_with_state(Believed::default(), trace));
     tokio::select! {
         served = axum::serve(listener, app) => served,
         () = shutdown.cancelled() => Ok(()),

@@ -2,6 +2,8 @@
 
 pub mod admission;
 pub mod auth;
+pub mod connection;
+pub mod exposition;
 pub mod graphql;
 pub mod health;
 pub mod live;

@@ -13,8 +13,10 @@ use domain::across;
 use domain::error::Result;
 use domain::id::AccountId;
 use domain::infra::db::Db;
+use domain::infra::metrics;
 use domain::infra::wake::Wake;
 use domain::session::Authenticated;
+use sqlx::PgPool;
 use tokio::sync::Semaphore;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
@@ -24,7 +26,7 @@ use self::hub::{Follower, Hub};
 /// How often all followed accounts are asked for, woken or not.
 const TICK: Duration = Duration::from_millis(500);
 /// Connections of the hubs: requests must not keep them waiting.
-const CONNECTIONS: u32 = 4;
+pub const CONNECTIONS: u32 = 4;
 /// Of these, how many may read the past for followers who have fallen behind.
 const REPLAYS: usize = 2;
 
@@ -72,6 +74,11 @@ impl Live {
         self.all().len()
     }
 
+    /// The connections of the hubs.
+    pub fn pool(&self) -> &PgPool {
+        &self.0.db.pool
+    }
+
     /// Keeps the hubs up to date until `shutdown`.
     pub async fn run(&self, shutdown: CancellationToken) {
         tokio::select! {
@@ -101,7 +108,9 @@ impl Live {
         interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             interval.tick().await;
+            metrics::feed_hubs(self.followed());
             if let Err(error) = self.ask().await {
+                metrics::feed_look_failed();
                 tracing::warn!(%error, "followed accounts could not be looked at");
             }
         }

@@ -10,10 +10,11 @@ use axum::body::Body;
 use axum::extract::{ConnectInfo, Request, State as Shared};
 use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
-use axum::middleware::{Next, from_fn};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{any, get};
 use domain::infra::config::{MailTransport, is_loopback_url};
+use domain::infra::metrics::{self, Cause};
 use domain::infra::presence::Presence;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -21,6 +22,7 @@ use tracing::Span;
 
 use crate::admission::Admitted;
 use crate::auth::{Credentials, credentials, network_address, origin, request_id, session_cookie};
+use crate::connection;
 use crate::graphql::context::Caller;
 use crate::graphql::error::{DATABASE_AWAY, ErrorCode, of_failure};
 use crate::graphql::graphiql::{self, Sdl};
@@ -32,7 +34,7 @@ use crate::health::{self, Health};
 use crate::pages;
 use crate::socket::{self, signed_in};
 use crate::state::State;
-use crate::trace::trace;
+use crate::trace::{Believed, trace};
 use crate::upload::{self, Uploads};
 
 /// How often uses of sessions are written.
@@ -77,7 +79,7 @@ impl Server {
         if config.mail.transport == MailTransport::Outbox && is_loopback_url(&config.http.public_url) {
             router = router.merge(pages::dev_mail::router(config.data_dir.join("mail")));
         }
-        router.layer(from_fn(trace))
+        router.layer(from_fn_with_state(Believed::new(&config.http.trusted_proxies), trace))
     }
 
     /// Routes that need the database, outside of GraphQL.
@@ -88,7 +90,10 @@ impl Server {
             async move {
                 tokio::select! {
                     biased;
-                    () = presence.lost() => (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "1")]).into_response(),
+                    () = presence.lost() => {
+                        metrics::refused(Cause::DatabaseAway);
+                        (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "1")]).into_response()
+                    }
                     response = next.run(request) => response,
                 }
             }
@@ -98,12 +103,13 @@ impl Server {
     fn uploads(&self) -> Uploads {
         let config = &self.state.config;
         let (limit, origins) = (config.limits.upload_bytes, Origins::new(&config.http));
-        Uploads { db: self.state.db.clone(), files: self.state.files.clone(), limit, origins }
+        let time_limit = Duration::from_secs(config.limits.upload_seconds);
+        Uploads { db: self.state.db.clone(), files: self.state.files.clone(), limit, time_limit, origins }
     }
 
     /// Serves until `shutdown`, then finishes the requests it has, on sockets as well, which it closes, and the mutations whose
     /// clients have left: all together as long as the configuration allows. What sessions were used for until then is written last.
-    pub async fn serve(mut self, listener: TcpListener, shutdown: CancellationToken) -> std::io::Result<()> {
+    pub async fn serve(mut self, listener: TcpListener, shutdown: CancellationToken) {
         let ended = CancellationToken::new();
         let flusher = tokio::spawn(flush(self.state.clone(), ended.clone()));
         let _ended = ended.clone().drop_guard();
@@ -111,35 +117,27 @@ impl Server {
         self.state.presence = Presence::watch((*options).clone(), ended.clone());
         let (live, following) = (self.state.live.clone(), ended.clone());
         tokio::spawn(async move { live.run(following).await });
-        let app = self.router().into_make_service_with_connect_info::<SocketAddr>();
-        let stopping = shutdown.clone();
-        let requests = axum::serve(listener, app).with_graceful_shutdown(async move { stopping.cancelled().await });
+        let requests = connection::serve(listener, self.router(), &self.state.config.http, &shutdown);
         let sockets = async {
             shutdown.cancelled().await;
             self.sockets.drain().await;
         };
         let work = async {
-            let (requests, ()) = tokio::join!(requests, sockets);
-            requests?;
+            tokio::join!(requests, sockets);
             self.operations.drain().await;
-            Ok(())
         };
         let late = async {
             shutdown.cancelled().await;
             tokio::time::sleep(Duration::from_secs(self.state.config.http.shutdown_seconds)).await;
         };
-        let served = tokio::select! {
-            served = work => served,
-            () = late => {
-                tracing::warn!("requests were cut off: they took longer than http.shutdown_seconds");
-                Ok(())
-            }
-        };
+        tokio::select! {
+            () = work => {}
+            () = late => tracing::warn!("requests were cut off: they took longer than http.shutdown_seconds"),
+        }
         ended.cancel();
         if tokio::time::timeout(LAST_FLUSH, flusher).await.is_err() {
             tracing::warn!("the last use of sessions could not be written in time");
         }
-        served
     }
 }
 
@@ -183,7 +181,10 @@ async fn graphql(
     // A mutation that is under way goes on.
     tokio::select! {
         biased;
-        () = presence.lost() => refusal.answer(ErrorCode::ServiceUnavailable, DATABASE_AWAY),
+        () = presence.lost() => {
+            metrics::refused(Cause::DatabaseAway);
+            refusal.answer(ErrorCode::ServiceUnavailable, DATABASE_AWAY)
+        }
         response = answer(&server, &id, peer, &head, prepared) => response,
     }
 }

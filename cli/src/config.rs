@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 use domain::infra::config::reference;
+use domain::infra::metrics;
 
 use crate::sources::SourceArgs;
 
@@ -20,12 +21,15 @@ enum Command {
     Show,
     /// Print the reference of all settings (docs/configuration.md)
     Reference,
+    /// Print the reference of all metrics (docs/metrics.md)
+    Metrics,
 }
 
 pub(crate) fn run(args: &Args, sources: &SourceArgs) -> anyhow::Result<ExitCode> {
     let mut out = std::io::stdout().lock();
     match args.command {
         Command::Reference => write!(out, "{}", reference())?,
+        Command::Metrics => write!(out, "{}", metrics::reference())?,
         Command::Show => {
             for setting in sources.load()?.effective() {
                 let value = setting.value.as_deref().unwrap_or("(not set)");

@@ -19,7 +19,7 @@ use std::io::{ErrorKind, Write as _};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use domain::infra::config::Faults;
+use domain::infra::config::{Config, Faults};
 
 use sources::SourceArgs;
 
@@ -92,7 +92,13 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         _ => {}
     }
     let config = sources.load()?.config;
-    domain::infra::telemetry::init(&config.log)?;
+    let exporter = domain::infra::telemetry::init(&config)?;
+    let outcome = work(command, config).await;
+    exporter.shut_down().await;
+    outcome
+}
+
+async fn work(command: Command, config: Config) -> anyhow::Result<ExitCode> {
     match command {
         Command::Serve => serve::run(serve::Role::Both, config).await,
         Command::Api => serve::run(serve::Role::Api, config).await,
@@ -103,7 +109,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Sweeps(args) => sweeps::run(&args, &config).await,
         Command::Seats(args) => seats::run(&args, &config).await,
         Command::Verify(args) => verify::run(&args, &config).await,
-        Command::Config(_) | Command::Doctor | Command::Schema => unreachable!("handled above"),
+        Command::Config(_) | Command::Doctor | Command::Schema => unreachable!("they need no database"),
     }
 }
 

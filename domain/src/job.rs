@@ -175,6 +175,8 @@ pub struct Claimed {
     pub attempts: i32,
     /// The request that asked for it.
     pub request_id: Option<String>,
+    /// The span that asked for it, as a `traceparent`.
+    pub trace_context: Option<String>,
 }
 
 impl Claimed {

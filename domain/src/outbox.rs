@@ -15,13 +15,16 @@ mod operate;
 mod replay;
 
 pub use burial::{bury_by_operator, bury_claimed};
-pub use operate::{FINISHED_KEPT, Standing, Unfinished, Wanted, count_live, entomb, list, next_wake, purge_finished};
+pub use operate::{
+    Backlog, FINISHED_KEPT, Standing, Unfinished, Wanted, backlog, count_live, entomb, list, next_wake, purge_finished,
+};
 pub use replay::{Replay, replay};
 
 use jiff::SignedDuration;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use crate::infra::telemetry;
 use crate::job::{Claimed, Lane, NewJob};
 
 /// What the database said.
@@ -44,7 +47,7 @@ pub struct Hinted {
     pub account_id: Uuid,
 }
 
-/// Writes jobs, due at once, in the caller's transaction. Answers how many are new: a job whose like is unfinished is not.
+/// Writes jobs, due at once, in the caller's transaction; each continues the trace that the caller is in. Answers how many are new: a job whose like is unfinished is not.
 pub async fn insert(conn: &mut PgConnection, jobs: &[NewJob], request_id: Option<&str>) -> Result<u64> {
     if jobs.is_empty() {
         return Ok(0);
@@ -55,9 +58,10 @@ pub async fn insert(conn: &mut PgConnection, jobs: &[NewJob], request_id: Option
     let kinds: Vec<String> = jobs.iter().map(|job| job.kind.to_string()).collect();
     let payloads: Vec<_> = jobs.iter().map(|job| job.payload.clone()).collect();
     let keys: Vec<String> = jobs.iter().map(|job| job.dedupe_key.clone()).collect();
+    let trace_context = telemetry::current().map(|context| context.to_string());
     let written = sqlx::query!(
-        r#"INSERT INTO outbox (job_id, account_id, lane, kind, payload, dedupe_key, request_id, wake_at)
-           SELECT u.job_id, u.account_id, u.lane, u.kind, u.payload, u.dedupe_key, $7, now()
+        r#"INSERT INTO outbox (job_id, account_id, lane, kind, payload, dedupe_key, request_id, trace_context, wake_at)
+           SELECT u.job_id, u.account_id, u.lane, u.kind, u.payload, u.dedupe_key, $7, $8, now()
            FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::jsonb[], $6::text[])
                 AS u (job_id, account_id, lane, kind, payload, dedupe_key)
            ON CONFLICT (account_id, kind, dedupe_key) WHERE wake_at IS NOT NULL DO NOTHING"#,
@@ -68,6 +72,7 @@ pub async fn insert(conn: &mut PgConnection, jobs: &[NewJob], request_id: Option
         &payloads,
         &keys,
         request_id,
+        trace_context,
     )
     .execute(conn)
     .await?;
@@ -125,7 +130,7 @@ pub async fn claim(conn: &mut PgConnection, ids: &[Uuid], claim: Uuid) -> Result
            FROM pick
            WHERE outbox.job_id = pick.job_id AND (SELECT set_config('synchronous_commit', 'off', true)) = 'off'
            RETURNING outbox.job_id, outbox.claim AS "claim!", outbox.account_id, outbox.kind, outbox.payload,
-                     outbox.attempts, outbox.request_id"#,
+                     outbox.attempts, outbox.request_id, outbox.trace_context"#,
         ids,
         claim,
     )

@@ -8,6 +8,7 @@ use sqlx::PgConnection;
 use crate::error::{Code, Error, Refused};
 use crate::infra::clock::Timestamp;
 use crate::infra::db::Db;
+use crate::infra::metrics;
 
 /// A limit: so many in so long.
 #[derive(Clone, Copy, Debug)]
@@ -104,6 +105,9 @@ pub async fn hit_sign_in(
     )
     .fetch_one(conn)
     .await?;
+    if reached.is_some() {
+        metrics::rate_limited("sign-in");
+    }
     Ok(reached.map_or(Ok(()), |retry_at| Err(Reached { retry_at })))
 }
 
@@ -167,7 +171,11 @@ pub async fn hit(
     )
     .fetch_one(conn)
     .await?;
-    Ok(if counter.hits <= limit.hits { Ok(()) } else { Err(Reached { retry_at: counter.window_end }) })
+    if counter.hits <= limit.hits {
+        return Ok(Ok(()));
+    }
+    metrics::rate_limited(limit.name);
+    Ok(Err(Reached { retry_at: counter.window_end }))
 }
 
 /// Counts one more against several limits, each at once and for good: for what is refused before a transaction begins.

@@ -179,6 +179,15 @@ pub async fn last_runs(conn: &mut PgConnection) -> sqlx::Result<Vec<LastRun>> {
     .await
 }
 
+/// How many seconds ago the tick of the last run that ended well was, for every sweep that has one.
+pub async fn finished_ages(conn: &mut PgConnection) -> sqlx::Result<Vec<(String, f64)>> {
+    let rows = sqlx::query!(
+        r#"SELECT sweep, extract(epoch FROM now() - max(tick_at))::float8 AS "age!"
+           FROM sweep_tick WHERE finished_at IS NOT NULL GROUP BY sweep"#,
+    );
+    Ok(rows.fetch_all(conn).await?.into_iter().map(|row| (row.sweep, row.age)).collect())
+}
+
 /// Deletes ticks that were started [`TICKS_KEPT`] before `now`, but for the last of each sweep.
 pub async fn purge_ticks(conn: &mut PgConnection, now: Timestamp) -> sqlx::Result<u64> {
     let deleted = sqlx::query!(

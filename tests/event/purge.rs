@@ -18,6 +18,7 @@ use super::{OWNER, busy, done, events, superuser, verify};
 use crate::support::app::{Answer, App, Options};
 use crate::support::database::Database;
 use crate::support::firm;
+use crate::support::socket::Socket;
 
 const KEPT: SignedDuration = SignedDuration::from_hours(24 * 400);
 const LONGER: SignedDuration = SignedDuration::from_hours(24 * 401);
@@ -32,6 +33,9 @@ fn numbers(page: &Answer) -> Vec<i64> {
     let nodes = page.data("/accountEvents/nodes").as_array().unwrap();
     nodes.iter().map(|node| node["number"].as_i64().unwrap()).collect()
 }
+
+const FOLLOW: &str =
+    "subscription ($after: String, $first: Int) { accountEvents(after: $after, first: $first) { number } }";
 
 #[tokio::test]
 async fn an_expired_cursor_is_told_where_to_begin_again() -> Result<()> {
@@ -72,6 +76,18 @@ async fn an_expired_cursor_is_told_where_to_begin_again() -> Result<()> {
         let oldest = &expired.body["errors"][0]["extensions"]["oldestCursor"];
         assert_eq!(oldest, whole.data("/accountEvents/oldestCursor"));
         assert_eq!(numbers(&page(&app, &owner.token, oldest).await?), left);
+        let mut socket = Socket::enter(&app, &owner.token).await?;
+        socket.subscribe("1", FOLLOW, json!({ "after": cursor(number) })).await?;
+        let refused = socket.next().await?;
+        assert_eq!(refused["type"], "error", "{refused}");
+        assert_eq!(refused["payload"][0]["extensions"]["code"], "CURSOR_EXPIRED");
+        assert_eq!(&refused["payload"][0]["extensions"]["oldestCursor"], oldest);
+        socket.subscribe("2", FOLLOW, json!({ "after": oldest, "first": left.len() })).await?;
+        for number in &left {
+            assert_eq!(socket.next().await?["payload"]["data"]["accountEvents"]["number"], *number);
+        }
+        assert_eq!(socket.next().await?, json!({ "id": "2", "type": "complete" }), "no more than asked for");
+        socket.leave().await?;
     }
     assert_eq!(numbers(&page(&app, &owner.token, &cursor(old)).await?), left, "whoever has read it all misses nothing");
     assert_eq!(verify(&app, account).await?, None);

@@ -24,8 +24,8 @@ async fn serve(world: &World) -> String {
     let mut http = world.config.http.clone();
     http.allowed_origins = vec!["https://app.example.com".to_owned()];
     let origins = Origins::new(&http);
-    let routes =
-        api::upload::router(Uploads { db: world.db.clone(), files: world.files.clone(), limit: 20_000, origins });
+    let (db, files, time_limit) = (world.db.clone(), world.files.clone(), std::time::Duration::from_mins(1));
+    let routes = api::upload::router(Uploads { db, files, limit: 20_000, time_limit, origins });
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move { axum::serve(listener, routes).await });

@@ -34,7 +34,7 @@ impl Api {
         let server = Server::new(State::new(app.db.clone(), Arc::clone(&app.config), app.files.clone()));
         let stop = CancellationToken::new();
         let stopping = stop.clone();
-        let task = tokio::spawn(async move { server.serve(listener, stopping).await.unwrap() });
+        let task = tokio::spawn(async move { server.serve(listener, stopping).await });
         Ok(Self { port, stop, task })
     }
 

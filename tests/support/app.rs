@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use api::graphql::ws::OpenSockets;
 use api::server::Server;
 use api::state::State;
 use domain::infra::config::{Config, MailTransport};
@@ -36,6 +37,8 @@ pub(crate) struct App {
     pub(crate) http: reqwest::Client,
     /// Uses of sessions that the API has not written yet.
     pub(crate) activity: Arc<Activity>,
+    /// Sockets the API has open.
+    pub(crate) sockets: Arc<OpenSockets>,
     stop: CancellationToken,
     tasks: Vec<JoinHandle<()>>,
     _database: Database,
@@ -146,11 +149,11 @@ impl App {
         let stop = CancellationToken::new();
         let mut tasks = Vec::new();
         let state = State::new(db.clone(), Arc::clone(&config), files.clone());
-        let activity = Arc::clone(&state.activity);
+        let (activity, sockets) = (Arc::clone(&state.activity), Arc::clone(&state.sockets));
         if options.api {
             let server = Server::new(state);
             let stopping = stop.clone();
-            tasks.push(tokio::spawn(async move { server.serve(listener, stopping).await.unwrap() }));
+            tasks.push(tokio::spawn(async move { server.serve(listener, stopping).await }));
         }
         if options.worker {
             let registry = worker::job::registry(&db, &config, &files, &stop)?;
@@ -167,7 +170,20 @@ impl App {
         }
         let mailbox = Mailbox::new(config.data_dir.join("mail"));
         let http = reqwest::Client::new();
-        Ok(Self { db, url, config, files, mailbox, http, activity, stop, tasks, _database: database, _folder: folder })
+        Ok(Self {
+            db,
+            url,
+            config,
+            files,
+            mailbox,
+            http,
+            activity,
+            sockets,
+            stop,
+            tasks,
+            _database: database,
+            _folder: folder,
+        })
     }
 
     /// Starts another API with connections, limits and caches of its own, as another process has; answers its URL.
@@ -179,7 +195,7 @@ impl App {
         db.rate_limits = self.db.rate_limits;
         let server = Server::new(State::new(db, Arc::clone(&self.config), self.files.clone()));
         let stopping = self.stop.clone();
-        self.tasks.push(tokio::spawn(async move { server.serve(listener, stopping).await.unwrap() }));
+        self.tasks.push(tokio::spawn(async move { server.serve(listener, stopping).await }));
         Ok(url)
     }
 

@@ -10,6 +10,7 @@ pub(crate) mod introspection;
 pub(crate) mod mail_server;
 pub(crate) mod mailbox;
 pub(crate) mod process;
+pub(crate) mod scrape;
 pub(crate) mod server;
 pub(crate) mod socket;
 pub(crate) mod stage;

@@ -60,6 +60,7 @@ pub struct Parts {
 #[derive(Debug)]
 pub struct Worker {
     tasks: JoinSet<()>,
+    queue_pool: PgPool,
     shutdown: CancellationToken,
 }
 
@@ -80,6 +81,7 @@ impl Worker {
         let grace = Duration::from_secs(config.http.shutdown_seconds);
         let registry = Arc::new(parts.registry);
         let bells: [Bells; 3] = std::array::from_fn(|_| Bells::default());
+        let queue_pool = own.clone();
         let mut tasks = JoinSet::new();
         for (lane, bells) in Lane::ALL.into_iter().zip(&bells) {
             let queue: Arc<dyn Queue> = match &config.redis_url {
@@ -110,7 +112,12 @@ impl Worker {
         tasks.spawn(async move {
             stop.run_until_cancelled(ring(wakes, bells)).await;
         });
-        Ok(Self { tasks, shutdown })
+        Ok(Self { tasks, queue_pool, shutdown })
+    }
+
+    /// The connections over which jobs are claimed, renewed and finished.
+    pub fn queue_pool(&self) -> &PgPool {
+        &self.queue_pool
     }
 
     /// Ends once everything has stopped. The first fault stops the rest and is answered.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use domain::infra::db::answered;
 use domain::infra::fault::fail_point;
+use domain::infra::metrics;
 use domain::infra::wake::Waker;
 use domain::job::Lane;
 use domain::outbox;
@@ -85,7 +86,9 @@ impl Relay {
                 Ok(Filled::All) | Err(_) => POLL,
             };
             match &filled {
-                Err(error) if !failing => {
+                Err(_) if failing => metrics::relay_failed(self.parts.lane),
+                Err(error) => {
+                    metrics::relay_failed(self.parts.lane);
                     tracing::warn!(lane = %self.parts.lane, %error, "jobs are not relayed");
                 }
                 Ok(_) if failing => {
@@ -109,9 +112,11 @@ impl Relay {
     async fn fill(&mut self) -> Result<Filled, RelayError> {
         loop {
             if !self.leads().await? {
+                metrics::relay_looked(self.parts.lane, None);
                 return Ok(Filled::All);
             }
             let depth = self.parts.queue.depth().await?;
+            metrics::relay_looked(self.parts.lane, Some(depth));
             let room = self.window.room(Instant::now(), depth);
             if room == 0 {
                 return Ok(Filled::Full);
@@ -158,6 +163,7 @@ impl Relay {
         }
         fail_point!("relay.after_push");
         self.window.pushed(ids.len());
+        metrics::relay_handed_over(self.parts.lane, ids.len());
         self.parts.waker.queued(self.parts.lane);
         Ok(ids.len())
     }

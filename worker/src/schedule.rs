@@ -7,6 +7,7 @@ use std::time::Duration;
 use domain::infra::clock::{Clock, Timestamp};
 use domain::infra::db::answered;
 use domain::infra::fault::fail_point;
+use domain::infra::metrics;
 use domain::outbox;
 use domain::sweep::{self, Sweep, Tick};
 use futures::FutureExt as _;
@@ -185,6 +186,7 @@ impl Run {
         let record =
             async { sweep::record(&mut *self.pool.acquire().await?, name, self.tick, self.claim, outcome).await };
         let written = answered(record).await?;
+        metrics::sweep_ended(name, outcome.is_ok(), started.elapsed());
         let millis = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         match outcome {
             Ok(0) => tracing::debug!(sweep.name = name, millis, written, "sweep ended"),

@@ -3,6 +3,7 @@
 use async_graphql::{Error, ErrorExtensionValues, Response, ServerError, Value};
 use axum::http::StatusCode;
 use domain::infra::db::is_away;
+use domain::infra::metrics::{self, Cause};
 
 /// Errors a response shows at most; one document can provoke thousands.
 const MAX_ERRORS: usize = 10;
@@ -125,6 +126,7 @@ pub fn top_level(error: domain::error::Error) -> Error {
             ErrorCode::Unauthenticated.error("Sign in first: the session is missing or has ended.")
         }
         Failure::Busy | Failure::Stale => {
+            metrics::refused(Cause::Contention);
             ErrorCode::ServiceUnavailable.error("Too much is going on at once. Try again in a moment.")
         }
         Failure::Refused(list) => refusal(&list),
@@ -145,14 +147,18 @@ pub fn failed(error: sqlx::Error) -> Error {
 /// The top-level error of a failed statement.
 pub fn of_database(error: &sqlx::Error) -> Error {
     if is_away(error) {
+        let full = matches!(error, sqlx::Error::PoolTimedOut);
+        metrics::refused(if full { Cause::PoolTimeout } else { Cause::DatabaseAway });
         tracing::warn!(%error, "the database is away");
         return ErrorCode::ServiceUnavailable.error("The database is away. Try again in a moment.");
     }
     if let Some(LOCK_TIMEOUT | DEADLOCK) = sqlstate(error).as_deref() {
+        metrics::refused(Cause::Contention);
         tracing::warn!(%error, "a transaction lost against others");
         return ErrorCode::ServiceUnavailable.error("Too much is going on at once. Try again in a moment.");
     }
     if sqlstate(error).as_deref() == Some(STATEMENT_CANCELLED) {
+        metrics::refused(Cause::Timeout);
         tracing::warn!("a statement took too long");
         return ErrorCode::Timeout.error("The request took too long.");
     }
@@ -178,7 +184,10 @@ fn refusal(list: &[domain::error::Refused]) -> Error {
     let Some(first) = list.first() else { return ErrorCode::InternalServerError.error(INTERNAL_MESSAGE) };
     let code = match first.code {
         Code::NotPermitted => ErrorCode::Forbidden,
-        Code::RateLimited => ErrorCode::RateLimited,
+        Code::RateLimited => {
+            metrics::refused(Cause::RateLimit);
+            ErrorCode::RateLimited
+        }
         _ => ErrorCode::BadUserInput,
     };
     let field = if first.field.is_empty() { String::new() } else { format!(" ({})", first.field.join(".")) };
@@ -230,6 +239,11 @@ fn code_of(error: &ServerError) -> Option<ErrorCode> {
         None if error.message == TOO_COMPLEX => Some(ErrorCode::CostLimitExceeded),
         None => is_input_fault(&error.message).then_some(ErrorCode::BadUserInput),
     }
+}
+
+/// `OK`, or the code of the first error of a completed response.
+pub(super) fn first_code(response: &Response) -> &'static str {
+    response.errors.first().map_or("OK", |error| code_of(error).map_or("UNKNOWN", ErrorCode::as_str))
 }
 
 /// Whether the library refused a value: it marks these errors by nothing but their first words, those of

@@ -26,7 +26,7 @@ pub mod origin;
 mod reply;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_graphql::parser::types::OperationType;
 use async_graphql::{Data, Executor};
@@ -180,6 +180,8 @@ impl<E: Executor> Endpoint<E> {
             media: Media::negotiate(&head.headers).unwrap_or(Media::Json),
             caller: self.shared.origins.caller(&head.headers),
             request_id: request_id.to_owned(),
+            operation: "none",
+            began: Instant::now(),
         }
     }
 
@@ -202,11 +204,12 @@ impl<E: Executor> Endpoint<E> {
         params.map_err(|message| Box::new(reply.refuse_with(ErrorCode::BadUserInput, &message)))
     }
 
-    fn read(&self, params: Params, is_get: bool, reply: Reply) -> Result<Prepared, Box<Response>> {
+    fn read(&self, params: Params, is_get: bool, mut reply: Reply) -> Result<Prepared, Box<Response>> {
         let operation = match self.operations.read(params) {
             Ok(operation) => operation,
             Err(error) => return Err(Box::new(reply.refuse_document(error))),
         };
+        reply.operation = operation.root_field();
         match operation.kind() {
             OperationType::Mutation if is_get => {
                 Err(Box::new(method_not_allowed(&reply, "POST", "A mutation is sent by POST.")))

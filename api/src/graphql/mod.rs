@@ -36,6 +36,7 @@ pub mod params;
 pub mod password;
 mod payload;
 pub mod role;
+pub mod root_field;
 pub mod scalar;
 pub mod session;
 pub mod sign_up;

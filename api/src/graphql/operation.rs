@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_graphql::parser::types::OperationType;
 use async_graphql::{Data, Executor, Request, Response, ServerError, Variables};
 use domain::infra::config;
+use domain::infra::metrics::{self, Cause};
 use futures::{Stream, StreamExt};
 use tokio::task::JoinError;
 use tokio::time::error::Elapsed;
@@ -18,6 +19,7 @@ use super::error::{self, ErrorCode};
 use super::guard::{GuardLimits, TypeNames};
 use super::order::Order;
 use super::params::Params;
+use super::root_field;
 
 /// What an executor runs, and within which limits. Clones share everything.
 #[derive(Clone)]
@@ -69,6 +71,12 @@ impl Operation {
     /// Its name as the log shows it.
     pub fn label(&self) -> String {
         self.name().unwrap_or("anonymous").chars().take(80).collect()
+    }
+
+    /// What metrics and traces call it.
+    pub fn root_field(&self) -> &'static str {
+        let operation = self.document.operation(self.name.as_deref());
+        operation.map_or("unknown", |(_, operation)| root_field::name(self.document.parsed(), &operation.node))
     }
 
     /// The request for the executor, and the order of the answer's fields.
@@ -169,11 +177,15 @@ impl Outcome {
         match ended {
             Ok(Ok(response)) => Self::Answered(Box::new(response)),
             Ok(Err(_elapsed)) => {
+                metrics::refused(Cause::Timeout);
                 Self::Failed(ErrorCode::Timeout, "The request took too long and was ended.".to_owned())
             }
             // The text goes to the log only.
             Err(failure) if failure.is_panic() => Self::Failed(ErrorCode::InternalServerError, failure.to_string()),
-            Err(_cancelled) => Self::Failed(ErrorCode::ServiceUnavailable, "The server is stopping.".to_owned()),
+            Err(_cancelled) => {
+                metrics::refused(Cause::Stopping);
+                Self::Failed(ErrorCode::ServiceUnavailable, "The server is stopping.".to_owned())
+            }
         }
     }
 }

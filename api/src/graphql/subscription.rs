@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use async_graphql::{Context, Result, SimpleObject, Subscription};
+use async_graphql::{Context, Error, Result, SimpleObject, Subscription};
 use domain::actor::{Action, Target};
 use domain::event::Cursor;
 use futures::{Stream, StreamExt as _};
@@ -36,13 +36,19 @@ impl Subscription {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Events after this one, whose cursor it is; from now on unless given.")] after: Option<String>,
+        #[graphql(desc = "At least 1: so many at most, then it is complete; without end unless given.")] first: Option<
+            i32,
+        >,
         #[graphql(desc = "Of these kinds, like `member.suspended`; of all unless given.")] kinds: Option<Vec<String>>,
     ) -> Result<impl Stream<Item = Result<AccountEvent>> + use<>> {
         ctx.actor()?.may(Action::ReadActivity, Target::Account).map_err(top_level)?;
         let after = after.as_deref().map(Cursor::parse).transpose().map_err(top_level)?;
         let kinds = parse_kinds(kinds.as_deref())?;
+        let first = first
+            .map(|first| usize::try_from(first).ok().filter(|first| *first > 0).ok_or_else(too_few))
+            .transpose()?;
         let events = watch(ctx)?.events(after, kinds).await.map_err(unreadable)?;
-        Ok(events.map(|event| match event {
+        Ok(events.take(first.unwrap_or(usize::MAX)).map(|event| match event {
             Ok(event) => Ok(AccountEvent::from(event.as_ref())),
             Err(error) => Err(unreadable(error)),
         }))
@@ -60,6 +66,10 @@ impl Subscription {
             async move { Ok(AccountUpdate { account: account::of(&state.db, &actor).await? }) }
         }))
     }
+}
+
+fn too_few() -> Error {
+    ErrorCode::BadUserInput.error("`first` is at least 1; leave it out to follow without end.")
 }
 
 /// The socket's right to follow.

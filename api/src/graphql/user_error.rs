@@ -2,6 +2,7 @@
 
 use async_graphql::{Enum, Interface, Result, SimpleObject};
 use domain::error::{Code, Detail, Error, Refused};
+use domain::infra::metrics;
 
 use super::error::top_level;
 use super::scalar::DateTime;
@@ -143,6 +144,12 @@ impl From<Refused> for UserError {
 
 /// A list of refusals as clients see it.
 pub fn user_errors(refused: Vec<Refused>) -> Vec<UserError> {
+    for refused in &refused {
+        metrics::user_error(refused.code.as_str());
+        if refused.code == Code::RateLimited {
+            metrics::refused(metrics::Cause::RateLimit);
+        }
+    }
     refused.into_iter().map(UserError::from).collect()
 }
 

@@ -1,8 +1,9 @@
 //! GraphQL over sockets: the sub-protocol `graphql-transport-ws`, as
 //! <https://github.com/enisdenjo/graphql-ws/blob/master/PROTOCOL.md> specifies it, over [`Operations`].
 //!
-//! A socket is one task. It polls its operations itself and only while nothing waits to be written, so that a peer who does not
-//! read stops what it has asked for: at most one message per socket is ever held. Only mutations run in tasks of their own, as
+//! A socket is one task. It polls its operations itself. While something waits to be written, each of them goes on only as far as
+//! its next result, so that a peer who does not read stops what it has asked for: at most one message per socket and one result per
+//! operation are ever held, and no operation stops half-way with a connection to the database. Only mutations run in tasks of their own, as
 //! over HTTP, because a peer who leaves must not cut a commit.
 //!
 //! | file | what it hides |

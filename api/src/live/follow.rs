@@ -8,6 +8,7 @@ use std::time::Duration;
 use domain::event::live::{Ask, Look, NEVER_SEEN, NO_EVENTS, look};
 use domain::event::read::{self, Event, ReadError};
 use domain::event::{Cursor, EventKind};
+use domain::infra::metrics;
 use futures::{Stream, stream};
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
@@ -57,11 +58,15 @@ impl Watch {
             waiting: VecDeque::new(),
             caught_up: false,
         };
+        metrics::feed_replay(false);
         follow.catch_up().await?;
         Ok(stream::unfold(Some(follow), |follow| async move {
             let mut follow = follow?;
             match follow.next().await {
-                Ok(Some(event)) => Some((Ok(event), Some(follow))),
+                Ok(Some(event)) => {
+                    metrics::events_handed_out(1);
+                    Some((Ok(event), Some(follow)))
+                }
                 Ok(None) => None,
                 Err(error) => Some((Err(error), None)),
             }
@@ -97,7 +102,7 @@ impl Follow {
             }
             match self.receiver.recv().await {
                 Ok(event) if self.last.is_some_and(|last| event.seq <= last) => {}
-                Ok(event) if self.last.is_some_and(|last| event.seq > last + 1) => self.caught_up = false,
+                Ok(event) if self.last.is_some_and(|last| event.seq > last + 1) => self.fall_behind(),
                 Ok(event) => {
                     self.last = Some(event.seq);
                     if self.wants(&event) {
@@ -106,11 +111,16 @@ impl Follow {
                 }
                 Err(RecvError::Lagged(_)) => {
                     self.receiver = self.receiver.resubscribe();
-                    self.caught_up = false;
+                    self.fall_behind();
                 }
                 Err(RecvError::Closed) => return Ok(None),
             }
         }
+    }
+
+    fn fall_behind(&mut self) {
+        metrics::feed_replay(true);
+        self.caught_up = false;
     }
 
     fn wants(&self, event: &Event) -> bool {

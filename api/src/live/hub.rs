@@ -10,6 +10,7 @@ use domain::event::read::Event;
 use domain::id::{AccountId, SessionId};
 use domain::infra::clock::Timestamp;
 use domain::infra::db::Db;
+use domain::infra::metrics;
 use domain::permission::PermissionSet;
 use domain::session::{self, Authenticated};
 use sqlx::PgConnection;
@@ -150,6 +151,7 @@ impl Hub {
         tokio::spawn(async move {
             loop {
                 let more = hub.0.look(&db).await.unwrap_or_else(|error| {
+                    metrics::feed_look_failed();
                     tracing::warn!(%error, account.id = %hub.0.account, "an account could not be looked at");
                     false
                 });

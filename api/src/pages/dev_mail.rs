@@ -36,7 +36,7 @@ pub fn router(folder: PathBuf) -> Router {
         .route("/dev/mail/{id}", get(show))
         .route("/dev/mail/{id}/html", get(show_html))
         .route("/dev/mail/{id}/raw", get(show_raw))
-        .layer(from_fn(only_loopback))
+        .route_layer(from_fn(only_loopback))
         .with_state(Arc::new(Outbox { folder }))
 }
 

@@ -1,6 +1,7 @@
 //! What every hosted page does with a request: where it comes from, what its form says, and what is answered when it fails.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use axum::extract::rejection::FormRejection;
 use axum::extract::{ConnectInfo, Form, FromRequest, FromRequestParts, Request};
@@ -12,6 +13,7 @@ use domain::error::{Code, Detail, Error, Refused};
 use secrecy::SecretString;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
+use tokio::time::timeout;
 use tracing::Instrument as _;
 
 use super::view::{FieldError, MessageView};
@@ -57,9 +59,14 @@ impl<T: DeserializeOwned> FromRequest<State> for Posted<T> {
             let text = "This form was sent by another site. Open the link in the mail and fill the form in there.";
             return Err(message(StatusCode::FORBIDDEN, "Nothing was done", text));
         }
-        match Form::from_request(request, state).await {
-            Ok(Form(form)) => Ok(Self(form)),
-            Err(rejection) => Err(unreadable(&rejection)),
+        let time_limit = Duration::from_secs(state.config.limits.request_seconds);
+        match timeout(time_limit, Form::from_request(request, state)).await {
+            Ok(Ok(Form(form))) => Ok(Self(form)),
+            Ok(Err(rejection)) => Err(unreadable(&rejection)),
+            Err(_elapsed) => {
+                let text = "The form did not arrive in time. Open the link again and fill it in there.";
+                Err(message(StatusCode::REQUEST_TIMEOUT, "Nothing was done", text))
+            }
         }
     }
 }

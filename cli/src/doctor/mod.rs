@@ -5,6 +5,7 @@ mod files;
 mod http;
 mod mail;
 mod redis;
+mod telemetry;
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -70,6 +71,7 @@ pub(crate) async fn run(sources: &SourceArgs) -> anyhow::Result<ExitCode> {
     report.add("files", files::data_dir(config))?;
     report.add("database", database::inspect(config).await)?;
     report.add("redis", redis::inspect(config).await)?;
+    report.add("telemetry", telemetry::inspect(config).await)?;
     report.add("mail", mail::inspect(config).await)?;
     Ok(report.conclude())
 }

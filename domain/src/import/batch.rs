@@ -14,6 +14,7 @@ use crate::actor::{Action, Author, Standing, Target, granted_by};
 use crate::change::{Change, Kind};
 use crate::error::{Code, Detail, Error, Result};
 use crate::id::{MemberId, RoleId};
+use crate::infra::metrics;
 use crate::invitation::{self, Lapsed, NewInvitation};
 use crate::permission::SystemRole;
 use crate::profile::FieldFault;
@@ -69,6 +70,8 @@ impl Run {
         write_rows(&mut change, import, &begun.batch, fates, members).await?;
         go_on(&mut change, import, &begun.batch, begun.next_row, &written).await?;
         change.commit().await?;
+        let invited = usize::try_from(written.invited).expect("counted above");
+        metrics::import_rows(invited, begun.batch.len() - invited);
         Ok(written)
     }
 }

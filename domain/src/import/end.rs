@@ -10,6 +10,7 @@ use crate::error::Result;
 use crate::event::{EventKind, NewEvent};
 use crate::id::{ImportId, UploadId};
 use crate::infra::db::Db;
+use crate::infra::metrics;
 use crate::license;
 
 /// Rows changed by one statement.
@@ -110,7 +111,11 @@ pub async fn abandon_stranded(db: &Db) -> Result<usize> {
             Ok(ended)
         };
         match persist(attempt).await {
-            Ok(ended) => abandoned += usize::from(ended),
+            Ok(true) => {
+                abandoned += 1;
+                metrics::import_ended(false);
+            }
+            Ok(false) => {}
             Err(error) => {
                 tracing::error!(%error, account.id = %account, "an import without a job was not ended");
                 failure = Some(error);

@@ -20,6 +20,7 @@ use crate::id::{AccountId, ImportId, MemberId, UploadId};
 use crate::infra::db::Db;
 use crate::infra::fault::fail_point;
 use crate::infra::files::Files;
+use crate::infra::metrics;
 use crate::job::Claimed;
 use crate::license::{self, Wanted};
 use crate::outbox;
@@ -343,6 +344,7 @@ impl Run {
         }
         fail_point!("import.before_end");
         change.commit().await?;
+        metrics::import_ended(failure.is_none());
         Ok(Step::Ended)
     }
 }

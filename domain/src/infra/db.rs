@@ -133,6 +133,8 @@ pub async fn connect(url: &SecretString, connections: u32) -> sqlx::Result<PgPoo
         // A ping doubles the cost of a short query, so a connection in constant use shows by itself that it broke. One that was
         // left alone for a while may have outlived its server.
         .test_before_acquire(false)
+        // Read by `telemetry::waits`, and by nobody else.
+        .acquire_time_level(log::LevelFilter::Trace)
         .before_acquire(|conn, was| {
             Box::pin(async move {
                 if was.idle_for > TRUSTED_FOR {

@@ -105,7 +105,7 @@ impl Token {
         }
     }
 
-    /// Reads what [`Token::expose`] wrote; `None` for anything else.
+    /// Reads what [`Token::expose`] wrote; `None` for anything else, so that each token has one spelling.
     pub fn parse(purpose: Purpose, text: &str) -> Option<Self> {
         let rest = text.strip_prefix(purpose.prefix())?.strip_prefix('.')?;
         let (account, secret) = match rest.split_once('.') {
@@ -114,7 +114,9 @@ impl Token {
             None => (None, rest),
         };
         let secret = URL_SAFE_NO_PAD.decode(secret).ok()?.try_into().ok()?;
-        Some(Self { purpose, account, secret })
+        let token = Self { purpose, account, secret };
+        // An id is read in either letter case.
+        (token.expose() == text).then_some(token)
     }
 
     /// The account the token belongs to, by which its hash is looked up.

@@ -8,6 +8,7 @@ use crate::error::Result;
 use crate::id::AccountId;
 use crate::import;
 use crate::infra::db::Db;
+use crate::infra::metrics;
 use crate::job::{Claimed, JobKind};
 
 /// Ends an unfinished job for good; if it runs now, its outcome is discarded. False: there is no such unfinished job.
@@ -63,12 +64,16 @@ impl Body {
         if buried.rows_affected() == 0 {
             return Ok(false);
         }
+        let mut is_import = false;
         if self.kind == JobKind::ImportMembers.as_str()
             && let Ok(payload) = serde_json::from_value::<import::Payload>(self.payload)
         {
-            import::abandon(&mut change, payload.import_id).await?;
+            is_import = import::abandon(&mut change, payload.import_id).await?;
         }
         change.commit().await?;
+        if is_import {
+            metrics::import_ended(false);
+        }
         Ok(true)
     }
 }

@@ -134,3 +134,45 @@ pub async fn purge_finished(conn: &mut PgConnection, now: Timestamp, limit: i64)
     .await?;
     Ok(deleted.rows_affected())
 }
+
+/// What waits in a lane.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Backlog {
+    /// The lane.
+    pub lane: Lane,
+    /// How long the oldest job that should run has waited to be started; 0 if none waits.
+    pub oldest_due_seconds: f64,
+    /// How long the oldest due job has waited to be handed to the queue; 0 if none waits.
+    pub unhinted_seconds: f64,
+    /// Jobs that are neither finished nor dead.
+    pub unfinished: usize,
+    /// Jobs that will not run again by themselves.
+    pub dead: usize,
+}
+
+/// What waits, for each lane. A first attempt waits from the job's beginning, a later one from its time, whether or not the job
+/// was handed to the queue meanwhile; a claimed job waits from the end of its lease.
+pub async fn backlog(conn: &mut PgConnection) -> Result<Vec<Backlog>> {
+    let rows = sqlx::query!(
+        r#"WITH live AS (
+               SELECT lane, wake_at, hinted,
+                      CASE WHEN claim IS NULL AND attempts = 0 THEN created_at
+                           WHEN hinted THEN wake_at - interval '15 s' ELSE wake_at END AS waits_since
+               FROM outbox WHERE wake_at IS NOT NULL)
+           SELECT l.lane AS "lane!", count(live.lane) AS "unfinished!",
+                  coalesce(extract(epoch FROM now() - min(waits_since) FILTER (WHERE waits_since <= now())), 0)::float8 AS "due!",
+                  coalesce(extract(epoch FROM now() - min(wake_at) FILTER (WHERE wake_at <= now() AND NOT hinted)), 0)::float8
+                      AS "unhinted!",
+                  (SELECT count(*) FROM outbox o WHERE o.dead_at IS NOT NULL AND o.lane = l.lane) AS "dead!"
+           FROM unnest($1::text[]) l(lane) LEFT JOIN live USING (lane) GROUP BY l.lane"#,
+        &Lane::ALL.map(|lane| lane.as_str().to_owned()),
+    )
+    .fetch_all(conn)
+    .await?;
+    let count = |number: i64| usize::try_from(number).unwrap_or_default();
+    let lanes = rows.into_iter().filter_map(|row| {
+        let (lane, unfinished, dead) = (row.lane.parse().ok()?, count(row.unfinished), count(row.dead));
+        Some(Backlog { lane, oldest_due_seconds: row.due, unhinted_seconds: row.unhinted, unfinished, dead })
+    });
+    Ok(lanes.collect())
+}

@@ -2,16 +2,17 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use domain::infra::db::answered;
+use domain::infra::{metrics, telemetry};
 use domain::job::{Claimed, JobKind, Verdict, back_off};
 use domain::outbox;
 use futures::FutureExt as _;
 use jiff::SignedDuration;
 use sqlx::PgPool;
 use tokio::sync::mpsc;
-use tracing::Instrument as _;
+use tracing::{Instrument as _, Span};
 use uuid::Uuid;
 
 use super::finish::Finished;
@@ -54,6 +55,7 @@ impl Attempt {
             account.id = %job.account_id,
             request.id = job.request_id,
         );
+        telemetry::continue_from(&span, job.trace_context.as_deref());
         let (job_id, claim) = (job.job_id, job.claim);
         // A panic in here would keep the slot for ever.
         let made = AssertUnwindSafe(self.run(job).instrument(span)).catch_unwind().await;
@@ -65,11 +67,12 @@ impl Attempt {
 
     async fn run(&self, job: Claimed) {
         let key = (job.job_id, job.claim);
-        let attempts = job.attempts;
+        let (attempts, kind, started) = (job.attempts, job.kind.clone(), Instant::now());
         let outcome = self.handle(job.clone()).await;
+        metrics::job_took(&kind, started.elapsed());
         let written = match outcome {
             Outcome::Done => {
-                let finished = Finished { key, span: tracing::Span::current() };
+                let finished = Finished { key, kind, span: Span::current() };
                 let _ = self.done.send(finished).await;
                 return;
             }
@@ -78,23 +81,7 @@ impl Attempt {
             Outcome::Left(code, after) => self.leave(key, after, code).await.map_err(Into::into),
             Outcome::Dead(code) => self.bury(job, code).await,
         };
-        match (outcome, written) {
-            (_, Err(error)) => {
-                tracing::error!(%error, outcome = "unwritten", attempts, "job ended; its claim lapses");
-            }
-            (_, Ok(false)) => tracing::warn!(outcome = "superseded", attempts, "job ended"),
-            (Outcome::Settled, _) => tracing::info!(outcome = "settled", attempts, "job ended"),
-            (Outcome::Retry(code, after), _) => {
-                tracing::warn!(outcome = "retry", code, attempts, after_seconds = after.as_secs(), "job ended");
-            }
-            (Outcome::Left(code, after), _) => {
-                tracing::warn!(outcome = "left", code, attempts, after_seconds = after.as_secs(), "job ended");
-            }
-            (Outcome::Dead(code), _) => {
-                tracing::error!(outcome = "dead", code, attempts, "job ended");
-            }
-            (Outcome::Done, _) => {}
-        }
+        tell(outcome, &written, attempts, &kind);
     }
 
     async fn handle(&self, job: Claimed) -> Outcome {
@@ -132,6 +119,30 @@ impl Attempt {
             return buried.await;
         }
         Ok(answered(async { outbox::bury(&mut *self.pool.acquire().await?, key, code).await }).await?)
+    }
+}
+
+/// Says how an attempt ended that the collector is not asked to write.
+fn tell(outcome: Outcome, written: &domain::error::Result<bool>, attempts: i32, kind: &str) {
+    let word = match (outcome, written) {
+        (_, Err(_)) => "unwritten",
+        (_, Ok(false)) => "superseded",
+        (Outcome::Done, _) => "done",
+        (Outcome::Settled, _) => "settled",
+        (Outcome::Retry(..), _) => "retry",
+        (Outcome::Left(..), _) => "left",
+        (Outcome::Dead(_), _) => "dead",
+    };
+    metrics::job_ended(kind, word);
+    telemetry::attribute(&Span::current(), "job.outcome", word);
+    match (outcome, written) {
+        (_, Err(error)) => tracing::error!(%error, outcome = word, attempts, "job ended; its claim lapses"),
+        (_, Ok(false)) => tracing::warn!(outcome = word, attempts, "job ended"),
+        (Outcome::Retry(code, after) | Outcome::Left(code, after), _) => {
+            tracing::warn!(outcome = word, code, attempts, after_seconds = after.as_secs(), "job ended");
+        }
+        (Outcome::Dead(code), _) => tracing::error!(outcome = word, code, attempts, "job ended"),
+        (Outcome::Settled | Outcome::Done, _) => tracing::info!(outcome = word, attempts, "job ended"),
     }
 }
 

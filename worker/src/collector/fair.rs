@@ -64,6 +64,7 @@ mod tests {
                 payload: serde_json::Value::Null,
                 attempts: 1,
                 request_id: None,
+                trace_context: None,
             });
         }
         assert_eq!((queue.len(), queue.claims().count()), (5, 5));

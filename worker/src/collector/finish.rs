@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use domain::infra::db::answered;
 use domain::infra::fault::fail_point;
+use domain::infra::{metrics, telemetry};
 use domain::outbox;
 use sqlx::PgPool;
 use tokio::sync::mpsc;
@@ -21,6 +22,8 @@ const PAUSES: [Duration; 3] = [Duration::from_millis(100), Duration::from_millis
 pub(super) struct Finished {
     /// Its id and claim.
     pub(super) key: (Uuid, Uuid),
+    /// As stored.
+    pub(super) kind: String,
     /// What its end is logged in.
     pub(super) span: Span,
 }
@@ -32,17 +35,24 @@ pub(super) async fn run(pool: PgPool, mut finishes: mpsc::Receiver<Finished>) {
         let keys: Vec<_> = batch.iter().map(|finished| finished.key).collect();
         let written = write(&pool, &keys).await;
         for finished in batch.drain(..) {
-            finished.span.in_scope(|| match &written {
-                Ok(ids) if ids.contains(&finished.key.0) => {
-                    tracing::info!(outcome = "done", "job ended");
-                }
-                Ok(_) => tracing::warn!(outcome = "superseded", "job ended"),
-                Err(error) => {
-                    tracing::error!(%error, outcome = "unwritten", "job ended; its claim lapses");
-                }
-            });
+            tell(&finished, &written);
         }
     }
+}
+
+fn tell(finished: &Finished, written: &sqlx::Result<HashSet<Uuid>>) {
+    let outcome = match written {
+        Ok(ids) if ids.contains(&finished.key.0) => "done",
+        Ok(_) => "superseded",
+        Err(_) => "unwritten",
+    };
+    metrics::job_ended(&finished.kind, outcome);
+    telemetry::attribute(&finished.span, "job.outcome", outcome);
+    finished.span.in_scope(|| match written {
+        Err(error) => tracing::error!(%error, outcome, "job ended; its claim lapses"),
+        Ok(_) if outcome == "superseded" => tracing::warn!(outcome, "job ended"),
+        Ok(_) => tracing::info!(outcome, "job ended"),
+    });
 }
 
 async fn write(pool: &PgPool, keys: &[(Uuid, Uuid)]) -> sqlx::Result<HashSet<Uuid>> {

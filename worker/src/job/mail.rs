@@ -5,18 +5,20 @@ mod kind;
 mod wording;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use domain::error::Error;
 use domain::infra::clock::Timestamp;
 use domain::infra::config::{Config, Links};
 use domain::infra::db::Db;
 use domain::infra::fault::fail_point;
+use domain::infra::{metrics, telemetry};
 use domain::job::{Claimed, JobKind, Verdict};
 use domain::{outbox, rate};
 use jiff::SignedDuration;
 use serde::de::DeserializeOwned;
 use sqlx::PgConnection;
+use tracing::Instrument as _;
 
 use crate::handler::Registry;
 use crate::mail::{
@@ -133,8 +135,10 @@ impl Mailer {
             Prepared::Letter(letter) => letter,
             Prepared::Not(verdict) => return Ok(verdict),
         };
+        let span = tracing::info_span!("mail", mail.kind = K::KIND.as_str());
+        let started = Instant::now();
         fail_point!("mail.before_call");
-        let delivery = match self.outgoing.call(&letter).await {
+        let delivery = match self.outgoing.call(&letter).instrument(span.clone()).await {
             Ok(delivery) => delivery,
             Err(error) => {
                 tracing::error!(%error, "a mail cannot be composed");
@@ -142,6 +146,10 @@ impl Mailer {
             }
         };
         fail_point!("mail.after_call");
+        let (outcome, code) = said(&delivery);
+        metrics::mail_ended(K::KIND.as_str(), outcome, code, started.elapsed());
+        telemetry::attribute(&span, "mail.outcome", outcome);
+        drop(span);
         subject.record(self, job, delivery).await
     }
 
@@ -190,6 +198,16 @@ impl Outgoing {
             Ok(delivery) => delivery,
             Err(_elapsed) => Delivery::Deferred { code: "SMTP_TIMEOUT", reply: None },
         })
+    }
+}
+
+/// What became of a mail, and why, as the metrics have it.
+fn said(delivery: &Delivery) -> (&'static str, &'static str) {
+    match delivery {
+        Delivery::Accepted { .. } => ("sent", "OK"),
+        Delivery::Deferred { code, .. } => ("deferred", code),
+        Delivery::Refused { reply } if reply.starts_with('5') => ("undeliverable", "SMTP_5XX"),
+        Delivery::Refused { .. } => ("undeliverable", "REFUSED"),
     }
 }
 

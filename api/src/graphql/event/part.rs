@@ -10,10 +10,10 @@ pub(super) fn detail<T: InputType>(event: &Event, pointer: &str) -> Option<T> {
 }
 
 /// A value of the personal part, by its JSON pointer; null when it is erased.
-pub(super) fn personal<T: InputType>(event: &Event, pointer: &str) -> Option<Option<T>> {
+pub(super) fn personal<T: InputType>(event: &Event, pointer: &str) -> Option<T> {
     match &event.personal {
         Personal::Body(body) => parse(body.pointer(pointer)),
-        Personal::None | Personal::Erased => Some(None),
+        Personal::None | Personal::Erased => parse(None),
     }
 }
 
@@ -49,6 +49,7 @@ pub struct EventTextChange {
 }
 
 /// The texts that differ; null when they are erased.
+#[expect(clippy::option_option, reason = "a form that is not known, or null")]
 pub(super) fn texts(event: &Event) -> Option<Option<Vec<EventTextChange>>> {
     let body = match &event.personal {
         Personal::Body(body) => body,

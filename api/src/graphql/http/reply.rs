@@ -1,9 +1,14 @@
 //! Answers: their status, headers and body.
 
+use std::time::Instant;
+
 use async_graphql::{Response as GraphqlResponse, ServerError};
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::Response;
+use domain::infra::metrics;
+use domain::infra::telemetry;
+use tracing::Span;
 
 use super::media::Media;
 use super::origin::{self, Caller};
@@ -22,6 +27,9 @@ pub(super) struct Reply {
     pub(super) media: Media,
     pub(super) caller: Caller,
     pub(super) request_id: String,
+    /// As metrics name it; `none` until the document is read.
+    pub(super) operation: &'static str,
+    pub(super) began: Instant,
 }
 
 impl Reply {
@@ -30,6 +38,10 @@ impl Reply {
         let mut response = self.write(status, GraphqlResponse::from_errors(vec![error]));
         if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
             response.headers_mut().entry(header::RETRY_AFTER).or_insert(RETRY_AFTER);
+        }
+        if status == StatusCode::PAYLOAD_TOO_LARGE {
+            // The rest of the body is not read: the connection ends here, and the client must not send its next request on it.
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         response
     }
@@ -75,6 +87,10 @@ impl Reply {
     fn write(&self, status: StatusCode, mut answer: GraphqlResponse) -> Response {
         let executed = !error::is_request_error(&answer);
         error::complete(&mut answer, &self.request_id);
+        let code = error::first_code(&answer);
+        metrics::request_answered(self.operation, code, self.began.elapsed());
+        telemetry::attribute(&Span::current(), "graphql.root_field", self.operation);
+        telemetry::attribute(&Span::current(), "graphql.code", code);
         let body = if executed {
             serde_json::to_vec(&answer)
         } else {

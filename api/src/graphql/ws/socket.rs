@@ -1,5 +1,6 @@
 //! A socket's life: `connection_init`, operations, the end.
 
+use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -10,6 +11,7 @@ use axum::extract::ws::Message;
 use bytes::Bytes;
 use domain::actor::Origin;
 use domain::error::Error;
+use domain::infra::metrics;
 use futures::future::BoxFuture;
 use futures::{FutureExt, Sink, SinkExt, Stream, StreamExt};
 use secrecy::{ExposeSecret, SecretString};
@@ -20,13 +22,16 @@ use super::close::Close;
 use super::credentials::Shown;
 use super::message::{self, Incoming, Map};
 use super::open::Seat;
-use super::running::{Item, Running, items, too_many};
+use super::running::{Counted, Item, Running, items, too_many};
 use super::{Host, Peer, Shared};
 use crate::auth::{new_request_id, origin};
 use crate::graphql::error::{ErrorCode, of_failure};
 use crate::graphql::operation::Operation;
 use crate::graphql::params::Params;
 use crate::trace::operation_span;
+
+/// A normal closure (RFC 6455, section 7.4.1), whatever reason the client gave.
+const CLOSED_BY_CLIENT: u16 = 1000;
 
 /// What carries messages.
 pub(super) trait Wire:
@@ -92,9 +97,15 @@ pub(super) async fn run<W: Wire, E: Executor, H: Host>(wire: W, spoken: bool, sh
     let running = Running::default();
     let mut socket =
         Socket { wire, shared, peer: Arc::new(peer), user: None, running, deadline, stopping, heard: true };
+    metrics::socket_opened();
     let end = if spoken { socket.serve().await } else { End::Close(Close::OtherProtocol) };
     // What it held is free before the peer has answered.
     let Socket { wire, shared, .. } = socket;
+    metrics::socket_closed(match &end {
+        End::Close(close) => Some(close.code()),
+        End::Left => Some(CLOSED_BY_CLIENT),
+        End::Cut(_) => None,
+    });
     match end {
         End::Close(close) => {
             tracing::debug!(close.code = close.code(), "a socket was closed");
@@ -128,6 +139,8 @@ impl<W: Wire, E: Executor, H: Host> Socket<W, E, H> {
             if let Err(end) = self.take(step).await {
                 return end;
             }
+            // What a peer sends at once is read at once, and a document may take a while: others have their turn in between.
+            tokio::task::yield_now().await;
         }
     }
 
@@ -146,6 +159,8 @@ impl<W: Wire, E: Executor, H: Host> Socket<W, E, H> {
             return Poll::Ready(Step::Deadline);
         }
         if let Poll::Ready(received) = self.wire.poll_next_unpin(context) {
+            // However much comes, what was begun goes on.
+            self.running.keep_working(context);
             return Poll::Ready(Step::Received(received));
         }
         let Poll::Ready((id, item)) = self.running.poll_next(context) else { return Poll::Pending };
@@ -260,7 +275,11 @@ impl<W: Wire, E: Executor, H: Host> Socket<W, E, H> {
             if self.running.len() >= limit { Err(too_many(limit)) } else { self.shared.operations.read(params) };
         let operation = match operation {
             Ok(operation) => operation,
-            Err(error) => return Ok(Item::refused(error, &request_id).message(&id)),
+            Err(error) => {
+                let refusal = Item::refused(error, &request_id);
+                Counted::begin("none").ended(&refusal);
+                return Ok(refusal.message(&id));
+            }
         };
         span.record("graphql.operation", operation.label()).record("graphql.mutation", operation.is_mutation());
         let single = operation.kind() != OperationType::Subscription;
@@ -288,7 +307,7 @@ impl<W: Wire, E: Executor, H: Host> Socket<W, E, H> {
         items(self.shared.operations.clone(), operation, caller, request_id)
     }
 
-    /// Hands a message over. Nothing else happens until the peer has taken it; whoever does not take it in time is cut off, and so
+    /// Hands a message over. Until the peer has taken it, operations go on as far as their next result, and nothing else happens; whoever does not take it in time is cut off, and so
     /// is whoever may not have it any more.
     async fn send(&mut self, message: Message) -> Result<(), End> {
         let mut sending = self.wire.send(message);
@@ -296,7 +315,7 @@ impl<W: Wire, E: Executor, H: Host> Socket<W, E, H> {
             sent
         } else {
             let ended = self.user.as_mut().map(|user| &mut user.ended);
-            Box::pin(wait(sending, ended, self.shared.times.write)).await?
+            Box::pin(wait(sending, ended, &mut self.running, self.shared.times.write)).await?
         };
         sent.map_err(|_| End::Cut("the peer is gone"))
     }
@@ -317,8 +336,13 @@ async fn let_in<E, H: Host>(shared: &Shared<E, H>, token: SecretString, origin: 
 async fn wait<T>(
     sending: impl Future<Output = T>,
     ended: Option<&mut BoxFuture<'static, ()>>,
+    running: &mut Running,
     limit: std::time::Duration,
 ) -> Result<T, End> {
+    let working = std::future::poll_fn(|context| {
+        running.keep_working(context);
+        Poll::<Infallible>::Pending
+    });
     let ended = async {
         match ended {
             Some(ended) => ended.await,
@@ -329,6 +353,7 @@ async fn wait<T>(
         biased;
         () = ended => Err(End::Cut("the right ended in the middle of a message")),
         sent = sending => Ok(sent),
+        never = working => match never {},
         () = tokio::time::sleep(limit) => Err(End::Cut("the peer does not read")),
     }
 }

@@ -49,6 +49,13 @@ pub(super) fn is_url(text: &str) -> bool {
     authority(text).is_some()
 }
 
+/// Host and port that an http or https URL leads to, as `host:port`; `None` for anything else.
+pub fn address_of_url(url: &str) -> Option<String> {
+    let (host, port) = authority(url)?;
+    let usual = if url.starts_with("https://") { 443 } else { 80 };
+    Some(format!("{host}:{}", port.unwrap_or(usual)))
+}
+
 pub(super) fn is_base_url(text: &str) -> bool {
     is_url(text) && !text.ends_with('/') && !text.contains(['?', '#'])
 }
@@ -102,6 +109,14 @@ pub(super) fn together(config: &Config) -> Vec<Fault> {
             "http.listen",
             "is not a loopback address, and mail.transport is outbox, whose mails whoever reaches the API could read",
         ));
+    }
+    if let Some(metrics) = config.metrics.listen.filter(|address| address.port() != 0) {
+        let others = [("http.listen", Some(config.http.listen)), ("worker.listen", config.worker.listen)];
+        if let Some((other, _)) = others.into_iter().find(|(_, address)| *address == Some(metrics)) {
+            let message =
+                if other == "http.listen" { "is the same as http.listen" } else { "is the same as worker.listen" };
+            faults.push(Fault::conflict("metrics.listen", message));
+        }
     }
     if smtp.password.is_some() && smtp.username.is_none() {
         faults.push(Fault::conflict("mail.smtp.username", "is missing, and mail.smtp.password is set"));

@@ -16,7 +16,7 @@ use std::path::PathBuf;
 
 use secrecy::SecretString;
 
-pub use check::is_loopback_url;
+pub use check::{address_of_url, is_loopback_url};
 pub use load::{Effective, Fault, Faults, Loaded, Origin, Sources, load};
 pub use reference::reference;
 
@@ -41,6 +41,8 @@ pub struct Config {
     pub mail: Mail,
     /// Logs.
     pub log: Log,
+    /// Metrics.
+    pub metrics: Metrics,
     /// Sign-up.
     pub sign_up: SignUp,
     /// Refusals by quantity.
@@ -68,6 +70,10 @@ pub struct Http {
     pub trusted_proxies: Vec<std::net::IpAddr>,
     /// Seconds a stopping process goes on serving the requests it has.
     pub shutdown_seconds: u64,
+    /// Connections a process has at most; further ones wait until one ends.
+    pub connections: usize,
+    /// Seconds after which a connection that carries nothing is closed.
+    pub idle_seconds: u64,
 }
 
 /// Links in mails that a customer's own frontend serves instead of the hosted pages; each contains `{token}`.
@@ -153,6 +159,13 @@ pub enum LogFormat {
     Json,
 }
 
+/// Metrics.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Metrics {
+    /// Where a process answers `/metrics`, and nothing else; nowhere if not set.
+    pub listen: Option<SocketAddr>,
+}
+
 /// Sign-up.
 #[derive(Clone, Debug)]
 pub struct SignUp {
@@ -185,6 +198,8 @@ pub struct Limits {
     pub socket_operations: usize,
     /// Bytes of an upload.
     pub upload_bytes: u64,
+    /// Seconds an upload may take.
+    pub upload_seconds: u64,
     /// Rows of an import.
     pub import_rows: u32,
     /// Bytes of a field of an import.
@@ -239,6 +254,8 @@ impl Config {
                 allowed_origins: Vec::new(),
                 trusted_proxies: Vec::new(),
                 shutdown_seconds: 20,
+                connections: 16_384,
+                idle_seconds: 75,
             },
             links: Links::default(),
             mail: Mail {
@@ -248,6 +265,7 @@ impl Config {
                 smtp: Smtp::default(),
             },
             log: Log { format: LogFormat::Text, filter: "info".to_owned() },
+            metrics: Metrics::default(),
             sign_up: SignUp { base_seats: 3, refuse_personal_domains: false },
             limits: Limits::default(),
             retention: Retention { events_days: 400 },
@@ -285,6 +303,7 @@ impl Default for Limits {
             sockets: 10,
             socket_operations: 20,
             upload_bytes: 25_000_000,
+            upload_seconds: 600,
             import_rows: 100_000,
             import_field_bytes: 4096,
             bulk: 500,

@@ -125,6 +125,7 @@ pub(super) fn limits() -> config::Limits {
         sockets: 10,
         socket_operations: 20,
         upload_bytes: 0,
+        upload_seconds: 0,
         import_rows: 0,
         import_field_bytes: 0,
         bulk: 500,
@@ -140,6 +141,8 @@ impl Toy {
             allowed_origins: vec!["https://app.example.com".into()],
             trusted_proxies: Vec::new(),
             shutdown_seconds: 1,
+            connections: 100,
+            idle_seconds: 60,
         };
         let schema = Schema::build(Query, Mutation, EmptySubscription);
         let schema = crate::graphql::guard::guarded(schema).finish();
