@@ -10,10 +10,13 @@ use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
 use crate::support::dice::Dice;
+use crate::support::server::Postgres;
 
 mod client;
 mod cluster;
+mod contents;
 mod faults;
+mod flight;
 mod follower;
 mod keeper;
 mod load;
@@ -24,8 +27,9 @@ mod proxy;
 mod world;
 
 use cluster::Cluster;
+use contents::Contents;
+use flight::Disturbance;
 use follower::Follower;
-use postgres::Binaries;
 use world::World;
 
 fn setting(name: &str) -> Option<u64> {
@@ -43,21 +47,21 @@ async fn what_was_acknowledged_survives_every_fault_and_nothing_is_done_twice() 
     } else {
         3
     });
-    let binaries = Binaries::find()?;
-    let template = binaries.template().await?;
+    let programs = Postgres::find()?;
+    let template = postgres::template(&programs).await?;
     let data = template.path().join("postgres");
     for number in 0..rounds {
         let fresh = || u64::try_from(uuid::Uuid::new_v4().as_u128() >> 96).unwrap();
         let seed = given.map_or_else(fresh, |seed| seed + number);
         println!("round {} of {rounds}: MUSTER_CHAOS_SEED={seed}", number + 1);
-        round(&binaries, &data, seed).await.with_context(|| format!("MUSTER_CHAOS_SEED={seed}"))?;
+        round(&programs, &data, seed).await.with_context(|| format!("MUSTER_CHAOS_SEED={seed}"))?;
     }
     Ok(())
 }
 
-async fn round(binaries: &Binaries, template: &Path, seed: u64) -> Result<()> {
+async fn round(programs: &Postgres, template: &Path, seed: u64) -> Result<()> {
     let mut dice = Dice(seed);
-    let cluster = Cluster::start(binaries, template).await?;
+    let cluster = Cluster::start(programs, template).await?;
     if !cluster.fake_time {
         println!("the clocks are left alone: the package faketime is not installed");
     }
@@ -72,21 +76,26 @@ async fn round(binaries: &Binaries, template: &Path, seed: u64) -> Result<()> {
     let following = try_join_all(followers.iter_mut().map(|follower| follower.follow(&stop)));
     let subscribing = try_join_all(subscribers.iter_mut().map(|subscriber| subscriber.subscribe(&stop, None)));
     let disturbed = async {
-        let windows = faults::inflict(&cluster, &plan).await;
+        let disturbances = faults::inflict(&cluster, &plan).await;
         stop.cancel();
-        windows
+        disturbances
+    };
+    let mut redis = Contents::default();
+    let watching = async {
+        redis.watch(&cluster.redis_url, &stop).await;
+        Ok(())
     };
     let working = async {
         load::run(&world, &cluster, dice.fork(), stop.clone()).await;
         Ok(())
     };
-    let (windows, ..) = futures::try_join!(disturbed, following, subscribing, working)?;
+    let (disturbances, ..) = futures::try_join!(disturbed, following, subscribing, working, watching)?;
     let time = began.elapsed().as_secs_f64();
     println!("  mutations in {time:.1} s: {}", oracle::tally(&world.clients));
 
-    let verdict = judge(&cluster, &world, (followers, subscribers), &windows, binaries).await;
+    let verdict = judge(&cluster, &world, (followers, subscribers), &disturbances, (redis, programs)).await;
     if verdict.is_err() {
-        keep(&cluster, binaries, seed).await?;
+        keep(&cluster, programs, seed).await?;
     }
     verdict?;
     cluster.end().await
@@ -96,10 +105,9 @@ async fn judge(
     cluster: &Cluster,
     world: &World,
     (followers, subscribers): (Vec<Follower<'_>>, Vec<Follower<'_>>),
-    windows: &[faults::Window],
-    binaries: &Binaries,
+    disturbances: &[Disturbance],
+    (mut redis, programs): (Contents, &Postgres),
 ) -> Result<()> {
-    let deaths: Vec<u32> = cluster.nodes.iter().map(|node| node.keeper.deaths()).collect();
     let pool = PgPool::connect(&cluster.database_url).await?;
     let time = oracle::settle(cluster, &pool).await?;
     println!("  settled after {:.1} s", time.as_secs_f64());
@@ -118,31 +126,31 @@ async fn judge(
     for subscriber in subscribers {
         subscriber.catch_up_live(&pool).await?;
     }
-    let mails = oracle::mails(cluster, &pool, &journal, windows).await?;
+    let mails = oracle::mails(cluster, &pool, &journal, disturbances).await?;
     pool.close().await;
-    let dump = binaries.dump(&cluster.database_url).await?;
-    let secrets = oracle::secrets(cluster, world, &dump)?;
-    let cuts: u32 = cluster.nodes.iter().map(|node| node.to_mail.cuts()).sum();
+    let dump = postgres::dump(programs, &cluster.database_url).await?;
+    redis.look(&cluster.redis_url).await?;
+    let (secrets, values) = oracle::secrets(cluster, world, &dump, &redis)?;
     println!(
-        "  {} mails, {} duplicates of at most {}, {cuts} cut after the dot; {asked} repeated; {secrets} secrets found \
-         nowhere; ended by themselves: {deaths:?}",
-        mails.all, mails.duplicates, mails.in_flight
+        "  {} mails, {} duplicates; at faults {} were claimed, {} under way; {} cut after the dot; {asked} repeated; \
+         {secrets} secrets nowhere, not in {values} values of Redis",
+        mails.all, mails.duplicates, mails.claimed, mails.under_way, mails.cuts
     );
     let faults = world.clients.faults();
     ensure!(faults.is_empty(), "{} answers that no fault excuses: {:#?}", faults.len(), &faults[..faults.len().min(5)]);
-    let since: Vec<u32> = cluster.nodes.iter().map(|node| node.keeper.deaths()).collect();
-    ensure!(since == deaths, "processes ended while nothing was wrong: {deaths:?}, then {since:?}");
+    let ended = cluster.ended_by_themselves();
+    ensure!(ended.is_empty(), "no outage ends a process that nobody kills: {ended:?}");
     Ok(())
 }
 
 /// Leaves the logs and the database of a failed round for whoever looks into it.
-async fn keep(cluster: &Cluster, binaries: &Binaries, seed: u64) -> Result<()> {
+async fn keep(cluster: &Cluster, programs: &Postgres, seed: u64) -> Result<()> {
     let folder = std::env::temp_dir().join(format!("muster-chaos-{seed}"));
     std::fs::create_dir_all(&folder)?;
     for (node, log) in cluster.nodes.iter().zip(cluster.logs()) {
         std::fs::write(folder.join(format!("{}.log", node.keeper.name())), log)?;
     }
-    std::fs::write(folder.join("database.sql"), binaries.dump(&cluster.database_url).await?)?;
+    std::fs::write(folder.join("database.sql"), postgres::dump(programs, &cluster.database_url).await?)?;
     println!("  its logs and its database are in {}", folder.display());
     Ok(())
 }

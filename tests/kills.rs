@@ -113,3 +113,42 @@ async fn a_mail_whose_worker_is_killed_is_sent_again_as_the_same_mail() -> Resul
     assert_eq!((&first.message_id, first.link()), (&second.message_id, second.link()), "it is the same mail");
     fleet.finish(vec![api, next]).await
 }
+
+#[tokio::test]
+async fn a_mail_that_was_answered_before_it_was_recorded_counts_as_sent() -> Result<()> {
+    let server = Server::start(&[]);
+    let mut fleet = Fleet::new(true, Options { smtp_port: Some(server.port), ..Options::default() }).await?;
+    fleet.app.mailbox = Mailbox::new(server.spool());
+    let api = fleet.start("api").await?;
+    let worker = fleet.start("worker").await?;
+    let app = &fleet.app;
+    let owner = app.found("olivia@harborandfinch.example", 5).await?;
+    let before = server.mails().len();
+    let (quick, revoked) = ("slow+3@work.example", "slow+4@work.example");
+    app.invite(&owner, quick, &[SystemRole::Standard]).await?;
+    app.invite(&owner, revoked, &[SystemRole::Standard]).await?;
+    // The server has the mails, and has not said so yet.
+    until(|| async { Ok(server.mails().len() == before + 2) }).await?;
+    let accepted = app.accept(&app.mailbox.to(quick)?[0].token(), "Quentin", "Quick").await?;
+    assert_eq!((accepted.errors(), accepted.codes()), (vec![], vec![]));
+    let document = "{ account { invitations { nodes { id email state delivery deliveryReply sentAt } } } }";
+    let state = async |email: &str| -> Result<Value> {
+        let all = app.graphql(Some(&owner.token), document, Value::Null).await?;
+        let found = all.data("/account/invitations/nodes").as_array().unwrap().iter().find(|one| one["email"] == email);
+        Ok(found.unwrap().clone())
+    };
+    let known = state(quick).await?;
+    assert_eq!((&known["state"], &known["delivery"]), (&json!("ACCEPTED"), &json!("SENT")), "{known}");
+    assert!(known["sentAt"].is_string() && known["deliveryReply"].is_null(), "{known}");
+    let input = json!({ "invitationId": state(revoked).await?["id"] });
+    let ended = app.mutate(Some(&owner.token), "invitationRevoke", input, "invitation { delivery }").await?;
+    assert_eq!(ended.text("/invitationRevoke/invitation/delivery"), "QUEUED");
+
+    until(|| async {
+        Ok(state(quick).await?["deliveryReply"].is_string() && state(revoked).await?["delivery"] == "SENT")
+    })
+    .await?;
+    assert_eq!(state(quick).await?["sentAt"], known["sentAt"], "it was there when it was answered");
+    assert_eq!(state(revoked).await?["state"], "REVOKED");
+    fleet.finish(vec![api, worker]).await
+}

@@ -246,3 +246,37 @@ async fn without_the_database_requests_are_refused_quickly_and_all_comes_back_by
     assert_unbroken(app).await?;
     fleet.finish(processes).await
 }
+
+/// A worker and an API that are started while the database is away, and wait for it until `back` brings it back.
+async fn start_without(fleet: &mut Fleet, back: impl FnOnce() -> Result<()>) -> Result<Vec<Process>> {
+    let (mut api, worker, stopped) = (fleet.spawn("api")?, fleet.spawn("worker")?, fleet.spawn("worker")?);
+    for process in [&api, &worker, &stopped] {
+        until(|| async { Ok(process.log().contains("the database is away; waiting for it")) }).await?;
+    }
+    // Whoever is told to stop does not wait any longer.
+    stopped.stop().await?;
+    back()?;
+    fleet.ready(&mut api).await?;
+    until(|| async { Ok(worker.log().contains("the database is there")) }).await?;
+    Ok(vec![api, worker])
+}
+
+#[tokio::test]
+async fn whoever_starts_while_database_and_redis_are_away_waits_for_them() -> Result<()> {
+    let (mut postgres, server) = cluster::postgres()?;
+    let (mut redis, url) = cluster::redis()?;
+    let mut fleet = Fleet::new(false, Options { server: Some(server), ..Options::default() }).await?;
+    fleet.use_redis(&url);
+    redis.stop()?;
+    postgres.stop()?;
+    for process in start_without(&mut fleet, || postgres.start()).await? {
+        process.stop().await?;
+    }
+    fleet.app.url.clear();
+    postgres.freeze()?;
+    let processes = start_without(&mut fleet, || postgres.thaw()).await?;
+    // Redis has not been there since any of them began.
+    redis.start()?;
+    fleet.app.found(OWNER, 5).await?;
+    fleet.finish(processes).await
+}

@@ -10,6 +10,7 @@ mod seats;
 mod seed;
 mod serve;
 mod sources;
+mod start;
 mod sweeps;
 mod table;
 mod verify;

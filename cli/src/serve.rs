@@ -15,6 +15,8 @@ use domain::infra::db::Db;
 use domain::infra::files;
 use domain::infra::keys;
 use domain::infra::metrics::{Look, Pool};
+use domain::infra::migrate;
+use domain::infra::secret::TokenKey;
 use domain::infra::wake::Waker;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::net::TcpListener;
@@ -23,7 +25,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use worker::Worker;
 
-use crate::database;
+use crate::start::Start;
 
 /// What a process does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,19 +38,46 @@ pub(crate) enum Role {
     Worker,
 }
 
+/// What the parts of a process stand on.
+struct Opened {
+    key: Arc<TokenKey>,
+    waker: Waker,
+    for_api: Option<Db>,
+    for_worker: Option<Db>,
+}
+
+/// Opens the database, as soon as it is there; nothing if the process is told to stop before.
+async fn open(role: Role, config: &Config, stop: &CancellationToken) -> anyhow::Result<Option<Opened>> {
+    let mut start = Start::new(stop);
+    let current = async || migrate::require_current(&mut migrate::connect(config).await?).await;
+    if start.open(current).await?.is_none() {
+        return Ok(None);
+    }
+    let key = Arc::new(keys::load(config)?);
+    let waker = match &config.redis_url {
+        Some(url) => Waker::connect(url, &config.redis_prefix, stop)?,
+        None => Waker::local(),
+    };
+    let both = async || {
+        let one = async || Db::open(config, waker.clone(), Arc::clone(&key)).await;
+        let for_api = if role == Role::Worker { None } else { Some(one().await?) };
+        let for_worker = if role == Role::Api { None } else { Some(one().await?) };
+        Ok((for_api, for_worker))
+    };
+    let opened = start.open(both).await?;
+    Ok(opened.map(|(for_api, for_worker)| Opened { key, waker, for_api, for_worker }))
+}
+
 pub(crate) async fn run(role: Role, config: Config) -> anyhow::Result<ExitCode> {
+    let config = Arc::new(config);
     ensure!(
         role == Role::Both || config.redis_url.is_some(),
         "API and worker are processes of their own only with Redis: set REDIS_URL, or run `muster serve`"
     );
-    drop(database::connect_current(&config).await?);
-    let key = Arc::new(keys::load(&config)?);
     let stop = stop_on_signal()?;
-    let waker = match &config.redis_url {
-        Some(url) => Waker::connect(url, &config.redis_prefix, &stop)?,
-        None => Waker::local(),
+    let Some(Opened { key, waker, for_api, for_worker }) = open(role, &config, &stop).await? else {
+        return Ok(ExitCode::SUCCESS);
     };
-    let config = Arc::new(config);
     let files = files::open(&config)?;
     let scrapes = match config.metrics.listen {
         Some(address) => Some(bind(address, "metrics.listen").await?),
@@ -56,8 +85,7 @@ pub(crate) async fn run(role: Role, config: Config) -> anyhow::Result<ExitCode> 
     };
     let mut parts: JoinSet<anyhow::Result<()>> = JoinSet::new();
     let mut pools = Vec::new();
-    if role != Role::Worker {
-        let db = Db::open(&config, waker.clone(), Arc::clone(&key)).await?;
+    if let Some(db) = for_api {
         allow_open_files();
         pools.push(Pool { name: "api", pool: db.pool.clone() });
         let listener = listen(config.http.listen, "http.listen").await?;
@@ -70,8 +98,7 @@ pub(crate) async fn run(role: Role, config: Config) -> anyhow::Result<ExitCode> 
             Ok(())
         });
     }
-    if role != Role::Api {
-        let db = Db::open(&config, waker.clone(), Arc::clone(&key)).await?;
+    if let Some(db) = for_worker {
         pools.push(Pool { name: "worker", pool: db.pool.clone() });
         if let (Role::Worker, Some(address)) = (role, config.worker.listen) {
             let listener = listen(address, "worker.listen").await?;

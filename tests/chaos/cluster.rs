@@ -7,14 +7,15 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::process::Command;
 
 use super::keeper::{Keeper, Meanwhile};
 use super::mail::MailServer;
-use super::postgres::{self, Binaries};
+use super::postgres;
 use super::proxy::Proxy;
 use crate::support::mail_server::Folder;
+use crate::support::server::{self, Postgres, free_port};
 
 /// Nothing here takes this long while nothing is disturbed.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -63,14 +64,16 @@ pub(super) struct Cluster {
 
 impl Cluster {
     /// Starts everything on a copy of a migrated database.
-    pub(super) async fn start(binaries: &Binaries, template: &Path) -> Result<Self> {
+    pub(super) async fn start(programs: &Postgres, template: &Path) -> Result<Self> {
         let folder = Folder::new();
         let path = folder.path().to_owned();
         let data = path.join("postgres");
         copy(template, &data).await?;
-        let (postgres_port, redis_port) = (free_port().await?, free_port().await?);
-        let postgres = binaries.keep(&data, postgres_port);
-        let redis = keep_redis(&path, redis_port)?;
+        let (postgres_port, redis_port) = (free_port(), free_port());
+        let postgres = postgres::keep(programs, &data, postgres_port);
+        let redis_data = path.join("redis");
+        std::fs::create_dir(&redis_data)?;
+        let redis = Keeper::start("redis", Box::new(move || Ok(server::redis(&redis_data, redis_port, true).into())));
         let mail = MailServer::start().await?;
         let fake_time = fake_time();
         let mut cluster = Self {
@@ -86,7 +89,7 @@ impl Cluster {
         };
         listening(postgres_port).await?;
         listening(redis_port).await?;
-        cluster.settings = cluster.settings().await?;
+        cluster.settings = cluster.settings()?;
         for (role, number) in [("api", 0), ("api", 1), ("worker", 0), ("worker", 1)] {
             let node = cluster.node(role, number, (postgres_port, redis_port), fake_time.as_deref()).await?;
             cluster.nodes.push(node);
@@ -96,8 +99,8 @@ impl Cluster {
     }
 
     /// What all processes are told.
-    async fn settings(&self) -> Result<Vec<(String, String)>> {
-        let public = free_port().await?;
+    fn settings(&self) -> Result<Vec<(String, String)>> {
+        let public = free_port();
         let settings = [
             ("MUSTER_DATA_DIR", self.folder.path().join("data").to_string_lossy().into_owned()),
             ("MUSTER_INSTALLATION_KEY", "07".repeat(32)),
@@ -118,7 +121,7 @@ impl Cluster {
         set_clock(&clock, 0)?;
         let (to_postgres, to_redis) = (Proxy::start(servers.0).await?, Proxy::start(servers.1).await?);
         let to_mail = Proxy::start(self.mail.port).await?;
-        let listen = format!("127.0.0.1:{}", free_port().await?);
+        let listen = format!("127.0.0.1:{}", free_port());
         let mut settings = self.settings.clone();
         settings.extend([
             ("DATABASE_URL".to_owned(), postgres::url(to_postgres.port)),
@@ -189,6 +192,12 @@ impl Cluster {
         self.nodes.iter().map(|node| std::fs::read_to_string(&node.log).unwrap_or_default()).collect()
     }
 
+    /// The names of all that is kept running, with how often each ended though nobody had ended it; those that never did are left out.
+    pub(super) fn ended_by_themselves(&self) -> Vec<(&str, u32)> {
+        let keepers = self.nodes.iter().map(|node| &node.keeper).chain([&self.postgres, &self.redis]);
+        keepers.map(|keeper| (keeper.name(), keeper.deaths())).filter(|(_, deaths)| *deaths > 0).collect()
+    }
+
     /// Everything that was ever written to Redis's disk since it last started empty.
     pub(super) fn redis_files(&self) -> Result<Vec<u8>> {
         let mut bytes = Vec::new();
@@ -218,21 +227,6 @@ pub(super) fn program() -> Result<String> {
     std::env::var("MUSTER_BIN").context("MUSTER_BIN is set by ./dev test")
 }
 
-/// Redis that keeps what it has over a restart, all but the last second.
-fn keep_redis(folder: &Path, port: u16) -> Result<Keeper> {
-    let folder = folder.join("redis");
-    std::fs::create_dir(&folder)?;
-    let port = port.to_string();
-    let start = move || {
-        let mut command = Command::new("redis-server");
-        command.args(["--port", &port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "yes"]);
-        command.args(["--appendfsync", "everysec", "--daemonize", "no", "--dir"]).arg(&folder);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        Ok(command)
-    };
-    Ok(Keeper::start("redis", Box::new(start)))
-}
-
 fn set_clock(file: &Path, seconds: i64) -> Result<()> {
     let partial = file.with_extension("partial");
     std::fs::write(&partial, format!("{seconds:+}\n"))?;
@@ -245,19 +239,8 @@ fn fake_time() -> Option<PathBuf> {
     folders.chain([PathBuf::from("/usr/lib")]).map(|folder| folder.join(FAKE_TIME)).find(|library| library.exists())
 }
 
-/// A free port that no outgoing connection is given.
-pub(super) async fn free_port() -> Result<u16> {
-    loop {
-        let [high, low, ..] = *uuid::Uuid::new_v4().as_bytes();
-        let port = 15_000 + u16::from_be_bytes([high, low]) % 15_000;
-        if TcpListener::bind(("127.0.0.1", port)).await.is_ok() {
-            return Ok(port);
-        }
-    }
-}
-
 /// Waits until somebody listens.
-pub(super) async fn listening(port: u16) -> Result<()> {
+async fn listening(port: u16) -> Result<()> {
     let deadline = tokio::time::Instant::now() + PATIENCE;
     while TcpStream::connect(("127.0.0.1", port)).await.is_err() {
         ensure!(tokio::time::Instant::now() < deadline, "nobody listens on port {port}");

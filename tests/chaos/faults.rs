@@ -8,6 +8,7 @@ use futures::future::try_join_all;
 use tokio::time::Instant;
 
 use super::cluster::{Cluster, Node};
+use super::flight::{Disturbance, Flights};
 use super::keeper::Keeper;
 use super::proxy::{Mode, Proxy};
 use crate::support::dice::Dice;
@@ -55,6 +56,19 @@ pub(super) enum Fault {
 }
 
 impl Fault {
+    /// Whether it can part a worker from its claims or from the mail server's answers, so that a mail is sent again.
+    fn repeats_mail(&self) -> bool {
+        match *self {
+            Self::Kill(part) | Self::Freeze(part) => match part {
+                Part::Node(node) => node >= FIRST_WORKER,
+                Part::Postgres => true,
+                Part::Redis => false,
+            },
+            Self::Link(node, server, _) => node >= FIRST_WORKER && server != Server::Redis,
+            Self::EmptyRedis | Self::Clock(..) => false,
+        }
+    }
+
     /// For the report.
     pub(super) fn kind(&self) -> String {
         let part = |part| match part {
@@ -159,19 +173,19 @@ fn harm(dice: &mut Dice, server: Server) -> Harm {
     }
 }
 
-/// From when to when something was wrong.
-pub(super) type Window = (Instant, Instant);
-
-/// Does all that is planned; answers when each was done.
-pub(super) async fn inflict(cluster: &Cluster, plan: &[Planned]) -> Result<Vec<Window>> {
+/// Does all that is planned; answers what mails each time were on their way, where that matters.
+pub(super) async fn inflict(cluster: &Cluster, plan: &[Planned]) -> Result<Vec<Disturbance>> {
     let start = Instant::now();
-    try_join_all(plan.iter().map(|planned| async move {
+    let flights = Flights::of(cluster)?;
+    let all = try_join_all(plan.iter().map(|planned| async {
         tokio::time::sleep_until(start + planned.at).await;
-        let from = Instant::now();
+        if planned.fault.repeats_mail() {
+            return flights.during(apply(cluster, planned)).await.map(Some);
+        }
         apply(cluster, planned).await?;
-        Ok((from, Instant::now()))
-    }))
-    .await
+        Ok(None)
+    }));
+    Ok(all.await?.into_iter().flatten().collect())
 }
 
 async fn apply(cluster: &Cluster, planned: &Planned) -> Result<()> {

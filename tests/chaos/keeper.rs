@@ -10,6 +10,9 @@ use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::support::guard::Guard;
+use crate::support::server::{family, signal};
+
 /// Pause before a program that ended by itself is started again.
 const RESTART: Duration = Duration::from_millis(500);
 
@@ -66,14 +69,14 @@ impl Keeper {
     }
 
     /// Ends it by a signal, does `meanwhile`, and starts it again after a pause.
-    pub(super) async fn fell(&self, signal: &str, pause: Duration, meanwhile: Meanwhile) -> Result<()> {
+    pub(super) async fn fell(&self, by: &str, pause: Duration, meanwhile: Meanwhile) -> Result<()> {
         let _hands = self.state.hands.lock().await;
         let pid = self.state.pid.load(Ordering::SeqCst);
         if pid == 0 {
             return Ok(());
         }
         *self.state.down.lock().unwrap() = Some(Down { pause, meanwhile });
-        send(signal, &[pid]).await
+        signal(by, &[pid])
     }
 
     /// Stops it, and what it has started, where it stands, for a while.
@@ -84,20 +87,19 @@ impl Keeper {
             return Ok(());
         }
         // The parent first: then there are no more children than are found.
-        send("STOP", &[pid]).await?;
-        let children = children(pid);
-        send("STOP", &children).await?;
+        signal("STOP", &[pid])?;
+        let family = family(pid);
+        signal("STOP", &family)?;
         tokio::time::sleep(time).await;
-        send("CONT", &children).await?;
-        send("CONT", &[pid]).await
+        signal("CONT", &family)
     }
 
     /// Asks it to end, and waits until it has.
-    pub(super) async fn end(self, signal: &str) -> Result<()> {
+    pub(super) async fn end(self, by: &str) -> Result<()> {
         self.end.cancel();
         let pid = self.state.pid.load(Ordering::SeqCst);
         if pid != 0 {
-            send(signal, &[pid]).await?;
+            signal(by, &[pid])?;
         }
         let ended = tokio::time::timeout(Duration::from_mins(1), self.task).await;
         ended.with_context(|| format!("{} does not end", self.state.name))??
@@ -106,10 +108,13 @@ impl Keeper {
 
 async fn keep(state: Arc<State>, start: Start, end: CancellationToken) -> Result<()> {
     loop {
-        let mut child = start()?.kill_on_drop(true).spawn().with_context(|| state.name.clone())?;
-        state.pid.store(child.id().unwrap_or_default(), Ordering::SeqCst);
+        let mut child = start()?.spawn().with_context(|| state.name.clone())?;
+        let pid = child.id().context("it was just started")?;
+        let guard = Guard::over(pid)?;
+        state.pid.store(pid, Ordering::SeqCst);
         let status = child.wait().await?;
         state.pid.store(0, Ordering::SeqCst);
+        guard.dismiss();
         let down = state.down.lock().unwrap().take();
         if end.is_cancelled() {
             ensure!(status.success(), "{} ended with {status}", state.name);
@@ -127,27 +132,4 @@ async fn keep(state: Arc<State>, start: Start, end: CancellationToken) -> Result
             return Ok(());
         }
     }
-}
-
-/// Sends a signal to processes that are ours; those that have ended meanwhile are no matter.
-async fn send(signal: &str, pids: &[u32]) -> Result<()> {
-    if pids.is_empty() {
-        return Ok(());
-    }
-    let pids: Vec<String> = pids.iter().map(u32::to_string).collect();
-    Command::new("sh").args(["-c", &format!("kill -{signal} {} 2>/dev/null", pids.join(" "))]).status().await?;
-    Ok(())
-}
-
-/// The processes that a process has started.
-fn children(parent: u32) -> Vec<u32> {
-    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
-    let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
-    pids.filter(|pid| {
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        // After the name, which is in brackets and may hold anything: state, parent.
-        let after = stat.rsplit_once(") ").map(|(_, rest)| rest).unwrap_or_default();
-        after.split(' ').nth(1) == Some(&parent.to_string())
-    })
-    .collect()
 }

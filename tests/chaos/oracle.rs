@@ -10,7 +10,8 @@ use tokio::time::Instant;
 
 use super::client::{Clients, Entry, Reply, ids};
 use super::cluster::Cluster;
-use super::faults::Window;
+use super::contents::Contents;
+use super::flight::Disturbance;
 use super::world::World;
 
 /// How soon there is nothing left to do.
@@ -186,15 +187,16 @@ pub(super) async fn replays(world: &World, journal: &[Entry]) -> Result<usize> {
 pub(super) struct Mails {
     pub(super) all: usize,
     pub(super) duplicates: usize,
-    /// Mails that can have been on their way when something went wrong.
-    pub(super) in_flight: usize,
+    /// Mails that workers had claimed at each fault that can part them from those.
+    pub(super) claimed: usize,
+    /// Of those, what was being handed to the mail server.
+    pub(super) under_way: usize,
+    /// Mails that the server took and could not say so.
+    pub(super) cuts: usize,
 }
 
 /// How long after a fault a mail may be sent again because of it: a lease, and the wait for the next try.
 const AFTERMATH: Duration = Duration::from_mins(1);
-
-/// Mails that two workers send at once.
-const HANDS: usize = 2 * 16;
 
 /// How long a mail may be on its way.
 const ON_ITS_WAY: Duration = Duration::from_secs(15);
@@ -205,7 +207,12 @@ fn local(message_id: &str) -> &str {
 }
 
 /// Whatever is due was sent; what was sent twice is the same mail, and something went wrong in between.
-pub(super) async fn mails(cluster: &Cluster, pool: &PgPool, journal: &[Entry], windows: &[Window]) -> Result<Mails> {
+pub(super) async fn mails(
+    cluster: &Cluster,
+    pool: &PgPool,
+    journal: &[Entry],
+    disturbances: &[Disturbance],
+) -> Result<Mails> {
     let received = cluster.mail.received();
     let mut by_id: BTreeMap<&str, Vec<_>> = BTreeMap::new();
     for mail in &received {
@@ -222,9 +229,7 @@ pub(super) async fn mails(cluster: &Cluster, pool: &PgPool, journal: &[Entry], w
     for (id, email, state, delivery) in &invitations {
         let Some(mails) = by_id.get(id.as_str()) else { bail!("{id} ({state}, {delivery:?}) has no mail") };
         ensure!(mails.iter().all(|mail| mail.letter.to == *email), "{id} went to somebody else");
-        // Whoever is quick accepts before it is written down that the mail was sent.
-        let known = delivery.as_deref() == Some("SENT") || state.starts_with("ACCEPTED");
-        ensure!(known, "the mail of {id} was sent, but is {delivery:?}");
+        ensure!(delivery.as_deref() == Some("SENT"), "the mail of {id} was sent, but is {delivery:?}");
     }
     let reset: BTreeSet<&str> = received
         .iter()
@@ -236,28 +241,41 @@ pub(super) async fn mails(cluster: &Cluster, pool: &PgPool, journal: &[Entry], w
             ensure!(reset.contains(email), "no link to choose a password was sent for {entry:?}");
         }
     }
-    let mut mails = Mails { all: received.len(), duplicates: 0, in_flight: windows.len() * HANDS };
+    let mut duplicates = 0;
     for (id, copies) in &by_id {
-        mails.duplicates += copies.len() - 1;
+        duplicates += copies.len() - 1;
         for pair in copies.windows(2) {
             let (a, b) = (&pair[0], &pair[1]);
             ensure!((&a.letter.to, a.letter.link()) == (&b.letter.to, b.letter.link()), "{id} is two mails");
-            let excused = windows.iter().any(|(from, to)| *from <= b.at && a.at <= *to + ON_ITS_WAY);
+            let excused = disturbances.iter().any(|one| one.from <= b.at && a.at <= one.to + ON_ITS_WAY);
             ensure!(excused && b.at - a.at <= AFTERMATH + ON_ITS_WAY, "{id} was sent twice for no reason");
         }
     }
-    ensure!(mails.duplicates <= mails.in_flight, "{mails:?}");
+    let mails = Mails {
+        all: received.len(),
+        duplicates,
+        claimed: disturbances.iter().map(|one| one.claimed).sum(),
+        under_way: disturbances.iter().map(|one| one.under_way).sum(),
+        cuts: cluster.nodes.iter().map(|node| node.to_mail.cuts()).sum(),
+    };
+    // A cut is an event of its own: any number can follow while the connections are cut.
+    ensure!(mails.duplicates <= mails.claimed + mails.cuts, "{mails:?}");
     Ok(mails)
 }
 
 /// No secret is in any log, in the database, or in Redis.
-pub(super) fn secrets(cluster: &Cluster, world: &World, dump: &[u8]) -> Result<usize> {
+pub(super) fn secrets(cluster: &Cluster, world: &World, dump: &[u8], redis: &Contents) -> Result<(usize, usize)> {
     let secret = |token: &str| token.rsplit('.').next().unwrap_or_default().to_owned();
     let mut secrets: HashSet<Vec<u8>> =
         cluster.mail.received().iter().map(|mail| secret(&mail.letter.token()).into_bytes()).collect();
     secrets.extend(world.secrets.lock().unwrap().iter().map(|token| secret(token).into_bytes()));
     ensure!(secrets.iter().all(|secret| secret.len() == LENGTH), "a token has another length");
-    let mut places = vec![("database".to_owned(), dump.to_vec()), ("Redis".to_owned(), cluster.redis_files()?)];
+    let (values, contents) = redis.all();
+    let mut places = vec![
+        ("database".to_owned(), dump.to_vec()),
+        ("Redis's files".to_owned(), cluster.redis_files()?),
+        ("Redis".to_owned(), contents),
+    ];
     for (node, log) in cluster.nodes.iter().zip(cluster.logs()) {
         ensure!(!log.contains("panicked"), "{} panicked: {log}", node.keeper.name());
         places.push((node.keeper.name().to_owned(), log.into_bytes()));
@@ -269,7 +287,7 @@ pub(super) fn secrets(cluster: &Cluster, world: &World, dump: &[u8]) -> Result<u
         let found = words.flat_map(|word| word.windows(LENGTH)).find(|part| secrets.contains(*part));
         ensure!(found.is_none(), "a token is in: {place}");
     }
-    Ok(secrets.len())
+    Ok((secrets.len(), values))
 }
 
 /// 256 bits in base64.

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::Result;
@@ -31,7 +31,7 @@ pub(super) struct Proxy {
     pub(super) port: u16,
     mode: watch::Sender<Mode>,
     resets: watch::Sender<u32>,
-    cuts: Arc<AtomicU32>,
+    cuts: Arc<AtomicUsize>,
     listening: JoinHandle<()>,
 }
 
@@ -40,7 +40,7 @@ pub(super) struct Proxy {
 struct Link {
     mode: watch::Receiver<Mode>,
     resets: watch::Receiver<u32>,
-    cuts: Arc<AtomicU32>,
+    cuts: Arc<AtomicUsize>,
 }
 
 impl Proxy {
@@ -48,7 +48,8 @@ impl Proxy {
     pub(super) async fn start(upstream: u16) -> Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let port = listener.local_addr()?.port();
-        let (mode, resets, cuts) = (watch::Sender::new(Mode::Pass), watch::Sender::new(0), Arc::<AtomicU32>::default());
+        let (mode, resets, cuts) =
+            (watch::Sender::new(Mode::Pass), watch::Sender::new(0), Arc::<AtomicUsize>::default());
         let (modes, resetting, counting) = (mode.clone(), resets.clone(), Arc::clone(&cuts));
         let listening = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
@@ -69,7 +70,7 @@ impl Proxy {
     }
 
     /// Connections that were cut after the final dot of a mail.
-    pub(super) fn cuts(&self) -> u32 {
+    pub(super) fn cuts(&self) -> usize {
         self.cuts.load(Ordering::SeqCst)
     }
 }

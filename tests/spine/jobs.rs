@@ -7,13 +7,16 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use domain::job::{Claimed, JobKind, Lane, Verdict};
 use domain::outbox::{self, Replay, Wanted};
+use futures::StreamExt as _;
+use futures::future::ready;
 use jiff::SignedDuration;
 use redis::AsyncCommands as _;
+use secrecy::ExposeSecret as _;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
-use worker::queue::{Queue as _, QueueError, RedisQueue};
-use worker::{Registry, WorkerError};
+use worker::Registry;
+use worker::queue::{Queue as _, RedisQueue};
 
 use crate::support::stage::{Stage, Transport, take};
 
@@ -223,13 +226,26 @@ async fn another_process_goes_on_where_one_vanished() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_queue_that_cannot_be_mended_ends_the_worker() -> Result<()> {
+async fn a_queue_that_does_not_work_is_tried_until_it_does() -> Result<()> {
     let stage = Stage::new(Transport::Redis(7)).await?;
-    let key = format!("{}:queue:bulk:active", stage.config.redis_prefix);
-    let _: () = stage.redis().await?.set(key, "no list").await?;
-    let worker = stage.worker(Registry::default(), vec![], &CancellationToken::new())?;
-    let error = worker.stopped().await.expect_err("it is of no use");
-    assert!(matches!(error, WorkerError::Queue(QueueError::Stuck { lane: Lane::Bulk, .. })), "{error}");
+    let queue = format!("{}:queue:interactive", stage.config.redis_prefix);
+    let mut redis = stage.redis().await?;
+    let _: () = redis.set(format!("{queue}:active"), "no list").await?;
+    let monitor = redis::Client::open(stage.config.redis_url.as_ref().unwrap().expose_secret())?;
+    let monitor = monitor.get_async_monitor().await?;
+    let shutdown = CancellationToken::new();
+    let (watched, mut jobs) = Watched::new(1);
+    let worker = stage.worker(watched.registry(KIND), vec![], &shutdown)?;
+    // Each consumer says once that it is there.
+    let registered = format!("\"zadd\" \"{queue}:workers\"");
+    let consumers = monitor.into_on_message::<String>().filter(|line| ready(line.contains(&registered)));
+    consumers.take(10).count().await;
+    let _: () = redis.del(format!("{queue}:active")).await?;
+    stage.enqueue(KIND, Uuid::nil(), 1).await?;
+    take(&mut jobs, 1).await?;
+    stage.until("finished_at IS NOT NULL", 1).await?;
+    shutdown.cancel();
+    worker.stopped().await?;
     stage.close().await
 }
 

@@ -1,28 +1,24 @@
-//! A PostgreSQL and a Redis of a test's own, to be stopped, killed and frozen.
+//! A PostgreSQL and a Redis of a test's own, to be stopped, started and frozen by it.
 
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::os::unix::fs::{MetadataExt as _, chown};
-use std::os::unix::process::CommandExt as _;
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::net::{Ipv4Addr, TcpStream};
+use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, bail};
 
+use super::guard::Guard;
 use super::mail_server::Folder;
+use super::server::{self, Postgres, family, free_port, signal};
 
 /// Nothing here takes this long.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// PostgreSQL refuses to run as root, so root runs it as nobody.
-const NOBODY: u32 = 65_534;
-
 /// A server that listens on a port of its own. It ends with this value.
 pub(crate) struct Service {
-    start: Box<dyn Fn() -> Command + Send + Sync>,
+    start: Box<dyn Fn() -> Result<Command> + Send + Sync>,
     /// Whether it does its work, once it takes connections.
     ready: Box<dyn Fn() -> bool + Send + Sync>,
-    process: Option<Child>,
+    process: Option<(Child, Guard)>,
     port: u16,
     /// The signal by which it ends at once.
     end: &'static str,
@@ -31,81 +27,38 @@ pub(crate) struct Service {
 
 /// A database server; its address is a place to make databases at.
 pub(crate) fn postgres() -> Result<(Service, String)> {
-    let (folder, programs, port) = (Folder::new(), postgres_programs()?, free_port()?);
+    let (folder, programs, port) = (Folder::new(), Postgres::find()?, free_port());
+    let data = folder.path().join("data");
+    programs.init(&data)?;
     let asking = programs.clone();
-    let (data, log) = (folder.path().join("data"), folder.path().join("log"));
-    std::fs::create_dir(&data)?;
-    let nobody = std::fs::metadata("/proc/self")?.uid() == 0;
-    if nobody {
-        chown(&data, Some(NOBODY), Some(NOBODY))?;
-    }
-    let command = move |program: &str| {
-        let mut command = Command::new(programs.join(program));
-        if nobody {
-            command.uid(NOBODY).gid(NOBODY);
-        }
-        command.current_dir("/").arg("-D").arg(&data).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        command
+    let mut service = Service {
+        start: Box::new(move || programs.serve(&data, port)),
+        ready: Box::new(move || asking.is_ready(port)),
+        process: None,
+        port,
+        end: "QUIT",
+        _folder: folder,
     };
-    let made = command("initdb").args(["-U", "muster", "-A", "trust", "-E", "UTF8", "--locale", "C.UTF-8"]).status()?;
-    ensure!(made.success(), "initdb fails");
-    let start = move || {
-        let mut command = command("postgres");
-        command.args(["-p", &port.to_string(), "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="]);
-        let log = std::fs::File::options().append(true).create(true).open(&log);
-        command.stderr(log.map_or_else(|_| Stdio::null(), Stdio::from));
-        command
-    };
-    let ready = move || {
-        let mut ask = Command::new(asking.join("pg_isready"));
-        ask.args(["-q", "-h", "127.0.0.1", "-p", &port.to_string()]).status().is_ok_and(|status| status.success())
-    };
-    let service = Service::new(Box::new(start), Box::new(ready), port, "QUIT", folder)?;
+    service.start()?;
     Ok((service, format!("postgres://muster@127.0.0.1:{port}/postgres")))
 }
 
 /// A Redis that keeps nothing on disk: it comes back empty.
 pub(crate) fn redis() -> Result<(Service, String)> {
-    let (folder, port) = (Folder::new(), free_port()?);
+    let (folder, port) = (Folder::new(), free_port());
     let dir = folder.path().to_owned();
-    let start = move || {
-        let mut command = Command::new("redis-server");
-        command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
-        command.arg("--dir").arg(&dir).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        command
-    };
-    Ok((Service::new(Box::new(start), Box::new(|| true), port, "KILL", folder)?, format!("redis://127.0.0.1:{port}")))
-}
-
-fn postgres_programs() -> Result<PathBuf> {
-    let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().filter_map(Result::ok);
-    let packaged = versions.map(|version| version.path().join("bin"));
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let mut folders: Vec<PathBuf> = packaged.chain(std::env::split_paths(&path)).collect();
-    folders.retain(|folder| folder.join("initdb").exists());
-    folders.into_iter().next().context("PostgreSQL's programs are not found: install the package postgresql")
-}
-
-fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+    let start = Box::new(move || Ok(server::redis(&dir, port, false)));
+    let mut service = Service { start, ready: Box::new(|| true), process: None, port, end: "KILL", _folder: folder };
+    service.start()?;
+    Ok((service, format!("redis://127.0.0.1:{port}")))
 }
 
 impl Service {
-    fn new(
-        start: Box<dyn Fn() -> Command + Send + Sync>,
-        ready: Box<dyn Fn() -> bool + Send + Sync>,
-        port: u16,
-        end: &'static str,
-        folder: Folder,
-    ) -> Result<Self> {
-        let mut service = Self { start, ready, process: None, port, end, _folder: folder };
-        service.start()?;
-        Ok(service)
-    }
-
     /// Starts it, and waits until it works.
     pub(crate) fn start(&mut self) -> Result<()> {
-        self.process = Some((self.start)().spawn()?);
+        let process = (self.start)()?.spawn()?;
+        let guard = Guard::over(process.id())?;
+        self.process = Some((process, guard));
         let deadline = Instant::now() + PATIENCE;
         while TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_err() || !(self.ready)() {
             if Instant::now() > deadline {
@@ -118,9 +71,10 @@ impl Service {
 
     /// Ends it at once, without a word to its clients: nothing is finished or written that was not.
     pub(crate) fn stop(&mut self) -> Result<()> {
-        let Some(mut process) = self.process.take() else { return Ok(()) };
+        let Some((mut process, guard)) = self.process.take() else { return Ok(()) };
         signal(self.end, &[process.id()])?;
         process.wait()?;
+        guard.dismiss();
         Ok(())
     }
 
@@ -134,27 +88,16 @@ impl Service {
         signal("CONT", &self.family()?)
     }
 
-    /// The process and its children: a process of PostgreSQL serves one connection.
     fn family(&self) -> Result<Vec<u32>> {
-        let parent = self.process.as_ref().context("it runs")?.id();
-        let children = std::fs::read_to_string(format!("/proc/{parent}/task/{parent}/children"))?;
-        let children = children.split_whitespace().filter_map(|id| id.parse().ok());
-        Ok(std::iter::once(parent).chain(children).collect())
+        Ok(family(self.process.as_ref().context("it runs")?.0.id()))
     }
-}
-
-/// Signals processes of ours. One that has ended meanwhile is no fault.
-fn signal(name: &str, processes: &[u32]) -> Result<()> {
-    let ids = processes.iter().map(u32::to_string);
-    Command::new("kill").arg(format!("-{name}")).args(ids).stderr(Stdio::null()).status()?;
-    Ok(())
 }
 
 impl Drop for Service {
     fn drop(&mut self) {
-        if self.process.is_some() {
-            let _ = self.thaw();
+        if let Some((mut process, guard)) = self.process.take() {
+            drop(guard);
+            let _ = process.wait();
         }
-        let _ = self.stop();
     }
 }

@@ -61,6 +61,25 @@ impl Fleet {
 
     /// Starts a process, and waits until its API is ready.
     pub(crate) async fn start(&mut self, role: &str) -> Result<Process> {
+        let mut process = self.spawn(role)?;
+        if role != "worker" {
+            self.ready(&mut process).await?;
+        }
+        Ok(process)
+    }
+
+    /// Waits until the API of a process is ready.
+    pub(crate) async fn ready(&mut self, process: &mut Process) -> Result<()> {
+        process.url = process.listening().await?;
+        process.ready(&self.app.http).await?;
+        if self.app.url.is_empty() {
+            self.app.url.clone_from(&process.url);
+        }
+        Ok(())
+    }
+
+    /// Starts a process, and waits for nothing.
+    pub(crate) fn spawn(&mut self, role: &str) -> Result<Process> {
         let folder = &self.app.config.data_dir;
         std::fs::create_dir_all(folder)?;
         let log = folder.join(format!("{role}-{}.log", self.started));
@@ -76,15 +95,7 @@ impl Fleet {
             .stderr(File::create(&log)?)
             .kill_on_drop(true)
             .spawn()?;
-        let mut process = Process { child, log, url: String::new() };
-        if role != "worker" {
-            process.url = process.listening().await?;
-            process.ready(&self.app.http).await?;
-            if self.app.url.is_empty() {
-                self.app.url.clone_from(&process.url);
-            }
-        }
-        Ok(process)
+        Ok(Process { child, log, url: String::new() })
     }
 
     /// [`Fleet::start`] of a process that stops at a fail point, as `name=return(abort)` says.

@@ -29,10 +29,10 @@ use queue::{MemoryQueue, Queue, QueueError, RedisQueue};
 /// Connections kept for claims, leases and outcomes, so that handlers which use up the pool cannot hold those up.
 pub const OWN_CONNECTIONS: u32 = 4;
 
-/// The worker ended though nobody stopped it.
+/// The worker does not start, or ended though nobody stopped it. No outage does that.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkerError {
-    /// A queue does not work.
+    /// The address of Redis is none.
     #[error(transparent)]
     Queue(#[from] QueueError),
     /// A part of the worker panicked.
@@ -59,7 +59,7 @@ pub struct Parts {
 /// A running worker.
 #[derive(Debug)]
 pub struct Worker {
-    tasks: JoinSet<Result<(), QueueError>>,
+    tasks: JoinSet<()>,
     queue_pool: PgPool,
     shutdown: CancellationToken,
 }
@@ -100,17 +100,16 @@ impl Worker {
             let slots = config.worker.concurrency.max(1);
             let collector = collector::Parts { lane, pool: own.clone(), registry: Arc::clone(&registry), slots, grace };
             let (intake, arrivals) = mpsc::channel(collector::BATCH);
-            spawn(&mut tasks, relay.run(shutdown.clone()));
-            spawn(&mut tasks, collector::Collector::run(collector, arrivals, shutdown.clone()));
+            tasks.spawn(relay.run(shutdown.clone()));
+            tasks.spawn(collector::Collector::run(collector, arrivals, shutdown.clone()));
             let stop = shutdown.clone();
             tasks.spawn(async move { queue.consume(intake, stop).await });
         }
-        let sealing = seal::run(parts.pool.clone(), shutdown.clone());
-        spawn(&mut tasks, sealing);
+        tasks.spawn(seal::run(parts.pool.clone(), shutdown.clone()));
         let schedule = schedule::Schedule { pool: own, clock: parts.clock, sweeps: parts.sweeps };
-        spawn(&mut tasks, schedule.run(shutdown.clone(), grace));
+        tasks.spawn(schedule.run(shutdown.clone(), grace));
         let (stop, wakes) = (shutdown.clone(), parts.waker.subscribe());
-        spawn(&mut tasks, async move {
+        tasks.spawn(async move {
             stop.run_until_cancelled(ring(wakes, bells)).await;
         });
         Ok(Self { tasks, queue_pool, shutdown })
@@ -125,21 +124,13 @@ impl Worker {
     pub async fn stopped(mut self) -> Result<(), WorkerError> {
         let mut outcome = Ok(());
         while let Some(ended) = self.tasks.join_next().await {
-            let ended = ended.map_err(WorkerError::from).and_then(|ended| ended.map_err(WorkerError::from));
-            if ended.is_err() {
+            if let Err(panicked) = ended {
                 self.shutdown.cancel();
-                outcome = outcome.and(ended);
+                outcome = outcome.and(Err(panicked.into()));
             }
         }
         outcome
     }
-}
-
-fn spawn(tasks: &mut JoinSet<Result<(), QueueError>>, part: impl Future<Output = ()> + Send + 'static) {
-    tasks.spawn(async move {
-        part.await;
-        Ok(())
-    });
 }
 
 /// Passes wake-ups on to the lanes.

@@ -19,16 +19,6 @@ pub enum QueueError {
     /// Redis is away or refused a command.
     #[error("Redis failed: {0}")]
     Redis(#[from] ::redis::RedisError),
-    /// The consumer was started again and again, and failed each time though Redis answers.
-    #[error("the queue of lane {lane} failed {failures} times in a row; last: {last}")]
-    Stuck {
-        /// Which lane.
-        lane: domain::job::Lane,
-        /// How often.
-        failures: u32,
-        /// The last error.
-        last: String,
-    },
 }
 
 /// What a consumer finds in the queue.
@@ -56,6 +46,6 @@ pub trait Queue: Send + Sync + 'static {
     /// Hints that nobody took yet.
     fn depth(&self) -> BoxFuture<'_, Result<usize, QueueError>>;
 
-    /// Takes hints out until `shutdown`. Ends with an error when it fails again and again.
-    fn consume(&self, intake: Intake, shutdown: CancellationToken) -> BoxFuture<'_, Result<(), QueueError>>;
+    /// Takes hints out until `shutdown`, whatever fails meanwhile.
+    fn consume(&self, intake: Intake, shutdown: CancellationToken) -> BoxFuture<'_, ()>;
 }

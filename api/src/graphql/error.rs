@@ -2,6 +2,7 @@
 
 use async_graphql::{Error, ErrorExtensionValues, Response, ServerError, Value};
 use axum::http::StatusCode;
+use domain::infra::db::is_away;
 use domain::infra::metrics::{self, Cause};
 
 /// Errors a response shows at most; one document can provoke thousands.
@@ -199,18 +200,6 @@ const DEADLOCK: &str = "40P01";
 
 fn sqlstate(error: &sqlx::Error) -> Option<String> {
     error.as_database_error().and_then(sqlx::error::DatabaseError::code).map(std::borrow::Cow::into_owned)
-}
-
-/// Whether the database cannot be reached, is starting or is stopping.
-fn is_away(error: &sqlx::Error) -> bool {
-    use sqlx::Error as Sql;
-    match error {
-        Sql::Io(_) | Sql::PoolTimedOut | Sql::PoolClosed | Sql::WorkerCrashed | Sql::Tls(_) | Sql::Protocol(_) => true,
-        // Class 57P: shutdown, crash, cannot connect now. Class 08: connection exception. 53300: too many connections.
-        _ => {
-            sqlstate(error).is_some_and(|state| state.starts_with("57P") || state.starts_with("08") || state == "53300")
-        }
-    }
 }
 
 /// Whether a response consists of request errors: nothing was executed, so there is no `data` to show.

@@ -110,6 +110,19 @@ pub async fn answered<T>(asked: impl Future<Output = sqlx::Result<T>>) -> sqlx::
     tokio::time::timeout(ANSWER_LIMIT, asked).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
 }
 
+/// Whether the database cannot be reached, is starting or is stopping: whoever waits may find it there.
+pub fn is_away(error: &sqlx::Error) -> bool {
+    use sqlx::Error as Sql;
+    match error {
+        Sql::Io(_) | Sql::PoolTimedOut | Sql::PoolClosed | Sql::WorkerCrashed | Sql::Tls(_) | Sql::Protocol(_) => true,
+        // Class 57P: shutdown, crash, cannot connect now. Class 08: connection exception. 53300: too many connections.
+        _ => error
+            .as_database_error()
+            .and_then(sqlx::error::DatabaseError::code)
+            .is_some_and(|state| state.starts_with("57P") || state.starts_with("08") || state == "53300"),
+    }
+}
+
 /// Opens the connections of the API or of the worker. Each acts as the role `muster_runtime`, which cannot rewrite history,
 /// and gives up rather than hang.
 pub async fn connect(url: &SecretString, connections: u32) -> sqlx::Result<PgPool> {

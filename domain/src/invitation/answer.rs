@@ -282,8 +282,11 @@ async fn join(change: &mut Change, joining: &Joining<'_>) -> Result<()> {
         return Err(Error::Stale);
     }
     let roles = check_inviter(change, found.invited_by, member).await?;
+    // Whoever has the link has the mail, also where nobody could write down yet that it was sent.
     let taken = sqlx::query!(
-        "UPDATE invitation SET state = 'ACCEPTED', finished_at = $3
+        "UPDATE invitation SET state = 'ACCEPTED', finished_at = $3, delivery = 'SENT', sent_at = coalesce(sent_at, $3),
+                delivery_at = CASE WHEN sent_at IS NULL THEN $3 ELSE delivery_at END,
+                delivery_reply = CASE WHEN sent_at IS NULL THEN NULL ELSE delivery_reply END
          WHERE account_id = $1 AND invitation_id = $2 AND state = 'PENDING' AND (expires_at IS NULL OR expires_at > $3)",
         account.0,
         found.invitation_id.0,

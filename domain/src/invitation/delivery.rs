@@ -105,7 +105,8 @@ pub enum Outcome {
     },
 }
 
-/// Records what became of a mail. An outcome of a generation that is no longer current is dropped.
+/// Records what became of a mail. An outcome of a generation that is no longer current is dropped, and so is a failure once the
+/// invitation has ended. That the mail was sent is a fact also then: people accept faster than it is written down.
 pub async fn record_delivery(change: &mut Change, id: InvitationId, generation: i32, outcome: &Outcome) -> Result<()> {
     let (account, now) = (change.account(), change.now());
     let lifetime = lifetime(change.conn(), account).await?;
@@ -117,8 +118,10 @@ pub async fn record_delivery(change: &mut Change, id: InvitationId, generation: 
     let sent = delivery == Delivery::Sent;
     sqlx::query!(
         "UPDATE invitation SET delivery = $4, delivery_reply = $5, delivery_at = $6,
-                sent_at = CASE WHEN $7 THEN $6 ELSE sent_at END, expires_at = CASE WHEN $7 THEN $8 ELSE expires_at END
-         WHERE account_id = $1 AND invitation_id = $2 AND generation = $3 AND state = $9 AND sent_at IS NULL",
+                sent_at = CASE WHEN $7 THEN coalesce(sent_at, $6) END,
+                expires_at = CASE WHEN $7 AND state = $9 THEN $8 ELSE expires_at END
+         WHERE account_id = $1 AND invitation_id = $2 AND generation = $3
+           AND CASE state WHEN $9 THEN sent_at IS NULL ELSE $7 AND finished_at IS NOT NULL AND delivery_reply IS NULL END",
         account.0,
         id.0,
         generation,

@@ -455,13 +455,19 @@ async fn finish(change: &mut Change, open: &Open, state: State, kind: EventKind)
 /// Ends an open invitation without an answer of yes. The pool must be locked, then the member.
 pub(super) async fn end(change: &mut Change, id: InvitationId, member: MemberId, state: State) -> Result<()> {
     let (account, now) = (change.account(), change.now());
+    // Whoever declines has the mail, also where nobody could write down yet that it was sent.
     let ended = sqlx::query!(
-        "UPDATE invitation SET state = $3, finished_at = $4, former_member_id = member_id, member_id = NULL
+        "UPDATE invitation SET state = $3, finished_at = $4, former_member_id = member_id, member_id = NULL,
+                delivery = CASE WHEN $5 THEN 'SENT' ELSE delivery END,
+                sent_at = CASE WHEN $5 THEN coalesce(sent_at, $4) ELSE sent_at END,
+                delivery_at = CASE WHEN $5 AND sent_at IS NULL THEN $4 ELSE delivery_at END,
+                delivery_reply = CASE WHEN $5 AND sent_at IS NULL THEN NULL ELSE delivery_reply END
          WHERE account_id = $1 AND invitation_id = $2 AND finished_at IS NULL",
         account.0,
         id.0,
         state.as_str(),
         now,
+        state == State::Declined,
     )
     .execute(change.conn())
     .await?;

@@ -51,7 +51,7 @@ impl Queue for MemoryQueue {
         Box::pin(future::ready(Ok(self.ids().len())))
     }
 
-    fn consume(&self, intake: Intake, shutdown: CancellationToken) -> BoxFuture<'_, Result<(), QueueError>> {
+    fn consume(&self, intake: Intake, shutdown: CancellationToken) -> BoxFuture<'_, ()> {
         Box::pin(async move {
             shutdown.run_until_cancelled(self.hand_over(&intake)).await;
             // The rest is due again at once rather than when its hints lapse.
@@ -61,7 +61,6 @@ impl Queue for MemoryQueue {
                     break;
                 }
             }
-            Ok(())
         })
     }
 }

@@ -34,8 +34,9 @@ use super::{Arrival, Intake, Queue, QueueError};
 /// Hints taken at once, and handed over at once.
 const BATCH: usize = 50;
 
-/// Failures in a row, with Redis there and nothing to sweep up, until the process had better end: after some ten seconds.
-const MAX_FAILURES: u32 = 8;
+/// Failures in a row, with Redis there and nothing to sweep up, from which on somebody has to look: after some ten seconds. A Redis
+/// that is full, or keys of something else under our names.
+const ALARMING: u32 = 8;
 
 /// A worker that lived this long does not count as having failed at once.
 const HEALTHY_AFTER: Duration = Duration::from_secs(30);
@@ -107,7 +108,8 @@ impl RedisQueue {
             .await
     }
 
-    async fn supervise(&self, intake: Intake, shutdown: CancellationToken) -> Result<(), QueueError> {
+    /// Ends with `shutdown` only: to end the process would mend nothing that another consumer does not, and take others' work with it.
+    async fn supervise(&self, intake: Intake, shutdown: CancellationToken) {
         let mut failures = 0;
         loop {
             let name = format!("{}-{}", self.lane.as_str().to_lowercase(), Uuid::new_v4());
@@ -119,18 +121,19 @@ impl RedisQueue {
             }
             let swept = self.sweep_up(&name, &intake, &shutdown).await;
             if shutdown.is_cancelled() {
-                return Ok(());
+                return;
             }
             let last = match outcome {
                 Ok(Ok(())) => "it stopped by itself".to_owned(),
                 Ok(Err(error)) => error.to_string(),
                 Err(_) => "it panicked".to_owned(),
             };
-            tracing::warn!(lane = %self.lane, error = last, "queue consumer failed; starting another");
             // While Redis is away there is nothing wrong with the queue, and what was swept up does no harm again.
             failures = if swept == Some(0) { failures + 1 } else { 0 };
-            if failures >= MAX_FAILURES {
-                return Err(QueueError::Stuck { lane: self.lane, failures, last });
+            if failures < ALARMING {
+                tracing::warn!(lane = %self.lane, error = last, "queue consumer failed; starting another");
+            } else {
+                tracing::error!(lane = %self.lane, failures, error = last, "the queue does not work though Redis answers");
             }
             let pause = MAX_PAUSE.min(Duration::from_millis(50) * 2_u32.pow(failures.min(10)));
             shutdown.run_until_cancelled(tokio::time::sleep(pause)).await;
@@ -177,21 +180,13 @@ impl Queue for RedisQueue {
         })
     }
 
-    fn consume(&self, intake: Intake, shutdown: CancellationToken) -> BoxFuture<'_, Result<(), QueueError>> {
+    fn consume(&self, intake: Intake, shutdown: CancellationToken) -> BoxFuture<'_, ()> {
         Box::pin(async move {
-            let cleaning = shutdown.child_token();
-            let lost = intake.clone();
-            let (outcome, ()) = tokio::join!(
-                async {
-                    let outcome = self.supervise(intake, shutdown).await;
-                    cleaning.cancel();
-                    outcome
-                },
-                async {
-                    cleaning.run_until_cancelled(self.keep_clean(lost)).await;
-                }
-            );
-            outcome
+            let (stop, lost) = (shutdown.clone(), intake.clone());
+            let cleaning = async move {
+                stop.run_until_cancelled(self.keep_clean(lost)).await;
+            };
+            tokio::join!(self.supervise(intake, shutdown), cleaning);
         })
     }
 }
