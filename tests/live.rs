@@ -305,7 +305,7 @@ async fn nobody_is_handed_an_event_of_after_their_right_was_gone() -> Result<()>
         }
         let all = u32::try_from(processes.len())?;
         let _all = tokio::time::timeout(PATIENCE, begun.acquire_many(all)).await.context("not all follow")??;
-        let (began, before) = (Instant::now(), newest(&app, account).await?);
+        let (asked, before) = (Instant::now(), newest(&app, account).await?);
         lose(&app, loss, &olivia, &auditor).await?;
         // What the same transaction recorded is the last that may be seen.
         let sql = "SELECT max(seq) FROM event WHERE account_id = $1 AND kind = $2";
@@ -319,7 +319,7 @@ async fn nobody_is_handed_an_event_of_after_their_right_was_gone() -> Result<()>
             assert_eq!(seen.is_none(), loss == Loss::RoleWon, "{loss:?}");
             assert!(seen.unwrap_or_default() <= last, "{loss:?}: saw {seen:?}, the right ended with {last}");
         }
-        let (flown, took) = (newest(&app, account).await? - before, began.elapsed());
+        let (flown, took) = (newest(&app, account).await? - before, asked.elapsed());
         println!("{loss:?}: all followers ended {took:.1?} after it was asked for, among {flown} events");
         stop.cancel();
         flow.await?;

@@ -68,7 +68,6 @@ async fn a_flood_of_sign_ins_takes_no_place_from_others() -> Result<()> {
     // A hash takes some 100 ms here, so that the flood outlasts what is asked meanwhile.
     let configure = |config: &mut domain::infra::config::Config| {
         config.limits.rate_limits = false;
-        config.limits.concurrent_requests = 64;
         config.password = domain::infra::config::Password { memory_kib: 40_000, passes: 3, concurrency: 4 };
     };
     let app = std::sync::Arc::new(App::with(Options { configure, ..Options::default() }).await?);

@@ -36,6 +36,8 @@ use crate::state::State;
 use crate::trace::{Believed, trace};
 use crate::upload::{self, Uploads};
 
+/// Mutations that compute the hash of a password, open to anybody.
+const HASHING: [&str; 4] = ["sessionCreate", "signUp", "passwordReset", "invitationAccept"];
 /// How often uses of sessions are written.
 const FLUSH: Duration = Duration::from_secs(30);
 /// For the last time, when the process ends.
@@ -221,7 +223,9 @@ async fn graphql(
 
 async fn answer(server: &Server, id: &str, peer: SocketAddr, head: &Parts, prepared: Prepared) -> Response {
     // Before anything costs a connection to the database; after the body was read, so that a slow sender holds no place.
-    let Some(admitted) = server.state.admission.admit().await else {
+    let hashes = HASHING.contains(&prepared.operation().root_field());
+    let admission = if hashes { &server.state.hashing } else { &server.state.admission };
+    let Some(admitted) = admission.admit().await else {
         let message = "Too many requests are under way. Come again after the seconds that Retry-After says.";
         return server.endpoint.refuse(&prepared, ErrorCode::ServiceUnavailable, message);
     };

@@ -32,6 +32,9 @@ pub struct State {
     pub live: Live,
     /// How many requests are worked on.
     pub admission: Admission,
+    /// How many of those that compute a password's hash: they have places of their own, so that a flood of sign-ins takes none
+    /// of the others'.
+    pub hashing: Admission,
     /// Whether the database answers.
     pub presence: Presence,
 }
@@ -40,8 +43,9 @@ impl State {
     /// The state of a process.
     pub fn new(db: Db, config: Arc<Config>, files: Files) -> Self {
         let (live, passwords) = (Live::new(&db), Passwords::new(config.password));
-        let admission = Admission::new(config.limits.concurrent_requests);
+        let at_once = config.limits.concurrent_requests;
+        let (admission, hashing) = (Admission::new(at_once), Admission::new((at_once / 4).max(1)));
         let (activity, sockets, presence) = (Arc::default(), Arc::default(), Presence::default());
-        Self { db, passwords, config, files, activity, sockets, live, admission, presence }
+        Self { db, passwords, config, files, activity, sockets, live, admission, hashing, presence }
     }
 }

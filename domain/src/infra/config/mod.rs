@@ -208,7 +208,7 @@ pub struct Limits {
     pub import_field_bytes: usize,
     /// Members one mutation may name.
     pub bulk: usize,
-    /// Requests that are worked on at once; twice as many wait, further ones are refused.
+    /// Requests that are worked on at once, and a quarter as many that hash passwords; twice as many wait, further ones are refused.
     pub concurrent_requests: usize,
 }
 
@@ -310,7 +310,7 @@ impl Default for Limits {
             import_rows: 100_000,
             import_field_bytes: 4096,
             bulk: 500,
-            concurrent_requests: 64,
+            concurrent_requests: 24,
         }
     }
 }

@@ -163,8 +163,9 @@ pub static SETTINGS: &[Setting] = &[
     Setting::new("limits.import_rows", Number(1, 10_000_000), "100000", |c| &mut c.limits.import_rows, "Rows of an import."),
     Setting::new("limits.import_field_bytes", Number(64, 1_000_000), "4096", |c| &mut c.limits.import_field_bytes, "Bytes of a field of an import."),
     Setting::new("limits.bulk", Number(1, 10_000), "500", |c| &mut c.limits.bulk, "Members one mutation may name."),
-    Setting::new("limits.concurrent_requests", Number(1, 100_000), "64", |c| &mut c.limits.concurrent_requests,
-        "GraphQL requests that a process works on at once. Twice as many wait for their turn; further ones are refused with SERVICE_UNAVAILABLE and Retry-After."),
+    Setting::new("limits.concurrent_requests", Number(1, 100_000), "24", |c| &mut c.limits.concurrent_requests,
+        "GraphQL requests that a process works on at once, and a quarter as many that hash passwords (sign-in, sign-up, reset, acceptance). \
+         Twice as many wait for their turn, a second at most; further ones are refused with SERVICE_UNAVAILABLE and Retry-After."),
     Setting::new("retention.events_days", Number(1, 36_500), "400", |c| &mut c.retention.events_days,
         "Days an event stays in the feed of its account. Older ones are deleted for good once a day."),
     Setting::new("worker.listen", ADDRESS, "0.0.0.0:8081", |c| &mut c.worker.listen,
