@@ -1,6 +1,6 @@
 //! Real processes under a random load, while hosts, networks and clocks fail. The oracle is what clients were told.
 //!
-//! `MUSTER_CHAOS_SEED` repeats the choices of a round (not its timing); `MUSTER_CHAOS_ROUNDS` sets how many there are.
+//! `MUSTER_TEST_CHAOS_SEED` repeats the choices of a round (not its timing); `MUSTER_TEST_CHAOS_ROUNDS` sets how many there are.
 
 use std::path::Path;
 
@@ -39,8 +39,8 @@ fn setting(name: &str) -> Option<u64> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_acknowledged_survives_every_fault_and_nothing_is_done_twice() -> Result<()> {
     let full = std::env::var_os("MUSTER_TEST_FULL").is_some();
-    let given = setting("MUSTER_CHAOS_SEED");
-    let rounds = setting("MUSTER_CHAOS_ROUNDS").unwrap_or(if given.is_some() {
+    let given = setting("MUSTER_TEST_CHAOS_SEED");
+    let rounds = setting("MUSTER_TEST_CHAOS_ROUNDS").unwrap_or(if given.is_some() {
         1
     } else if full {
         200
@@ -53,8 +53,8 @@ async fn what_was_acknowledged_survives_every_fault_and_nothing_is_done_twice() 
     for number in 0..rounds {
         let fresh = || u64::try_from(uuid::Uuid::new_v4().as_u128() >> 96).unwrap();
         let seed = given.map_or_else(fresh, |seed| seed + number);
-        println!("round {} of {rounds}: MUSTER_CHAOS_SEED={seed}", number + 1);
-        round(&programs, &data, seed).await.with_context(|| format!("MUSTER_CHAOS_SEED={seed}"))?;
+        println!("round {} of {rounds}: MUSTER_TEST_CHAOS_SEED={seed}", number + 1);
+        round(&programs, &data, seed).await.with_context(|| format!("MUSTER_TEST_CHAOS_SEED={seed}"))?;
     }
     Ok(())
 }

@@ -107,7 +107,8 @@ async fn a_list_that_pages_is_a_connection() {
     const FORWARD_ONLY: [&str; 1] = ["accountEvents"];
     let types = types().await;
     let mut faults = Vec::new();
-    for (name, kind) in &types {
+    // What is followed comes one by one.
+    for (name, kind) in types.iter().filter(|(name, _)| *name != "Subscription") {
         for field in kind.fields() {
             let pages = field.args.iter().any(|argument| argument.name == "first");
             let connection = field.kind.name().strip_suffix("Connection");

@@ -96,11 +96,17 @@ async fn a_body_that_never_ends_is_given_up_and_leaves_nothing() -> Result<()> {
     }
     let stored = app.look("SELECT state FROM upload").await?;
     assert_eq!(stored.as_deref(), Some("OPEN"));
-    let kept = std::fs::read_dir(app.config.data_dir.join("uploads")).map_or(0, Iterator::count);
-    assert_eq!(kept, 0, "files were left");
+    assert_eq!(files_in(&app.config.data_dir.join("files")), 0, "files were left");
     let again = app.http.put(format!("{}{upload}", app.url)).body("email\n").send().await?;
     assert_eq!(again.status(), 204, "it can still be put");
+    assert_eq!(files_in(&app.config.data_dir.join("files")), 1, "where files are looked for");
     app.finish().await
+}
+
+fn files_in(folder: &std::path::Path) -> usize {
+    let Ok(entries) = std::fs::read_dir(folder) else { return 0 };
+    let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
+    paths.map(|path| if path.is_dir() { files_in(&path) } else { 1 }).sum()
 }
 
 /// As many answers as can be asked for, and none is read.

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use api::server::Server;
@@ -15,6 +16,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::support::app::{App, Person};
+
+const PATIENCE: Duration = Duration::from_secs(30);
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("clients")
@@ -48,6 +51,7 @@ impl Api {
 /// A running script.
 struct Script {
     lines: Lines<BufReader<ChildStdout>>,
+    seen: Vec<String>,
     _process: Child,
 }
 
@@ -55,20 +59,20 @@ impl Script {
     fn start(mut command: Command) -> Result<Self> {
         let mut process = command.current_dir(folder()).stdout(Stdio::piped()).kill_on_drop(true).spawn()?;
         let output = process.stdout.take().context("no output")?;
-        Ok(Self { lines: BufReader::new(output).lines(), _process: process })
+        Ok(Self { lines: BufReader::new(output).lines(), seen: Vec::new(), _process: process })
     }
 
     /// Reads until a line.
     async fn until(&mut self, wanted: &str) -> Result<()> {
-        let mut seen = Vec::new();
         loop {
-            let line = self.lines.next_line().await?;
-            let line = line.with_context(|| format!("it ended before \"{wanted}\", after {seen:?}"))?;
-            ensure!(!line.starts_with("failed"), "{line}");
+            let line = tokio::time::timeout(PATIENCE, self.lines.next_line()).await;
+            let line = line.ok().and_then(|line| line.ok().flatten());
+            let line = line.with_context(|| format!("no \"{wanted}\" after {:?}", self.seen))?;
+            ensure!(!line.starts_with("failed"), "{line} after {:?}", self.seen);
+            self.seen.push(line.clone());
             if line == wanted {
                 return Ok(());
             }
-            seen.push(line);
         }
     }
 }

@@ -108,28 +108,24 @@ pub enum Outcome {
 /// Records what became of a mail. An outcome of a generation that is no longer current is dropped, and so is a failure once the
 /// invitation has ended. That the mail was sent is a fact also then: people accept faster than it is written down.
 pub async fn record_delivery(change: &mut Change, id: InvitationId, generation: i32, outcome: &Outcome) -> Result<()> {
-    let (account, now) = (change.account(), change.now());
-    let lifetime = lifetime(change.conn(), account).await?;
     let (delivery, reply) = match outcome {
-        Outcome::Accepted { reply } => (Delivery::Sent, Some(reply.as_str())),
+        Outcome::Accepted { reply } => {
+            let mail = SentMail { invitation_id: id, generation, reply: reply.clone() };
+            return record_sent(change, &[mail]).await;
+        }
         Outcome::Deferred { reply } => (Delivery::Queued, reply.as_deref()),
         Outcome::Refused { reply } => (Delivery::Failed, Some(reply.as_str())),
     };
-    let sent = delivery == Delivery::Sent;
+    let (account, now) = (change.account(), change.now());
     sqlx::query!(
-        "UPDATE invitation SET delivery = $4, delivery_reply = $5, delivery_at = $6,
-                sent_at = CASE WHEN $7 THEN coalesce(sent_at, $6) END,
-                expires_at = CASE WHEN $7 AND state = $9 THEN $8 ELSE expires_at END
-         WHERE account_id = $1 AND invitation_id = $2 AND generation = $3
-           AND CASE state WHEN $9 THEN sent_at IS NULL ELSE $7 AND finished_at IS NOT NULL AND delivery_reply IS NULL END",
+        "UPDATE invitation SET delivery = $4, delivery_reply = $5, delivery_at = $6
+         WHERE account_id = $1 AND invitation_id = $2 AND generation = $3 AND state = $7 AND sent_at IS NULL",
         account.0,
         id.0,
         generation,
         delivery.as_str(),
         reply,
         now,
-        sent,
-        now + lifetime,
         State::Pending.as_str(),
     )
     .execute(change.conn())
@@ -148,7 +144,7 @@ pub struct SentMail {
     pub reply: String,
 }
 
-/// [`record_delivery`] of mails that were taken, in one statement.
+/// [`record_delivery`] of mails that were taken, in one statement. Their lifetimes start now.
 pub async fn record_sent(change: &mut Change, mails: &[SentMail]) -> Result<()> {
     let (account, now) = (change.account(), change.now());
     let lifetime = lifetime(change.conn(), account).await?;
@@ -161,10 +157,12 @@ pub async fn record_sent(change: &mut Change, mails: &[SentMail]) -> Result<()> 
              SELECT i.invitation_id, u.reply FROM invitation i
              JOIN unnest($2::uuid[], $3::int[], $4::text[]) AS u (invitation_id, generation, reply)
                   ON i.invitation_id = u.invitation_id AND i.generation = u.generation
-             WHERE i.account_id = $1 AND i.state = $7 AND i.sent_at IS NULL
+             WHERE i.account_id = $1 AND CASE i.state WHEN $7 THEN i.sent_at IS NULL
+                                                      ELSE i.finished_at IS NOT NULL AND i.delivery_reply IS NULL END
              ORDER BY i.invitation_id FOR NO KEY UPDATE OF i
          )
-         UPDATE invitation SET delivery = $8, delivery_reply = pick.reply, delivery_at = $5, sent_at = $5, expires_at = $6
+         UPDATE invitation SET delivery = $8, delivery_reply = pick.reply, delivery_at = $5, sent_at = coalesce(sent_at, $5),
+                               expires_at = CASE WHEN state = $7 THEN $6 ELSE expires_at END
          FROM pick WHERE invitation.account_id = $1 AND invitation.invitation_id = pick.invitation_id",
         account.0,
         &ids,

@@ -83,7 +83,8 @@ pub static SETTINGS: &[Setting] = &[
     Setting::new("database_url", Text("a PostgreSQL URL", check::is_database_url), "postgres://muster:password@127.0.0.1:5432/muster",
         |c| &mut c.database_url, "The PostgreSQL database (15 or newer).").secret().also_from("DATABASE_URL").by_default("none: must be set"),
     Setting::new("database_connections", Number(2, 500), "10", |c| &mut c.database_connections,
-        "Connections of a process for the API, and as many and four more for the worker."),
+        "Connections of a process for the API, and as many and four more for the worker. An API has five more: four for the accounts that are \
+         followed live, one over which it asks whether the database answers; `metrics.listen` adds one."),
     Setting::new("redis_url", Text("a Redis URL", check::is_redis_url), "redis://127.0.0.1:6379/0", |c| &mut c.redis_url,
         "The Redis server through which processes wake each other and hand out jobs. Without it, one `muster serve` runs everything.")
         .secret().also_from("REDIS_URL"),
