@@ -3,7 +3,7 @@
 //! The library's own accept loop waits for ever: for the first byte of a client, for the rest of a head, for somebody to read an
 //! answer. Here a connection lasts as long as it is of use:
 //!
-//! * Its first request has begun in [`FIRST_REQUEST`].
+//! * Its first request has begun in ten seconds, or the idle time if that is shorter.
 //! * The head of each further one is there in the idle time; that also ends a connection that is kept for later (HTTP/1).
 //! * While no request is worked on, bytes move in every idle time, in either direction: that ends connections whose peer is gone
 //!   or does not read, and idle ones of HTTP/2.

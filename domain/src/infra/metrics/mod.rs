@@ -1,5 +1,5 @@
 //! What this process counts, for Prometheus. Whoever does a thing calls the function named after it; names, labels and meanings
-//! stand in [`catalogue`].
+//! stand in `catalogue.rs`.
 //!
 //! Counting is a lock of a shard and an addition, needs no set-up and cannot fail. Labels are `&'static str`, so that the number of
 //! series is bounded by the program: [`Names`] is the only way from other text to a label.
