@@ -16,12 +16,15 @@ use super::mail::MailServer;
 /// A database that is not disturbed answers sooner; what it knew is asked for just before the fault.
 const PATIENCE: Duration = Duration::from_millis(500);
 
+/// Between two looks while something goes wrong.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
+
 /// Something that went wrong, and what was on its way then.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Disturbance {
     pub(super) from: Instant,
     pub(super) to: Instant,
-    /// Mails that workers had claimed when it began.
+    /// Mails that workers had claimed when it began, and until it ended.
     pub(super) claimed: usize,
     /// Mails that were being handed to the mail server when it began.
     pub(super) under_way: usize,
@@ -41,14 +44,24 @@ impl<'a> Flights<'a> {
         Ok(Self { mail: &cluster.mail, pool: pool.connect_lazy(&cluster.database_url)?, last: Mutex::default() })
     }
 
-    /// Lets something go wrong, and looks just before and once it has begun.
+    /// Lets something go wrong, and looks before, again and again meanwhile, and afterwards: what a worker that is gone had claimed
+    /// stays claimed for a while.
     pub(super) async fn during(&self, fault: impl Future<Output = Result<()>>) -> Result<Disturbance> {
         let mut claimed = self.claimed().await;
-        let (from, before) = (Instant::now(), self.mail.under_way());
-        let (done, (begun, during)) = tokio::join!(fault, async { (self.claimed().await, self.mail.under_way()) });
-        done?;
-        claimed.extend(begun);
-        Ok(Disturbance { from, to: Instant::now(), claimed: claimed.len(), under_way: before.max(during) })
+        let (from, mut under_way) = (Instant::now(), self.mail.under_way());
+        let looking = async {
+            loop {
+                under_way = under_way.max(self.mail.under_way());
+                claimed.extend(self.claimed().await);
+                tokio::time::sleep(BETWEEN_LOOKS).await;
+            }
+        };
+        tokio::select! {
+            done = fault => done?,
+            () = looking => {}
+        }
+        claimed.extend(self.claimed().await);
+        Ok(Disturbance { from, to: Instant::now(), claimed: claimed.len(), under_way })
     }
 
     /// The claimed jobs that send a mail, as far as the database says so.
