@@ -41,7 +41,7 @@ pub(crate) struct App {
     pub(crate) sockets: Arc<OpenSockets>,
     stop: CancellationToken,
     tasks: Vec<JoinHandle<()>>,
-    _database: Database,
+    database: Database,
     _folder: Folder,
 }
 
@@ -171,20 +171,7 @@ impl App {
         }
         let mailbox = Mailbox::new(config.data_dir.join("mail"));
         let http = reqwest::Client::new();
-        Ok(Self {
-            db,
-            url,
-            config,
-            files,
-            mailbox,
-            http,
-            activity,
-            sockets,
-            stop,
-            tasks,
-            _database: database,
-            _folder: folder,
-        })
+        Ok(Self { db, url, config, files, mailbox, http, activity, sockets, stop, tasks, database, _folder: folder })
     }
 
     /// Starts another API with connections, limits and caches of its own, as another process has; answers its URL.
@@ -390,6 +377,7 @@ impl App {
         for task in self.tasks.drain(..) {
             let _ = task.await;
         }
+        self.database.remove().await;
     }
 }
 

@@ -92,6 +92,14 @@ async fn template(conn: &mut PgConnection, server: &PgConnectOptions) -> String 
     name
 }
 
+impl Database {
+    /// Removes it while others of this thread go on. A connection of theirs that is about to be let in would keep the server from
+    /// removing anything, and be given up after a minute, if the thread waited here.
+    pub(crate) async fn remove(self) {
+        let _ = tokio::task::spawn_blocking(move || drop(self)).await;
+    }
+}
+
 impl Drop for Database {
     fn drop(&mut self) {
         let (name, server) = (self.name.clone(), options(&self.server));
