@@ -1,6 +1,6 @@
 //! Many ask for few seats.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use serde_json::json;
@@ -20,7 +20,7 @@ async fn two_hundred_for_ten(fleet: &Fleet, apis: &[&Process]) -> Result<()> {
         let role = SystemRole::Standard.id().to_string();
         let input = json!({ "invitations": [{ "email": format!("p{number}@work.example"), "roleIds": [role] }] });
         async move {
-            // Who is told to try again does.
+            // Who is told to try again after a second does.
             let mut busy = 0;
             loop {
                 let answer =
@@ -30,6 +30,7 @@ async fn two_hundred_for_ten(fleet: &Fleet, apis: &[&Process]) -> Result<()> {
                     return (answer, busy);
                 }
                 busy += 1;
+                tokio::time::sleep(Duration::from_secs(1)).await;
             }
         }
     });
