@@ -7,10 +7,10 @@ use anyhow::{Result, bail};
 use domain::permission::SystemRole;
 use serde_json::{Value, json};
 
-use crate::support::app::Options;
+use crate::support::app::{Options, Person};
 use crate::support::mail_server::Server;
 use crate::support::mailbox::Mailbox;
-use crate::support::process::Fleet;
+use crate::support::process::{Fleet, Process};
 
 /// A lease of a killed worker's job ends before this.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -80,16 +80,33 @@ async fn an_import_whose_worker_is_killed_goes_on_and_does_each_row_once() -> Re
     fleet.finish(vec![api, next]).await
 }
 
+/// An API, a worker, a mail server and an account.
+struct Post {
+    server: Server,
+    fleet: Fleet,
+    api: Process,
+    worker: Process,
+    owner: Person,
+    /// Mails that founding the account took.
+    before: usize,
+}
+
+impl Post {
+    async fn open() -> Result<Self> {
+        let server = Server::start(&[]);
+        let mut fleet = Fleet::new(true, Options { smtp_port: Some(server.port), ..Options::default() }).await?;
+        fleet.app.mailbox = Mailbox::new(server.spool());
+        let (api, worker) = (fleet.start("api").await?, fleet.start("worker").await?);
+        let owner = fleet.app.found("olivia@harborandfinch.example", 5).await?;
+        let before = server.mails().len();
+        Ok(Self { server, fleet, api, worker, owner, before })
+    }
+}
+
 #[tokio::test]
 async fn a_mail_whose_worker_is_killed_is_sent_again_as_the_same_mail() -> Result<()> {
-    let server = Server::start(&[]);
-    let mut fleet = Fleet::new(true, Options { smtp_port: Some(server.port), ..Options::default() }).await?;
-    fleet.app.mailbox = Mailbox::new(server.spool());
-    let api = fleet.start("api").await?;
-    let worker = fleet.start("worker").await?;
+    let Post { server, mut fleet, api, worker, owner, before } = Post::open().await?;
     let app = &fleet.app;
-    let owner = app.found("olivia@harborandfinch.example", 5).await?;
-    let before = server.mails().len();
     let email = "slow+4@work.example";
     let invited = app.invite(&owner, email, &[SystemRole::Standard]).await?;
     assert_eq!(invited.codes(), Vec::<String>::new());
@@ -116,14 +133,8 @@ async fn a_mail_whose_worker_is_killed_is_sent_again_as_the_same_mail() -> Resul
 
 #[tokio::test]
 async fn a_mail_that_was_answered_before_it_was_recorded_counts_as_sent() -> Result<()> {
-    let server = Server::start(&[]);
-    let mut fleet = Fleet::new(true, Options { smtp_port: Some(server.port), ..Options::default() }).await?;
-    fleet.app.mailbox = Mailbox::new(server.spool());
-    let api = fleet.start("api").await?;
-    let worker = fleet.start("worker").await?;
+    let Post { server, fleet, api, worker, owner, before } = Post::open().await?;
     let app = &fleet.app;
-    let owner = app.found("olivia@harborandfinch.example", 5).await?;
-    let before = server.mails().len();
     let (quick, revoked) = ("slow+3@work.example", "slow+4@work.example");
     app.invite(&owner, quick, &[SystemRole::Standard]).await?;
     app.invite(&owner, revoked, &[SystemRole::Standard]).await?;

@@ -264,6 +264,33 @@ async fn lose(app: &App, loss: Loss, owner: &Person, auditor: &Person) -> Result
     Ok(())
 }
 
+/// How far followers go, and how many of them have seen anything.
+struct Pace {
+    goal: AtomicI64,
+    begun: Semaphore,
+}
+
+/// Follows to the goal. The last number seen, if the right to follow ended before.
+async fn follow_as_a_socket(
+    watch: Arc<Watch>,
+    events: impl Stream<Item = Result<Arc<Event>, ReadError>>,
+    pace: Arc<Pace>,
+) -> Option<i64> {
+    let (mut events, mut seen) = (pin!(events), 0);
+    while seen < pace.goal.load(Ordering::SeqCst) {
+        let event = tokio::select! {
+            biased;
+            () = watch.ended() => return Some(seen),
+            event = events.next() => event.unwrap().unwrap(),
+        };
+        if seen == 0 {
+            pace.begun.add_permits(1);
+        }
+        seen = event.seq;
+    }
+    None
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nobody_is_handed_an_event_of_after_their_right_was_gone() -> Result<()> {
     for loss in LOSSES {
@@ -279,32 +306,15 @@ async fn nobody_is_handed_an_event_of_after_their_right_was_gone() -> Result<()>
                 burst(&db, account).await.unwrap();
             }
         });
-        // So far everybody follows who may; with the right kept, a little further than what kept it.
-        let (goal, begun) = (Arc::new(AtomicI64::new(i64::MAX)), Arc::new(Semaphore::new(0)));
+        let pace = Arc::new(Pace { goal: AtomicI64::new(i64::MAX), begun: Semaphore::new(0) });
         let mut followers = JoinSet::new();
         for process in &processes {
             let watch = process.watch(&auditor.token).await?;
             let events = watch.events(None, Vec::new()).await?;
-            let (goal, begun) = (Arc::clone(&goal), Arc::clone(&begun));
-            followers.spawn(async move {
-                let (mut events, mut seen) = (pin!(events), 0);
-                while seen < goal.load(Ordering::SeqCst) {
-                    // As a socket does.
-                    let event = tokio::select! {
-                        biased;
-                        () = watch.ended() => return Some(seen),
-                        event = events.next() => event.unwrap().unwrap(),
-                    };
-                    if seen == 0 {
-                        begun.add_permits(1);
-                    }
-                    seen = event.seq;
-                }
-                None
-            });
+            followers.spawn(follow_as_a_socket(watch, events, Arc::clone(&pace)));
         }
         let all = u32::try_from(processes.len())?;
-        let _all = tokio::time::timeout(PATIENCE, begun.acquire_many(all)).await.context("not all follow")??;
+        let _all = tokio::time::timeout(PATIENCE, pace.begun.acquire_many(all)).await.context("not all follow")??;
         let (asked, before) = (Instant::now(), newest(&app, account).await?);
         lose(&app, loss, &olivia, &auditor).await?;
         // What the same transaction recorded is the last that may be seen.
@@ -312,7 +322,7 @@ async fn nobody_is_handed_an_event_of_after_their_right_was_gone() -> Result<()>
         let last: i64 =
             sqlx::query_scalar(sql).bind(account.0).bind(loss.event().as_str()).fetch_one(&app.db.pool).await?;
         if loss == Loss::RoleWon {
-            goal.store(last + 50, Ordering::SeqCst);
+            pace.goal.store(last + 50, Ordering::SeqCst);
         }
         while let Some(seen) = tokio::time::timeout(PATIENCE, followers.join_next()).await.context("it goes on")? {
             let seen = seen?;

@@ -56,19 +56,8 @@ fn time(value: &Value) -> Timestamp {
     value.as_str().unwrap_or_else(|| panic!("no time but {value}")).parse().unwrap()
 }
 
-#[tokio::test]
-async fn administrators_see_what_the_mail_server_said() -> Result<()> {
-    let server = Server::start(&[]);
-    let app = start(&server).await?;
-    let owner = app.found(OWNER, 20).await?;
-    let asked = ["ann", "refuse", "late-refuse", "defer", "late-defer", "reset", "drop"];
-    for local_part in asked {
-        let email = format!("{local_part}@work.example");
-        assert_eq!(app.invite(&owner, &email, &[SystemRole::Standard]).await?.codes(), Vec::<String>::new());
-    }
-    let all =
-        until(&app, &owner, |all| all.len() == asked.len() && all.values().all(|one| !one["deliveryAt"].is_null()))
-            .await?;
+/// What each kind of answer of a mail server looks like to administrators.
+fn assert_said(all: &BTreeMap<String, Value>) {
     for (local_part, delivery, reply) in [
         ("ann", "SENT", Some("queued")),
         ("refuse", "FAILED", Some("User unknown")),
@@ -87,6 +76,22 @@ async fn administrators_see_what_the_mail_server_said() -> Result<()> {
         assert!(!one["deliveryReply"].as_str().unwrap_or_default().contains("work.example"), "no address: {one}");
         assert_eq!(one["expiresAt"].is_null(), delivery != "SENT", "no lifetime before a server took the mail: {one}");
     }
+}
+
+#[tokio::test]
+async fn administrators_see_what_the_mail_server_said() -> Result<()> {
+    let server = Server::start(&[]);
+    let app = start(&server).await?;
+    let owner = app.found(OWNER, 20).await?;
+    let asked = ["ann", "refuse", "late-refuse", "defer", "late-defer", "reset", "drop"];
+    for local_part in asked {
+        let email = format!("{local_part}@work.example");
+        assert_eq!(app.invite(&owner, &email, &[SystemRole::Standard]).await?.codes(), Vec::<String>::new());
+    }
+    let all =
+        until(&app, &owner, |all| all.len() == asked.len() && all.values().all(|one| !one["deliveryAt"].is_null()))
+            .await?;
+    assert_said(&all);
     let failed = invitations(&app, &owner, "{ undeliverable: true }").await?;
     assert_eq!(failed.keys().collect::<Vec<_>>(), ["late-refuse", "refuse"]);
 
@@ -174,7 +179,7 @@ async fn nothing_that_is_typed_becomes_more_than_text() -> Result<()> {
     let server = Server::start(&[]);
     let app = start(&server).await?;
     let owner = app.found(OWNER, 5).await?;
-    let named = json!({ "name": "Evil \"<script>alert(1)</script>\", Inc. {{ 7*7 }} <mj-raw>" });
+    let named = json!({ "name": "Evil \"<script>alert(1)</script>\", Inc. {{ 31337*31337 }} <mj-raw>" });
     assert_eq!(
         app.mutate(Some(&owner.token), "accountRename", named, "__typename").await?.codes(),
         Vec::<String>::new()
@@ -201,7 +206,7 @@ async fn nothing_that_is_typed_becomes_more_than_text() -> Result<()> {
         "{}",
         letter.html
     );
-    assert!(!letter.html.contains("49") || letter.html.contains("7*7"), "templates are not filled in twice");
+    assert!(!letter.html.contains("982007569"), "templates are not filled in twice");
     assert!(letter.text.contains("Bcc: y@evil.example") && letter.text.contains("{{ url }}"), "{}", letter.text);
     let mails = server.mails();
     let mail = mails.last().unwrap();

@@ -2,8 +2,6 @@
 //! in any table.
 
 use std::fmt::Write as _;
-use std::io::Write;
-use std::sync::{Arc, Mutex};
 
 use anyhow::Result;
 use base64::Engine as _;
@@ -13,45 +11,16 @@ use jiff::SignedDuration;
 use serde_json::{Value, json};
 use sqlx::AssertSqlSafe;
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::FmtSpan;
 
 use crate::support::app::{Answer, App};
+use crate::support::log::Log;
 
 const PASSWORDS: [&str; 5] =
     ["canary-first-Xq1", "canary-second-Xq2", "canary-third-Xq3", "canary-wrong-Xq4", "canary-ben-Xq5"];
 const ADDRESSES: [&str; 3] =
     ["canary.olivia@harborandfinch.example", "canary.ben@harborandfinch.example", "canary.none@harborandfinch.example"];
 const NAMES: [&str; 4] = ["Canolivia", "Canharbor", "Canben", "Canbrandt"];
-
-/// A log that is kept.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Log {
-    fn text(&self) -> String {
-        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
-    }
-}
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-impl<'w> MakeWriter<'w> for Log {
-    type Writer = Self;
-
-    fn make_writer(&'w self) -> Self {
-        self.clone()
-    }
-}
 
 /// What happened, and everything in it that nobody else may see.
 #[derive(Default)]

@@ -81,7 +81,11 @@ pub async fn credentials(state: &State, headers: &HeaderMap, origin: Origin) -> 
         (None, Some(token)) => (token, Credentials::EndedCookie),
         (None, None) => return Ok(Credentials::Anonymous),
     };
-    match authenticate(&state.db, token, origin).await {
+    let session = authenticate(&state.db, token, origin).await;
+    if matches!(session, Ok(_) | Err(Error::Unauthenticated)) {
+        state.presence.heard();
+    }
+    match session {
         Ok(session) => {
             state.activity.note(&session.actor);
             Ok(Credentials::Session(Box::new(session)))

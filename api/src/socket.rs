@@ -36,6 +36,7 @@ impl Host for State {
 
     async fn authenticate(&self, token: &str, origin: Origin) -> Result<Authenticated> {
         let session = unless_away(self, authenticate(&self.db, token, origin)).await?;
+        self.presence.heard();
         self.activity.note(&session.actor);
         Ok(session)
     }

@@ -7,6 +7,7 @@ pub(crate) mod dice;
 pub(crate) mod firm;
 pub(crate) mod guard;
 pub(crate) mod introspection;
+pub(crate) mod log;
 pub(crate) mod mail_server;
 pub(crate) mod mailbox;
 pub(crate) mod process;

@@ -1,8 +1,8 @@
 //! Whether the database answers, known before anybody has to wait for it: what is asked of a database that is stopped, or takes
 //! connections and stays silent, would otherwise hang until it times out.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
@@ -22,20 +22,32 @@ const PING_PATIENCE: Duration = Duration::from_millis(500);
 #[derive(Clone, Debug)]
 pub struct Presence {
     away: Arc<watch::Sender<bool>>,
+    /// When it last answered anybody.
+    heard: Arc<Mutex<Instant>>,
 }
 
 impl Default for Presence {
     /// Until somebody asks, the database counts as present.
     fn default() -> Self {
-        Self { away: Arc::new(watch::channel(false).0) }
+        Self { away: Arc::new(watch::channel(false).0), heard: Arc::new(Mutex::new(Instant::now())) }
     }
 }
 
 impl Presence {
     /// Asks the database a few times a second, over a connection of its own, until `shutdown`.
     pub fn watch(&self, options: PgConnectOptions, shutdown: CancellationToken) {
-        let known = Arc::clone(&self.away);
+        let known = self.clone();
         tokio::spawn(async move { shutdown.run_until_cancelled(keep_asking(&options, &known)).await });
+    }
+
+    /// It has just answered somebody. On a machine that is very busy the question here may come too late, and the database is not
+    /// away because of that.
+    pub fn heard(&self) {
+        *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    fn was_heard_lately(&self) -> bool {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner).elapsed() < PATIENCE
     }
 
     /// Waits until the database is away: not at all, while it is.
@@ -46,7 +58,7 @@ impl Presence {
     }
 }
 
-async fn keep_asking(options: &PgConnectOptions, known: &watch::Sender<bool>) {
+async fn keep_asking(options: &PgConnectOptions, known: &Presence) {
     let mut connection = None;
     loop {
         let asked = tokio::time::timeout(PATIENCE, ask(options, &mut connection)).await;
@@ -54,13 +66,14 @@ async fn keep_asking(options: &PgConnectOptions, known: &watch::Sender<bool>) {
             Ok(Ok(())) => false,
             // It answers, if only that it has no room.
             Ok(Err(sqlx::Error::Database(refusal))) => refusal.code().is_some_and(|code| code.starts_with("57P")),
-            Ok(Err(_)) | Err(_) => true,
+            Ok(Err(_)) => true,
+            Err(_elapsed) => !known.was_heard_lately(),
         };
         if away {
             // The next question starts over: this connection may stay silent for ever.
             connection = None;
         }
-        if known.send_replace(away) != away {
+        if known.away.send_replace(away) != away {
             if away {
                 tracing::error!("the database does not answer; requests are refused until it does");
             } else {
