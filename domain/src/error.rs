@@ -193,6 +193,7 @@ macro_rules! with_codes {
         $macro! {
             NotPermitted = "NOT_PERMITTED", "You may not do this.";
             NotFound = "NOT_FOUND", "There is no such thing in this account. Check the id.";
+            Archived = "ARCHIVED", "This is archived. Take it out of the archive first, or choose another one.";
             AccountReadOnly = "ACCOUNT_READ_ONLY", "The account is cancelled and can only be read.";
             IdempotencyKeyReused = "IDEMPOTENCY_KEY_REUSED", "The idempotency key was used for another input. Use a fresh key.";
             TooMany = "TOO_MANY", "Too many at once. Split the list.";
@@ -214,6 +215,7 @@ macro_rules! with_codes {
             AlreadyInvited = "ALREADY_INVITED", "This address is already invited. Resend the invitation instead.";
             MemberInactive = "MEMBER_INACTIVE", "Somebody with this address is suspended or deactivated here. Activate them instead.";
             DuplicateAddress = "DUPLICATE_ADDRESS", "The same address appears twice.";
+            UnitRequired = "UNIT_REQUIRED", "You manage some units only. Say which of them the person belongs to.";
             RoleRequired = "ROLE_REQUIRED", "At least one role is required.";
             SeatShortage = "SEAT_SHORTAGE", "There are not enough free seats. Add seats or free some.";
             OwnStatus = "OWN_STATUS", "You cannot change your own status. Ask another administrator.";

@@ -7,11 +7,12 @@ use uuid::Uuid;
 use crate::change::Change;
 use crate::error::{Error, Result};
 use crate::event::{EventKind, NewEvent};
-use crate::id::{AccountId, InvitationId, MemberId, RoleId};
+use crate::id::{AccountId, InvitationId, MemberId};
 use crate::infra::email_address::EmailAddress;
 use crate::infra::secret::Purpose;
 use crate::job::{JobKind, NewJob};
 use crate::license;
+use crate::member::{Place, place};
 use crate::profile::Profile;
 
 mod answer;
@@ -89,7 +90,7 @@ pub(crate) struct NewInvitation {
     pub email: EmailAddress,
     pub profile: Profile,
     pub message: Option<String>,
-    pub roles: Vec<RoleId>,
+    pub place: Place,
 }
 
 /// Writes invited members with their invitations, roles and reservations, in a fixed number of statements. Seats must have
@@ -106,14 +107,15 @@ pub(crate) async fn create(
     let ids: Vec<(InvitationId, MemberId)> = items.iter().map(|_| (InvitationId::new(), MemberId::new())).collect();
     let members: Vec<MemberId> = ids.iter().map(|(_, member)| *member).collect();
     insert_members(change, items, &members).await?;
-    insert_roles(change, items, &members).await?;
+    let places: Vec<(MemberId, &Place)> = members.iter().copied().zip(items.iter().map(|item| &item.place)).collect();
+    place::insert(change, &places).await?;
     insert_invitations(change, invited_by, items, &ids, send).await?;
     license::allocate(change, &members, true).await?;
     for (item, (invitation, member)) in items.iter().zip(&ids) {
         change.record(
             NewEvent::new(EventKind::InvitationCreated)
                 .subject(member.0)
-                .detail(json!({ "invitation": invitation, "roles": item.roles, "sent": send }))
+                .detail(json!({ "invitation": invitation, "roles": item.place.roles(), "sent": send }))
                 .personal(json!({ "email": item.email, "firstName": item.profile.first_name, "lastName": item.profile.last_name })),
         );
         if send {
@@ -182,23 +184,6 @@ async fn insert_members(change: &mut Change, items: &[NewInvitation], members: &
     if written.rows_affected() == items.len() as u64 { Ok(()) } else { Err(Error::Stale) }
 }
 
-async fn insert_roles(change: &mut Change, items: &[NewInvitation], members: &[MemberId]) -> Result<()> {
-    let (account, now) = (change.account(), change.now());
-    let pairs = items.iter().zip(members).flat_map(|(item, member)| item.roles.iter().map(|role| (member.0, role.0)));
-    let (members, roles): (Vec<Uuid>, Vec<Uuid>) = pairs.unzip();
-    sqlx::query!(
-        "INSERT INTO member_role (account_id, member_id, role_id, assigned_at)
-         SELECT $1, u.member_id, u.role_id, $2 FROM unnest($3::uuid[], $4::uuid[]) u(member_id, role_id)",
-        account.0,
-        now,
-        &members,
-        &roles,
-    )
-    .execute(change.conn())
-    .await?;
-    Ok(())
-}
-
 async fn insert_invitations(
     change: &mut Change,
     invited_by: Option<MemberId>,
@@ -255,7 +240,10 @@ pub(crate) async fn remove_members(change: &mut Change, members: &[MemberId]) ->
     let freed = license::release(change, members).await?;
     // Data-modifying WITH parts see one snapshot but check foreign keys at the statement's end: one round trip.
     sqlx::query!(
-        "WITH roles AS (DELETE FROM member_role WHERE account_id = $1 AND member_id = ANY($2))
+        "WITH roles AS (DELETE FROM member_role WHERE account_id = $1 AND member_id = ANY($2)),
+              units AS (DELETE FROM member_unit WHERE account_id = $1 AND member_id = ANY($2)),
+              groups AS (DELETE FROM group_member WHERE account_id = $1 AND member_id = ANY($2)),
+              resources AS (DELETE FROM resource_member WHERE account_id = $1 AND member_id = ANY($2))
          DELETE FROM member WHERE account_id = $1 AND member_id = ANY($2)",
         account.0,
         &ids,

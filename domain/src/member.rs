@@ -9,10 +9,12 @@ use crate::infra::clock::Timestamp;
 use crate::profile::Profile;
 
 mod list;
-mod status;
+pub(crate) mod place;
+pub(crate) mod status;
 
 pub use list::{Filter, Order, count, list};
-pub(crate) use status::{MAX_ROLES, distinct as distinct_roles};
+pub(crate) use place::MAX_ROLES;
+pub use place::Place;
 pub use status::{activate, assign_roles, deactivate, reactivate, suspend};
 
 /// Where a member stands.

@@ -8,6 +8,7 @@ use domain::infra::config;
 use domain::infra::db::Db;
 use domain::infra::secret::Purpose;
 use domain::invitation::{self, ErrorPolicy, Invite};
+use domain::member::Place;
 use domain::password::Passwords;
 use domain::permission::SystemRole;
 use domain::session::{self, Client, SignIn};
@@ -77,7 +78,7 @@ pub(crate) async fn invite(db: &Db, actor: &Actor, email: &str, role: SystemRole
         last_name: Some("Lee".to_owned()),
         message: Some("Welcome!\nSee you on Monday.".to_owned()),
         subscription_type: None,
-        role_ids: vec![role.id()],
+        place: Place::with_roles([role.id()]),
     };
     let invited = change::run(db, actor, Kind::Asked, None, |change, actor| {
         let invites = [invite.clone()];

@@ -10,12 +10,14 @@ use domain::error::{Code, Error, Refused};
 use domain::id::InvitationId;
 use domain::infra::page::Request;
 use domain::invitation::{self, Delivery, Handled, Invite, State};
+use domain::member::Place;
 
 use super::connection::connection;
 use super::context::{ContextExt as _, mutate, parse_id, parse_ids, parse_subjects};
 use super::error::{failed, top_level};
 use super::member::{Member, OrderDirection, SubscriptionType, reference};
 use super::payload::payloads;
+use super::role::{UnitRoleInput, assignments};
 use super::scalar::{DateTime, EmailAddress};
 use super::user_error::{UserError, split, user_errors};
 
@@ -230,8 +232,18 @@ pub struct MemberInviteItem {
     message: Option<String>,
     /// Attorney or not.
     subscription_type: Option<SubscriptionType>,
-    /// The roles they will have: at least one.
+    /// The roles they will have in the whole account. At least one role is needed, here or in `unitRoles`.
+    #[graphql(default)]
     role_ids: Vec<ID>,
+    /// The roles they will have within units.
+    #[graphql(default)]
+    unit_roles: Vec<UnitRoleInput>,
+    /// The units they will belong to. Whoever manages some units only names at least one of those.
+    #[graphql(default)]
+    unit_ids: Vec<ID>,
+    /// The groups they will be in. Needs `groups.manage`.
+    #[graphql(default)]
+    group_ids: Vec<ID>,
 }
 
 /// Whom to invite.
@@ -352,7 +364,11 @@ fn invites(items: Vec<MemberInviteItem>, bulk: usize) -> Result<Vec<Invite>, Err
         last_name: item.last_name,
         message: item.message,
         subscription_type: item.subscription_type.map(Into::into),
-        role_ids: parse_ids(&item.role_ids),
+        place: Place {
+            assignments: assignments(&item.role_ids, &item.unit_roles),
+            units: parse_ids(&item.unit_ids),
+            groups: parse_ids(&item.group_ids),
+        },
     };
     Ok(items.into_iter().map(invite).collect())
 }

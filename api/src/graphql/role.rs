@@ -1,12 +1,13 @@
 //! Roles.
 
-use async_graphql::{Context, ID, Result, SimpleObject};
+use async_graphql::{Context, ID, InputObject, Result, SimpleObject};
+use domain::actor::Assignment;
 use domain::id::RoleId;
 use domain::member;
 use domain::permission::SystemRole;
 use domain::role;
 
-use super::context::ContextExt as _;
+use super::context::{ContextExt as _, parse_id, parse_ids};
 use super::error::failed;
 
 /// A named set of permissions.
@@ -31,6 +32,23 @@ impl From<role::Role> for Role {
             permissions: role.permissions.iter().map(|permission| permission.key().to_owned()).collect(),
         }
     }
+}
+
+/// A role within a unit.
+#[derive(InputObject, Clone, Debug)]
+pub struct UnitRoleInput {
+    /// The role.
+    role_id: ID,
+    /// The unit it is limited to.
+    unit_id: ID,
+}
+
+/// Roles for the whole account, then those within units: the order in which refusals name them.
+pub fn assignments(wide: &[ID], limited: &[UnitRoleInput]) -> Vec<Assignment> {
+    let wide = parse_ids::<RoleId>(wide).into_iter().map(Assignment::wide);
+    let limited =
+        limited.iter().map(|one| Assignment { role_id: parse_id(&one.role_id), unit_id: parse_id(&one.unit_id) });
+    wide.chain(limited).collect()
 }
 
 /// A role that a member has.

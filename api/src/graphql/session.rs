@@ -97,7 +97,7 @@ impl Viewer {
 /// The viewer, if anybody is signed in.
 pub fn viewer(ctx: &Context<'_>) -> Option<Viewer> {
     let Credentials::Session(session) = &ctx.caller().credentials else { return None };
-    let permissions = session.actor.rights.permissions.iter().map(|permission| permission.key().to_owned()).collect();
+    let permissions = session.actor.rights.grants.wide().iter().map(|permission| permission.key().to_owned()).collect();
     Some(Viewer { actor: session.actor.clone(), permissions })
 }
 

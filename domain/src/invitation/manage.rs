@@ -7,16 +7,18 @@ use serde_json::json;
 use super::invite::{address_states, count_mail};
 use super::{State, enqueue_mail, remove_members};
 use crate::account;
-use crate::actor::{Action, Actor, Standing, Target, granted_by};
+use crate::actor::{Action, Actor, Assignment, Grants, Standing, Target, of_members};
 use crate::change::Change;
 use crate::error::{AtField as _, Code, Error, Refused, Result, field};
 use crate::event::{EventKind, NewEvent};
-use crate::id::{InvitationId, MemberId, RoleId};
+use crate::id::{InvitationId, MemberId, RoleId, UnitId};
 use crate::infra::clock::Timestamp;
 use crate::infra::email_address::EmailAddress;
 use crate::infra::secret::Purpose;
 use crate::license::{self, Wanted};
-use crate::member::{self, Status};
+use crate::member::place::may_give;
+use crate::member::status::columns;
+use crate::member::{Place, Status};
 use crate::profile::{self, SubscriptionType};
 
 /// Between two mails of one invitation.
@@ -38,7 +40,8 @@ struct Open {
     generation: i32,
     queued_at: Option<Timestamp>,
     resent_at: Vec<Timestamp>,
-    roles: Vec<RoleId>,
+    assignments: Vec<Assignment>,
+    units: Vec<UnitId>,
     suspended: bool,
 }
 
@@ -49,6 +52,10 @@ pub struct Handled {
     pub invitations: Vec<InvitationId>,
     /// The others, by `invitationIds.<index>`.
     pub refused: Vec<Refused>,
+}
+
+fn roles_of(assignments: &[Assignment]) -> Vec<RoleId> {
+    assignments.iter().map(|one| one.role_id).collect()
 }
 
 async fn lock(change: &mut Change, id: InvitationId) -> Result<Open> {
@@ -72,13 +79,18 @@ async fn lock(change: &mut Change, id: InvitationId) -> Result<Open> {
         return Err(if known { Code::InvitationNotOpen } else { Code::NotFound }.into());
     };
     // In a statement of its own: within the one that waits for the lock it would show the roles from before the wait.
-    let roles = sqlx::query_scalar!(
-        r#"SELECT role_id AS "role_id: RoleId" FROM member_role WHERE account_id = $1 AND member_id = $2 ORDER BY role_id"#,
+    let place = sqlx::query!(
+        r#"SELECT ARRAY(SELECT role_id FROM member_role WHERE account_id = $1 AND member_id = $2 ORDER BY role_id, unit_id)
+                      AS "roles!: Vec<RoleId>",
+                  ARRAY(SELECT unit_id FROM member_role WHERE account_id = $1 AND member_id = $2 ORDER BY role_id, unit_id)
+                      AS "role_units!: Vec<UnitId>",
+                  ARRAY(SELECT unit_id FROM member_unit WHERE account_id = $1 AND member_id = $2) AS "units!: Vec<UnitId>""#,
         account.0,
         row.member_id.0,
     )
-    .fetch_all(change.conn())
+    .fetch_one(change.conn())
     .await?;
+    let assignments = place.roles.into_iter().zip(place.role_units);
     Ok(Open {
         invitation_id: row.invitation_id,
         member_id: row.member_id,
@@ -91,7 +103,8 @@ async fn lock(change: &mut Change, id: InvitationId) -> Result<Open> {
         last_name: row.last_name,
         message: row.message,
         subscription_type: row.subscription_type,
-        roles,
+        assignments: assignments.map(|(role_id, unit_id)| Assignment { role_id, unit_id }).collect(),
+        units: place.units,
         suspended: row.status == Status::Suspended,
     })
 }
@@ -120,7 +133,7 @@ pub async fn resend(change: &mut Change, actor: &Actor, ids: &[InvitationId]) ->
 }
 
 async fn each(change: &mut Change, actor: &Actor, ids: &[InvitationId], sending: Sending) -> Result<Handled> {
-    actor.may(Action::Invite, Target::Account)?;
+    actor.may(Action::Invite, Target::Anywhere)?;
     let mut order: Vec<(usize, InvitationId)> = ids.iter().copied().enumerate().collect();
     // One order for all, so that two requests never wait for each other in a circle.
     order.sort_by_key(|(_, id)| *id);
@@ -158,9 +171,7 @@ async fn send_one(change: &mut Change, standing: &Standing, id: InvitationId, se
     if open.suspended {
         return Err(Code::InvitationSuspended.into());
     }
-    let account = change.account();
-    let granted = granted_by(change.conn(), account, &open.roles).await?;
-    standing.may(Action::Invite, Target::Grant(granted))?;
+    may_handle(change, standing, &open).await?;
     let resent_at = if sending == Sending::Again { check_pause(&open, change.now())? } else { open.resent_at.clone() };
     if open.state == State::Expired {
         license::take(change, Wanted::All(1)).await?;
@@ -178,6 +189,21 @@ async fn send_one(change: &mut Change, standing: &Standing, id: InvitationId, se
     queue(change, standing.member_id, &open, &open.email, &resent_at).await?;
     change.record(NewEvent::new(kind).subject(open.member_id.0).detail(json!({ "invitation": open.invitation_id })));
     Ok(())
+}
+
+/// Whether the actor may touch an invitation: it is to a unit of theirs, and grants nothing they do not hold.
+async fn may_handle(change: &mut Change, standing: &Standing, open: &Open) -> Result<()> {
+    let account = change.account();
+    let held = of_members(change.conn(), account, &[open.member_id]).await?.remove(&open.member_id).unwrap_or_default();
+    let target = Target::Member { member_id: open.member_id, owner: false, units: &open.units, held: &held };
+    standing.may(Action::Invite, target)
+}
+
+/// Whoever may invite may withdraw, whatever the invitation grants.
+fn may_withdraw(standing: &Standing, open: &Open) -> Result<()> {
+    let nothing = Grants::default();
+    let target = Target::Member { member_id: open.member_id, owner: false, units: &open.units, held: &nothing };
+    standing.may(Action::Invite, target)
 }
 
 /// The times of the last day's resends with this one.
@@ -252,15 +278,13 @@ pub struct Update {
 /// # Errors
 /// NOT_FOUND, INVITATION_NOT_OPEN, INVITATION_SUSPENDED (for a new address), and whatever inviting refuses.
 pub async fn update(change: &mut Change, actor: &Actor, id: InvitationId, update: &Update) -> Result<()> {
-    actor.may(Action::Invite, Target::Account)?;
+    actor.may(Action::Invite, Target::Anywhere)?;
     if update.email.is_some() {
         license::lock(change).await?;
     }
     let open = lock(change, id).await.at("invitationId")?;
     let standing = change.standing(actor).await?;
-    let account = change.account();
-    let held = granted_by(change.conn(), account, &open.roles).await?;
-    standing.may(Action::Invite, Target::Grant(held)).at("invitationId")?;
+    may_handle(change, &standing, &open).await.at("invitationId")?;
     let mut differences = update_text(change, &open, update).await?;
     if let Some(roles) = &update.role_ids {
         update_roles(change, &standing, &open, roles).await.map(|roles| differences.roles = roles)?;
@@ -297,7 +321,7 @@ impl Differences {
         }
         let mut detail = json!({ "invitation": open.invitation_id });
         if let Some(roles) = &self.roles {
-            detail["roles"] = json!({ "before": open.roles, "after": roles });
+            detail["roles"] = json!({ "before": roles_of(&open.assignments), "after": roles });
         }
         if let Some(subscription) = self.subscription_type {
             detail["subscriptionType"] = json!({ "before": open.subscription_type, "after": subscription });
@@ -357,25 +381,27 @@ async fn update_roles(
     open: &Open,
     roles: &[RoleId],
 ) -> Result<Option<Vec<RoleId>>> {
-    let wanted = member::distinct_roles(roles).at("roleIds")?;
+    let wanted = Place::with_roles(roles.iter().copied()).distinct()?;
     let (account, now) = (change.account(), change.now());
-    let granted = granted_by(change.conn(), account, roles).await?;
-    standing.may(Action::Invite, Target::Grant(granted)).at("roleIds")?;
-    let ids: Vec<_> = wanted.iter().map(|role| role.0).collect();
+    may_give(change, standing, Action::Invite, &Place { units: open.units.clone(), ..wanted.clone() }).await?;
+    let (roles, units) = columns(&wanted.assignments);
     sqlx::query!(
-        "WITH gone AS (DELETE FROM member_role WHERE account_id = $1 AND member_id = $2 AND role_id <> ALL($3)),
-         answerable AS (UPDATE invitation SET invited_by = $5 WHERE account_id = $1 AND invitation_id = $6)
-         INSERT INTO member_role (account_id, member_id, role_id, assigned_at) SELECT $1, $2, unnest($3), $4 ON CONFLICT DO NOTHING",
+        "WITH gone AS (DELETE FROM member_role WHERE account_id = $1 AND member_id = $2
+                       AND (role_id, unit_id) NOT IN (SELECT * FROM unnest($3::uuid[], $4::uuid[]))),
+         answerable AS (UPDATE invitation SET invited_by = $6 WHERE account_id = $1 AND invitation_id = $7)
+         INSERT INTO member_role (account_id, member_id, role_id, unit_id, assigned_at)
+         SELECT $1, $2, u.role_id, u.unit_id, $5 FROM unnest($3::uuid[], $4::uuid[]) u(role_id, unit_id) ON CONFLICT DO NOTHING",
         account.0,
         open.member_id.0,
-        &ids,
+        &roles,
+        &units,
         now,
         standing.member_id.0,
         open.invitation_id.0,
     )
     .execute(change.conn())
     .await?;
-    Ok((wanted != open.roles).then_some(wanted))
+    Ok((wanted.assignments != open.assignments).then(|| wanted.roles()))
 }
 
 /// Answers the address if it differs from the one before.
@@ -435,10 +461,11 @@ async fn update_email(
 /// # Errors
 /// NOT_FOUND, INVITATION_NOT_OPEN.
 pub async fn revoke(change: &mut Change, actor: &Actor, id: InvitationId) -> Result<()> {
-    actor.may(Action::Invite, Target::Account)?;
+    actor.may(Action::Invite, Target::Anywhere)?;
     license::lock(change).await?;
     let open = lock(change, id).await.at("invitationId")?;
-    change.standing(actor).await?.may(Action::Invite, Target::Account)?;
+    let standing = change.standing(actor).await?;
+    may_withdraw(&standing, &open).at("invitationId")?;
     finish(change, &open, State::Revoked, EventKind::InvitationRevoked).await
 }
 
@@ -447,7 +474,7 @@ async fn finish(change: &mut Change, open: &Open, state: State, kind: EventKind)
     change.record(
         NewEvent::new(kind)
             .subject(open.member_id.0)
-            .detail(json!({ "invitation": open.invitation_id, "roles": open.roles })),
+            .detail(json!({ "invitation": open.invitation_id, "roles": roles_of(&open.assignments) })),
     );
     Ok(())
 }

@@ -1,37 +1,50 @@
 //! What administrators do to a member's status and roles.
 
-use std::collections::HashSet;
-
 use serde_json::json;
 use uuid::Uuid;
 
-use super::Status;
-use crate::actor::{Action, Actor, Standing, Target, granted_by, permission_set};
+use super::{Place, Status};
+use crate::actor::{Action, Actor, Assignment, Grants, Standing, Target, of_assignments, of_members};
 use crate::change::Change;
 use crate::error::{AtField as _, Code, Error, Refused, Result};
 use crate::event::{EventKind, NewEvent};
-use crate::id::{MemberId, RoleId};
+use crate::id::{MemberId, RoleId, UnitId};
 use crate::invitation;
 use crate::license::{self, Wanted};
-use crate::permission::{PermissionSet, SystemRole};
+use crate::permission::SystemRole;
 use crate::session;
 
-/// Roles a member may have.
-pub(crate) const MAX_ROLES: usize = 20;
-
 /// A member under lock.
-struct Locked {
-    status: Status,
-    prior_status: Option<Status>,
-    owner: bool,
-    permissions: PermissionSet,
-    roles: Vec<Uuid>,
+pub(crate) struct Locked {
+    pub status: Status,
+    pub prior_status: Option<Status>,
+    pub owner: bool,
+    /// What they may do.
+    pub held: Grants,
+    /// The units they belong to.
+    pub units: Vec<UnitId>,
+    pub assignments: Vec<Assignment>,
 }
 
-/// Locks a member whose status or roles are about to change, and asks whether the actor may.
-async fn lock(change: &mut Change, actor: &Actor, member: MemberId, action: Action) -> Result<(Locked, Standing)> {
+/// Locks a member who is about to change, and asks whether the actor may do that to them. NOT_FOUND stands at `memberId`, as the
+/// other refusals.
+pub(crate) async fn lock(
+    change: &mut Change,
+    actor: &Actor,
+    member: MemberId,
+    action: Action,
+) -> Result<(Locked, Standing)> {
     // Who may nowhere do such a thing learns nothing from the look-up.
-    actor.may(action, Target::Account)?;
+    actor.may(action, Target::Anywhere)?;
+    let locked = lock_any(change, member).await.at("memberId")?;
+    let standing = change.standing(actor).await?;
+    let target = Target::Member { member_id: member, owner: locked.owner, units: &locked.units, held: &locked.held };
+    standing.may(action, target).at("memberId")?;
+    Ok((locked, standing))
+}
+
+/// Locks a member, whoever asks.
+pub(crate) async fn lock_any(change: &mut Change, member: MemberId) -> Result<Locked> {
     let account = change.account();
     let row = sqlx::query!(
         r#"SELECT status AS "status: Status", prior_status AS "prior_status: Status"
@@ -41,30 +54,30 @@ async fn lock(change: &mut Change, actor: &Actor, member: MemberId, action: Acti
     )
     .fetch_optional(change.conn())
     .await?
-    .ok_or_else(|| Refused::new(Code::NotFound).at("memberId"))?;
-    // In a statement of its own: within the one that waits for the lock it would show what was before the wait.
-    let held = sqlx::query!(
+    .ok_or(Code::NotFound)?;
+    // In statements of their own: within the one that waits for the lock they would show what was before the wait.
+    let place = sqlx::query!(
         r#"SELECT EXISTS (SELECT FROM account_owner WHERE account_id = $1 AND member_id = $2) AS "owner!",
-                  ARRAY(SELECT role_id FROM member_role WHERE account_id = $1 AND member_id = $2 ORDER BY role_id) AS "roles!",
-                  ARRAY(SELECT DISTINCT p.permission FROM member_role a JOIN role_permission p USING (account_id, role_id)
-                        WHERE a.account_id = $1 AND a.member_id = $2) AS "keys!""#,
+                  ARRAY(SELECT unit_id FROM member_unit WHERE account_id = $1 AND member_id = $2) AS "units!: Vec<UnitId>",
+                  ARRAY(SELECT role_id FROM member_role WHERE account_id = $1 AND member_id = $2 ORDER BY role_id, unit_id)
+                      AS "roles!: Vec<RoleId>",
+                  ARRAY(SELECT unit_id FROM member_role WHERE account_id = $1 AND member_id = $2 ORDER BY role_id, unit_id)
+                      AS "role_units!: Vec<UnitId>""#,
         account.0,
         member.0,
     )
     .fetch_one(change.conn())
     .await?;
-    let everything = held.roles.contains(&SystemRole::Administrator.id().0);
-    let locked = Locked {
+    let held = of_members(change.conn(), account, &[member]).await?.remove(&member).unwrap_or_default();
+    let assignments = place.roles.into_iter().zip(place.role_units);
+    Ok(Locked {
         status: row.status,
         prior_status: row.prior_status,
-        owner: held.owner,
-        permissions: permission_set(everything, &held.keys),
-        roles: held.roles,
-    };
-    let standing = change.standing(actor).await?;
-    let target = Target::Member { member_id: member, owner: locked.owner, permissions: locked.permissions };
-    standing.may(action, target).at("memberId")?;
-    Ok((locked, standing))
+        owner: place.owner,
+        held,
+        units: place.units,
+        assignments: assignments.map(|(role_id, unit_id)| Assignment { role_id, unit_id }).collect(),
+    })
 }
 
 async fn set_status(
@@ -118,7 +131,7 @@ pub async fn activate(change: &mut Change, actor: &Actor, member: MemberId) -> R
 
 /// Takes a member out and frees the seat.
 pub async fn deactivate(change: &mut Change, actor: &Actor, member: MemberId) -> Result<()> {
-    actor.may(Action::Deactivate, Target::Account)?;
+    actor.may(Action::Deactivate, Target::Anywhere)?;
     license::lock(change).await?;
     let (locked, _) = lock(change, actor, member, Action::Deactivate).await?;
     let joined = match locked.status {
@@ -139,7 +152,7 @@ pub async fn deactivate(change: &mut Change, actor: &Actor, member: MemberId) ->
 /// # Errors
 /// SEAT_SHORTAGE, and whatever [`deactivate`] refuses.
 pub async fn reactivate(change: &mut Change, actor: &Actor, member: MemberId) -> Result<()> {
-    actor.may(Action::Deactivate, Target::Account)?;
+    actor.may(Action::Deactivate, Target::Anywhere)?;
     license::lock(change).await?;
     let (locked, _) = lock(change, actor, member, Action::Deactivate).await?;
     let (Status::Deactivated, Some(prior)) = (locked.status, locked.prior_status) else { return wrong_status() };
@@ -152,53 +165,62 @@ pub async fn reactivate(change: &mut Change, actor: &Actor, member: MemberId) ->
 /// Sets which roles a member has.
 ///
 /// # Errors
-/// ROLE_REQUIRED, TOO_MANY, NOT_FOUND at `roleIds`; NOT_PERMITTED naming what the actor lacks to grant them, or to touch
-/// somebody who holds more; OWNER_PROTECTED.
+/// ROLE_REQUIRED, TOO_MANY, NOT_FOUND and ARCHIVED at `roleIds`; NOT_PERMITTED naming what the actor lacks to grant them, or to
+/// touch somebody who holds more; OWNER_PROTECTED.
 pub async fn assign_roles(change: &mut Change, actor: &Actor, member: MemberId, roles: &[RoleId]) -> Result<()> {
-    let wanted = distinct(roles).at("roleIds")?;
+    let wanted = Place::with_roles(roles.iter().copied()).distinct()?.assignments;
     let (locked, standing) = lock(change, actor, member, Action::AssignRoles).await?;
+    set_assignments(change, &standing, member, &locked, &wanted).await
+}
+
+/// Gives a locked member exactly these assignments.
+async fn set_assignments(
+    change: &mut Change,
+    standing: &Standing,
+    member: MemberId,
+    locked: &Locked,
+    wanted: &[Assignment],
+) -> Result<()> {
     let account = change.account();
-    let granted = granted_by(change.conn(), account, roles).await?;
-    standing.may(Action::AssignRoles, Target::Grant(granted)).at("roleIds")?;
-    if locked.owner && !wanted.contains(&SystemRole::Administrator.id()) {
+    let added: Vec<Assignment> = wanted.iter().copied().filter(|one| !locked.assignments.contains(one)).collect();
+    let given = of_assignments(change.conn(), account, wanted).await?;
+    standing.may(Action::AssignRoles, Target::Grant(&given)).at("roleIds")?;
+    if locked.owner && !wanted.contains(&Assignment::wide(SystemRole::Administrator.id())) {
         return Err(Refused::new(Code::OwnerProtected).at("roleIds").into());
     }
-    let mut ids: Vec<Uuid> = wanted.iter().map(|role| role.0).collect();
-    ids.sort_unstable();
-    if ids == locked.roles {
+    if added.is_empty() && wanted.len() == locked.assignments.len() {
         return Ok(());
     }
     let now = change.now();
+    let (roles, units) = columns(wanted);
     // From now on the actor is answerable for what an open invitation of theirs grants.
     sqlx::query!(
-        "WITH gone AS (DELETE FROM member_role WHERE account_id = $1 AND member_id = $2 AND role_id <> ALL($3)),
-         answerable AS (UPDATE invitation SET invited_by = $5 WHERE account_id = $1 AND member_id = $2 AND finished_at IS NULL)
-         INSERT INTO member_role (account_id, member_id, role_id, assigned_at) SELECT $1, $2, unnest($3), $4 ON CONFLICT DO NOTHING",
+        "WITH gone AS (DELETE FROM member_role WHERE account_id = $1 AND member_id = $2
+                       AND (role_id, unit_id) NOT IN (SELECT * FROM unnest($3::uuid[], $4::uuid[]))),
+         answerable AS (UPDATE invitation SET invited_by = $6 WHERE account_id = $1 AND member_id = $2 AND finished_at IS NULL)
+         INSERT INTO member_role (account_id, member_id, role_id, unit_id, assigned_at)
+         SELECT $1, $2, u.role_id, u.unit_id, $5 FROM unnest($3::uuid[], $4::uuid[]) u(role_id, unit_id) ON CONFLICT DO NOTHING",
         account.0,
         member.0,
-        &ids,
+        &roles,
+        &units,
         now,
-        actor.member_id.0,
+        standing.member_id.0,
     )
     .execute(change.conn())
     .await?;
     change.rights_changed();
-    let before: Vec<RoleId> = locked.roles.into_iter().map(RoleId).collect();
+    let before: Vec<RoleId> = locked.assignments.iter().map(|one| one.role_id).collect();
+    let after: Vec<RoleId> = wanted.iter().map(|one| one.role_id).collect();
     change.record(
         NewEvent::new(EventKind::MemberRolesChanged)
             .subject(member.0)
-            .detail(json!({ "before": before, "after": wanted })),
+            .detail(json!({ "before": before, "after": after })),
     );
     Ok(())
 }
 
-/// Each role once, in the order asked for.
-pub(crate) fn distinct(roles: &[RoleId]) -> Result<Vec<RoleId>> {
-    let mut seen = HashSet::new();
-    let distinct: Vec<RoleId> = roles.iter().copied().filter(|role| seen.insert(*role)).collect();
-    match distinct.len() {
-        0 => Err(Code::RoleRequired.into()),
-        1..=MAX_ROLES => Ok(distinct),
-        _ => Err(Code::TooMany.into()),
-    }
+/// Assignments as columns for a statement.
+pub(crate) fn columns(assignments: &[Assignment]) -> (Vec<Uuid>, Vec<Uuid>) {
+    assignments.iter().map(|one| (one.role_id.0, one.unit_id.0)).unzip()
 }
