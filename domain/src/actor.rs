@@ -11,8 +11,10 @@ use crate::infra::clock::Timestamp;
 use crate::permission::{Permission, PermissionSet};
 
 mod grants;
+mod host;
 
 pub use grants::{Assignment, Grants, Reach, WHOLE_ACCOUNT, of_assignments, of_members};
+pub use host::HostGrants;
 
 /// Who causes a change, as its events name them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +59,10 @@ pub struct Rights {
     pub owner: bool,
     /// What their roles give together, for the whole account and within units.
     pub grants: Grants,
+    /// Permissions of the host product, by scope.
+    pub host: HostGrants,
+    /// The version of the operator's catalogue that those were read at.
+    pub catalogue: i64,
 }
 
 /// A signed-in member.
@@ -242,7 +248,7 @@ pub async fn read_rights(
     member: MemberId,
 ) -> sqlx::Result<Option<Rights>> {
     let row = sqlx::query!(
-        r#"SELECT f.access_version, o.member_id IS NOT NULL AS "owner!"
+        r#"SELECT f.access_version, (SELECT version FROM catalogue) AS "catalogue!", o.member_id IS NOT NULL AS "owner!"
            FROM member m
            JOIN account_feed f USING (account_id)
            LEFT JOIN account_owner o USING (account_id, member_id)
@@ -254,7 +260,8 @@ pub async fn read_rights(
     .await?;
     let Some(row) = row else { return Ok(None) };
     let grants = of_members(conn, account, &[member]).await?.remove(&member).unwrap_or_default();
-    Ok(Some(Rights { version: row.access_version, owner: row.owner, grants }))
+    let host = host::of_member(conn, account, member, row.owner).await?;
+    Ok(Some(Rights { version: row.access_version, owner: row.owner, grants, host, catalogue: row.catalogue }))
 }
 
 pub(crate) fn permission_set(everything: bool, keys: &[String]) -> PermissionSet {
@@ -269,7 +276,8 @@ mod tests {
     use crate::permission::SystemRole;
 
     fn refusal(grants: &Grants, action: Action, target: Target<'_>) -> Option<Code> {
-        let rights = Rights { version: 1, owner: false, grants: grants.clone() };
+        let host = HostGrants::default();
+        let rights = Rights { version: 1, owner: false, grants: grants.clone(), host, catalogue: 1 };
         decide(MemberId(Uuid::nil()), &rights, action, target).err().map(|refused| refused.code)
     }
 

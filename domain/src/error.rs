@@ -193,6 +193,14 @@ macro_rules! with_codes {
         $macro! {
             NotPermitted = "NOT_PERMITTED", "You may not do this.";
             NotFound = "NOT_FOUND", "There is no such thing in this account. Check the id.";
+            VersionConflict = "VERSION_CONFLICT", "It was changed meanwhile. Read it again and decide anew.";
+            NameTaken = "NAME_TAKEN", "Another one has this name. Choose a different name, or archive the other one.";
+            LimitReached = "LIMIT_REACHED", "The account has as many of these as it may have. Archive some first.";
+            SystemRole = "SYSTEM_ROLE", "System roles cannot be changed or archived. Copy the role and change the copy.";
+            UnknownPermission = "UNKNOWN_PERMISSION", "There is no such permission. The query `permissions` lists them.";
+            OwnerOnlyPermission = "OWNER_ONLY_PERMISSION", "Only the account's owner holds this permission. No role can hold it.";
+            PrerequisiteMissing = "PREREQUISITE_MISSING", "This permission needs another one. The query `permissions` says which; add it as well.";
+            ReplacementRequired = "REPLACEMENT_REQUIRED", "Members or open invitations have this role. Say which role replaces it.";
             Archived = "ARCHIVED", "This is archived. Take it out of the archive first, or choose another one.";
             AccountReadOnly = "ACCOUNT_READ_ONLY", "The account is cancelled and can only be read.";
             IdempotencyKeyReused = "IDEMPOTENCY_KEY_REUSED", "The idempotency key was used for another input. Use a fresh key.";

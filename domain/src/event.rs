@@ -61,6 +61,16 @@ kinds! {
     MemberDeactivated = "member.deactivated";
     MemberReactivated = "member.reactivated";
     MemberRolesChanged = "member.roles_changed";
+    RoleCreated = "role.created";
+    RoleUpdated = "role.updated";
+    RoleArchived = "role.archived";
+    RoleUnarchived = "role.unarchived";
+    UnitCreated = "unit.created";
+    UnitUpdated = "unit.updated";
+    UnitArchived = "unit.archived";
+    UnitUnarchived = "unit.unarchived";
+    UnitMembersAdded = "unit.members_added";
+    UnitMembersRemoved = "unit.members_removed";
     ImportStarted = "import.started";
     ImportReopened = "import.reopened";
     ImportFinished = "import.finished";

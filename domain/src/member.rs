@@ -10,12 +10,15 @@ use crate::profile::Profile;
 
 mod list;
 pub(crate) mod place;
+mod roles;
 pub(crate) mod status;
 
 pub use list::{Filter, Order, count, list};
 pub(crate) use place::MAX_ROLES;
 pub use place::Place;
-pub use status::{activate, assign_roles, deactivate, reactivate, suspend};
+pub(crate) use roles::columns;
+pub use roles::{Assigned, Mode, assign_roles};
+pub use status::{activate, deactivate, reactivate, suspend};
 
 /// Where a member stands.
 #[derive(

@@ -231,6 +231,48 @@ impl SystemRole {
     }
 }
 
+/// A permission as the database knows it: an administrative one, or one that the operator declared for the host product.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Declared {
+    /// `area.action`; the host product's begin with [`HOST_PREFIX`].
+    pub key: String,
+    /// What it allows, as a sentence.
+    pub description: String,
+    /// Whether it covers the whole account and so cannot be limited to a unit.
+    pub account_wide: bool,
+    /// Whether only the account's owner holds it, without any role.
+    pub owner_only: bool,
+    /// Keys without which no role may hold it.
+    pub prerequisites: Vec<String>,
+}
+
+/// What the keys of the host product's permissions begin with.
+pub const HOST_PREFIX: &str = "app.";
+
+/// All permissions that can be held: the administrative ones in the order they are shown, then the host product's by key.
+pub async fn read(conn: &mut PgConnection) -> sqlx::Result<Vec<Declared>> {
+    let mut all = sqlx::query_as!(
+        Declared,
+        "SELECT permission AS key, description, account_wide, owner_only, prerequisites FROM permission WHERE withdrawn_at IS NULL",
+    )
+    .fetch_all(conn)
+    .await?;
+    all.sort_by_cached_key(|declared| place(&declared.key));
+    Ok(all)
+}
+
+/// Keys in the order in which permissions are shown, each once.
+pub fn in_order(mut keys: Vec<String>) -> Vec<String> {
+    keys.sort_by_cached_key(|key| place(key));
+    keys.dedup();
+    keys
+}
+
+fn place(key: &str) -> (usize, String) {
+    let known = Permission::ALL.iter().position(|permission| permission.key() == key);
+    (known.unwrap_or(usize::MAX), key.to_owned())
+}
+
 /// Whether the database knows every permission of this program, so that any of them can be granted.
 pub async fn is_catalogue_written(conn: &mut PgConnection) -> sqlx::Result<bool> {
     let keys: Vec<String> = Permission::ALL.iter().map(|p| p.key().to_owned()).collect();

@@ -3,6 +3,7 @@
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use crate::actor::{Grants, permission_set};
 use crate::id::{AccountId, RoleId};
 use crate::infra::clock::Timestamp;
 use crate::permission::{self, SystemRole};
@@ -83,6 +84,11 @@ pub async fn read(conn: &mut PgConnection, account: AccountId, filter: Filter<'_
             archived_at: row.archived_at,
         })
         .collect())
+}
+
+/// What a role gives when it is assigned for the whole account.
+pub fn grants(role: RoleId, keys: &[String]) -> Grants {
+    Grants::wide_only(permission_set(role == SystemRole::Administrator.id(), keys))
 }
 
 /// How much roles are used, in the order asked for.

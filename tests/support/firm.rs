@@ -1,14 +1,14 @@
 //! A firm that was founded as firms are, by a sign-up and its confirmation, and the people it invites.
 
-use domain::actor::{Actor, Origin};
+use domain::actor::{Actor, Assignment, Origin};
 use domain::change::{self, Change, Kind};
 use domain::error::Result;
-use domain::id::{AccountId, InvitationId, SignUpId};
+use domain::id::{AccountId, InvitationId, MemberId, RoleId, SignUpId};
 use domain::infra::config;
 use domain::infra::db::Db;
 use domain::infra::secret::Purpose;
 use domain::invitation::{self, ErrorPolicy, Invite};
-use domain::member::Place;
+use domain::member::{self, Mode, Place};
 use domain::password::Passwords;
 use domain::permission::SystemRole;
 use domain::session::{self, Client, SignIn};
@@ -68,6 +68,12 @@ where
     F: for<'c> Fn(&'c mut Change, &'c Actor) -> BoxFuture<'c, Result<()>> + Sync,
 {
     change::run(db, actor, Kind::Asked, None, rule).await.map(|done| done.outcome)
+}
+
+/// Sets which roles a member has in the whole account.
+pub(crate) async fn set_roles(change: &mut Change, actor: &Actor, member: MemberId, roles: &[RoleId]) -> Result<()> {
+    let wanted: Vec<Assignment> = roles.iter().copied().map(Assignment::wide).collect();
+    member::assign_roles(change, actor, &[member], (Mode::Set, &wanted), ErrorPolicy::AllOrNothing).await.map(|_| ())
 }
 
 /// Invites Ann, with a mail.

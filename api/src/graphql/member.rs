@@ -12,7 +12,7 @@ use domain::permission::SystemRole;
 use domain::profile;
 
 use super::connection::connection;
-use super::context::{ContextExt as _, mutate, parse_id, parse_ids};
+use super::context::{ContextExt as _, mutate, parse_id};
 use super::error::{failed, top_level};
 use super::license::MemberLicense;
 use super::payload::payloads;
@@ -310,6 +310,15 @@ pub async fn reread(ctx: &Context<'_>, id: MemberId) -> Option<Member> {
     members.pop().map(Member::from)
 }
 
+/// Reads members again after a mutation, with the lists that are asked for below a field of its payload; none when that fails.
+pub async fn reread_many(ctx: &Context<'_>, ids: &[MemberId], field: &str) -> Option<Vec<Member>> {
+    let actor = ctx.viewer()?;
+    let lists = include(ctx, &["member", field]);
+    let mut conn = ctx.state().db.pool.acquire().await.ok()?;
+    let members = member::read_many(&mut conn, actor, ids, lists).await.ok()?;
+    Some(members.into_iter().map(Member::from).collect())
+}
+
 /// Reads members by id for `nodes`.
 pub async fn read_many(ctx: &Context<'_>, actor: &Actor, ids: &[MemberId]) -> Result<Vec<Member>> {
     let mut conn = ctx.state().db.pool.acquire().await.map_err(failed)?;
@@ -330,8 +339,6 @@ payloads! {
     MemberDeactivatePayload;
     /// Somebody was taken back.
     MemberReactivatePayload;
-    /// Somebody's roles were set.
-    MemberAssignRolesPayload;
 }
 
 macro_rules! status_inputs {
@@ -356,17 +363,6 @@ status_inputs! {
     MemberDeactivateInput;
     /// Whom to take back.
     MemberReactivateInput;
-}
-
-/// Whose roles to set.
-#[derive(InputObject, Debug)]
-pub struct MemberAssignRolesInput {
-    /// The member.
-    member_id: ID,
-    /// The roles they will have: at least one, at most 20.
-    role_ids: Vec<ID>,
-    /// Makes a repetition harmless.
-    idempotency_key: Option<String>,
 }
 
 async fn answer<P>(ctx: &Context<'_>, outcome: Result<MemberId, Error>) -> Result<P>
@@ -434,24 +430,5 @@ impl MemberMutation {
         #[graphql(desc = "Whom to take back.")] input: MemberReactivateInput,
     ) -> Option<Result<MemberReactivatePayload>> {
         on_member!(ctx, input, member::reactivate)
-    }
-
-    /// Sets which roles a member has. Needs `roles.assign`, and every permission that the roles grant and the member holds.
-    async fn member_assign_roles(
-        &self,
-        ctx: &Context<'_>,
-        #[graphql(desc = "Whose roles to set.")] input: MemberAssignRolesInput,
-    ) -> Option<Result<MemberAssignRolesPayload>> {
-        let outcome = async {
-            let id: MemberId = parse_id(&input.member_id);
-            let roles: Vec<RoleId> = parse_ids(&input.role_ids);
-            let done = mutate(ctx, input.idempotency_key.as_deref(), Kind::Asked, move |change, actor| {
-                let roles = roles.clone();
-                Box::pin(async move { member::assign_roles(change, actor, id, &roles).await.map(|()| id) })
-            });
-            Ok(done.await?.outcome)
-        };
-        let outcome = outcome.await;
-        Some(answer(ctx, outcome).await)
     }
 }

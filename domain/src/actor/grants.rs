@@ -14,6 +14,7 @@ pub const WHOLE_ACCOUNT: UnitId = UnitId(Uuid::nil());
 
 /// A role, for the whole account or within a unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Assignment {
     /// The role.
     pub role_id: RoleId,

@@ -17,8 +17,7 @@ use crate::infra::email_address::EmailAddress;
 use crate::infra::secret::Purpose;
 use crate::license::{self, Wanted};
 use crate::member::place::may_give;
-use crate::member::status::columns;
-use crate::member::{Place, Status};
+use crate::member::{Place, Status, columns};
 use crate::profile::{self, SubscriptionType};
 
 /// Between two mails of one invitation.

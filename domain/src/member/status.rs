@@ -1,17 +1,15 @@
-//! What administrators do to a member's status and roles.
+//! What administrators do to a member's status.
 
 use serde_json::json;
-use uuid::Uuid;
 
-use super::{Place, Status};
-use crate::actor::{Action, Actor, Assignment, Grants, Standing, Target, of_assignments, of_members};
+use super::Status;
+use crate::actor::{Action, Actor, Assignment, Grants, Standing, Target, of_members};
 use crate::change::Change;
 use crate::error::{AtField as _, Code, Error, Refused, Result};
 use crate::event::{EventKind, NewEvent};
 use crate::id::{MemberId, RoleId, UnitId};
 use crate::invitation;
 use crate::license::{self, Wanted};
-use crate::permission::SystemRole;
 use crate::session;
 
 /// A member under lock.
@@ -160,67 +158,4 @@ pub async fn reactivate(change: &mut Change, actor: &Actor, member: MemberId) ->
     let prior_of_that = (prior == Status::Suspended).then_some(Status::Active);
     set_status(change, member, &locked, prior, prior_of_that, EventKind::MemberReactivated).await?;
     license::allocate(change, &[member], false).await
-}
-
-/// Sets which roles a member has.
-///
-/// # Errors
-/// ROLE_REQUIRED, TOO_MANY, NOT_FOUND and ARCHIVED at `roleIds`; NOT_PERMITTED naming what the actor lacks to grant them, or to
-/// touch somebody who holds more; OWNER_PROTECTED.
-pub async fn assign_roles(change: &mut Change, actor: &Actor, member: MemberId, roles: &[RoleId]) -> Result<()> {
-    let wanted = Place::with_roles(roles.iter().copied()).distinct()?.assignments;
-    let (locked, standing) = lock(change, actor, member, Action::AssignRoles).await?;
-    set_assignments(change, &standing, member, &locked, &wanted).await
-}
-
-/// Gives a locked member exactly these assignments.
-async fn set_assignments(
-    change: &mut Change,
-    standing: &Standing,
-    member: MemberId,
-    locked: &Locked,
-    wanted: &[Assignment],
-) -> Result<()> {
-    let account = change.account();
-    let added: Vec<Assignment> = wanted.iter().copied().filter(|one| !locked.assignments.contains(one)).collect();
-    let given = of_assignments(change.conn(), account, wanted).await?;
-    standing.may(Action::AssignRoles, Target::Grant(&given)).at("roleIds")?;
-    if locked.owner && !wanted.contains(&Assignment::wide(SystemRole::Administrator.id())) {
-        return Err(Refused::new(Code::OwnerProtected).at("roleIds").into());
-    }
-    if added.is_empty() && wanted.len() == locked.assignments.len() {
-        return Ok(());
-    }
-    let now = change.now();
-    let (roles, units) = columns(wanted);
-    // From now on the actor is answerable for what an open invitation of theirs grants.
-    sqlx::query!(
-        "WITH gone AS (DELETE FROM member_role WHERE account_id = $1 AND member_id = $2
-                       AND (role_id, unit_id) NOT IN (SELECT * FROM unnest($3::uuid[], $4::uuid[]))),
-         answerable AS (UPDATE invitation SET invited_by = $6 WHERE account_id = $1 AND member_id = $2 AND finished_at IS NULL)
-         INSERT INTO member_role (account_id, member_id, role_id, unit_id, assigned_at)
-         SELECT $1, $2, u.role_id, u.unit_id, $5 FROM unnest($3::uuid[], $4::uuid[]) u(role_id, unit_id) ON CONFLICT DO NOTHING",
-        account.0,
-        member.0,
-        &roles,
-        &units,
-        now,
-        standing.member_id.0,
-    )
-    .execute(change.conn())
-    .await?;
-    change.rights_changed();
-    let before: Vec<RoleId> = locked.assignments.iter().map(|one| one.role_id).collect();
-    let after: Vec<RoleId> = wanted.iter().map(|one| one.role_id).collect();
-    change.record(
-        NewEvent::new(EventKind::MemberRolesChanged)
-            .subject(member.0)
-            .detail(json!({ "before": before, "after": after })),
-    );
-    Ok(())
-}
-
-/// Assignments as columns for a statement.
-pub(crate) fn columns(assignments: &[Assignment]) -> (Vec<Uuid>, Vec<Uuid>) {
-    assignments.iter().map(|one| (one.role_id.0, one.unit_id.0)).unzip()
 }

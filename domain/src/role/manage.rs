@@ -60,7 +60,7 @@ struct Locked {
 /// # Errors
 /// NOT_PERMITTED naming what the actor lacks, NAME_TAKEN, LIMIT_REACHED, UNKNOWN_PERMISSION, OWNER_ONLY_PERMISSION,
 /// PREREQUISITE_MISSING, NOT_FOUND at `copyOf`, and what is wrong with a text.
-pub async fn create(change: &mut Change, actor: &Actor, new: &NewRole, limit: i64) -> Result<RoleId> {
+pub async fn create(change: &mut Change, actor: &Actor, new: &NewRole, limit: usize) -> Result<RoleId> {
     actor.may(Action::ManageRoles, Target::Account)?;
     let name = field("name", profile::title(&new.name))?;
     let description = description(new.description.as_deref())?;
@@ -79,7 +79,7 @@ pub async fn create(change: &mut Change, actor: &Actor, new: &NewRole, limit: i6
     )
     .fetch_one(change.conn())
     .await?;
-    if custom >= limit {
+    if usize::try_from(custom).unwrap_or(usize::MAX) >= limit {
         return Err(Code::LimitReached.into());
     }
     let role = RoleId::new();
@@ -207,7 +207,8 @@ pub async fn archive(
     .execute(change.conn())
     .await?;
     change.rights_changed();
-    let detail = json!({ "name": locked.name, "replacement": replacement.filter(|_| replaced > 0), "replaced": replaced });
+    let detail =
+        json!({ "name": locked.name, "replacement": replacement.filter(|_| replaced > 0), "replaced": replaced });
     change.record(NewEvent::new(EventKind::RoleArchived).subject(role.0).detail(detail));
     Ok(Archived { role_id: role, replaced })
 }
@@ -225,13 +226,7 @@ async fn scopes_of(change: &mut Change, role: RoleId) -> Result<Vec<UnitId>> {
     Ok(scopes)
 }
 
-async fn replace(
-    change: &mut Change,
-    standing: &Standing,
-    role: RoleId,
-    by: RoleId,
-    scopes: &[UnitId],
-) -> Result<u64> {
+async fn replace(change: &mut Change, standing: &Standing, role: RoleId, by: RoleId, scopes: &[UnitId]) -> Result<u64> {
     if by == role {
         return Err(Code::NotFound.into());
     }
@@ -266,7 +261,7 @@ async fn replace(
 ///
 /// # Errors
 /// NOT_FOUND, NAME_TAKEN, LIMIT_REACHED.
-pub async fn unarchive(change: &mut Change, actor: &Actor, role: RoleId, limit: i64) -> Result<()> {
+pub async fn unarchive(change: &mut Change, actor: &Actor, role: RoleId, limit: usize) -> Result<()> {
     actor.may(Action::ManageRoles, Target::Account)?;
     lock_roles(change).await?;
     let locked = lock(change, role).await.at("roleId")?;
@@ -286,7 +281,7 @@ pub async fn unarchive(change: &mut Change, actor: &Actor, role: RoleId, limit: 
     if others.alike > 0 {
         return Err(Refused::new(Code::NameTaken).at("roleId").into());
     }
-    if others.custom >= limit {
+    if usize::try_from(others.custom).unwrap_or(usize::MAX) >= limit {
         return Err(Code::LimitReached.into());
     }
     sqlx::query!(
@@ -391,4 +386,3 @@ async fn set_keys(change: &mut Change, role: RoleId, keys: &[String]) -> Result<
 fn description(text: Option<&str>) -> Result<Option<String>> {
     field("description", profile::optional(text.unwrap_or_default(), profile::message))
 }
-

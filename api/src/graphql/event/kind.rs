@@ -6,7 +6,10 @@ use domain::event::EventKind;
 use domain::event::read::{Event, Personal};
 
 use super::EventActor;
-use super::part::{EventAccountPolicy, EventTextChange, detail, import, member, nothing, personal, policy, texts};
+use super::part::{
+    EventAccountPolicy, EventTextChange, EventUnitRole, detail, detail_objects, import, member, nothing, personal,
+    policy, role, texts, unit,
+};
 use crate::graphql::import::{JobErrorCode, JobStatus};
 use crate::graphql::member::{MemberStatus, SubscriptionType};
 use crate::graphql::scalar::{DateTime, EmailAddress, SafeInteger};
@@ -325,6 +328,96 @@ event_types! {
         role_ids_before: Option<Vec<ID>> = detail("/before");
         /// Roles from then on.
         role_ids_after: Option<Vec<ID>> = detail("/after");
+        /// Roles within units before; null for an event of before there were any.
+        unit_roles_before: Option<Vec<EventUnitRole>> = detail_objects("/unitRoles/before");
+        /// Roles within units from then on.
+        unit_roles_after: Option<Vec<EventUnitRole>> = detail_objects("/unitRoles/after");
+    }
+    /// A role was made.
+    RoleCreated => RoleCreatedEvent(role) {
+        /// The role.
+        role_id: ID = role();
+        /// Its name.
+        name: String = detail("/name");
+        /// What it holds.
+        permissions: Vec<String> = detail("/permissions");
+        /// The role it was copied from.
+        copy_of: Option<ID> = detail("/copyOf");
+    }
+    /// A role was changed.
+    RoleUpdated => RoleUpdatedEvent(role) {
+        /// The role.
+        role_id: ID = role();
+        /// Its name before.
+        name_before: String = detail("/name/before");
+        /// Its name from then on.
+        name_after: String = detail("/name/after");
+        /// What it held before.
+        permissions_before: Vec<String> = detail("/permissions/before");
+        /// What it holds from then on.
+        permissions_after: Vec<String> = detail("/permissions/after");
+    }
+    /// A role was archived.
+    RoleArchived => RoleArchivedEvent(role) {
+        /// The role.
+        role_id: ID = role();
+        /// Its name.
+        name: String = detail("/name");
+        /// The role that took its place, if it was in use.
+        replacement_role_id: Option<ID> = detail("/replacement");
+        /// How many assignments it took over.
+        replaced: i32 = detail("/replaced");
+    }
+    /// A role was taken out of the archive.
+    RoleUnarchived => RoleUnarchivedEvent(role) {
+        /// The role.
+        role_id: ID = role();
+        /// Its name.
+        name: String = detail("/name");
+    }
+    /// A unit was made.
+    UnitCreated => UnitCreatedEvent(unit) {
+        /// The unit.
+        unit_id: ID = unit();
+        /// Its name.
+        name: String = detail("/name");
+    }
+    /// A unit was changed.
+    UnitUpdated => UnitUpdatedEvent(unit) {
+        /// The unit.
+        unit_id: ID = unit();
+        /// Its name before.
+        name_before: String = detail("/name/before");
+        /// Its name from then on.
+        name_after: String = detail("/name/after");
+    }
+    /// A unit was archived.
+    UnitArchived => UnitArchivedEvent(unit) {
+        /// The unit.
+        unit_id: ID = unit();
+        /// Its name.
+        name: String = detail("/name");
+    }
+    /// A unit was taken out of the archive.
+    UnitUnarchived => UnitUnarchivedEvent(unit) {
+        /// The unit.
+        unit_id: ID = unit();
+        /// Its name.
+        name: String = detail("/name");
+    }
+    /// Members were put into a unit.
+    UnitMembersAdded => UnitMembersAddedEvent(unit) {
+        /// The unit.
+        unit_id: ID = unit();
+        /// The members.
+        member_ids: Vec<ID> = detail("/members");
+    }
+    /// Members were taken out of a unit.
+    UnitMembersRemoved => UnitMembersRemovedEvent(unit) {
+        /// The unit.
+        unit_id: ID = unit();
+        /// The members.
+        member_ids: Vec<ID> = detail("/members");
     }
     /// An import of members was asked for.
     ImportStarted => ImportStartedEvent(import) {

@@ -1,6 +1,6 @@
 //! Looks and newcomers in the orders that real ones rarely come in.
 
-use domain::actor::{Actor, Author, Origin, Rights};
+use domain::actor::{Actor, Author, HostGrants, Origin, Rights};
 use domain::id::{MemberId, UserId};
 use domain::permission::{Permission, PermissionSet};
 
@@ -19,7 +19,7 @@ fn session(id: SessionId, looked_at: i64, version: i64, grants: Grants) -> Authe
         member_id,
         user_id: UserId::new(),
         session_id: id,
-        rights: Arc::new(Rights { version, owner: false, grants }),
+        rights: Arc::new(Rights { version, owner: false, grants, host: HostGrants::default(), catalogue: 1 }),
         now,
         origin: Origin { author: Author::Member(member_id), ..Origin::system() },
     };
