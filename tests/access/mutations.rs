@@ -4,7 +4,7 @@ use anyhow::Result;
 use domain::permission::SystemRole;
 use serde_json::{Value, json};
 
-use super::firm::{Firm, upload};
+use super::firm::{Firm, fresh_name, upload};
 use super::{ALLOWED, Expected, Outcome};
 use crate::support::app::{Answer, PASSWORD};
 
@@ -16,6 +16,8 @@ const ANYBODY: Expected = [ALLOWED; 8];
 const SIGNED_IN: Expected = [SIGN_IN, ALLOWED, ALLOWED, ALLOWED, ALLOWED, ALLOWED, ALLOWED, ALLOWED];
 /// Administrators, each in their account.
 const ADMINISTRATORS: Expected = [SIGN_IN, ALLOWED, ALLOWED, REFUSED, REFUSED, REFUSED, REFUSED, ALLOWED];
+/// Administrators, of something in the account.
+const ADMINISTRATORS_INSIDE: Expected = [SIGN_IN, NOT_HERE, ALLOWED, REFUSED, REFUSED, REFUSED, REFUSED, ALLOWED];
 /// Who manages members, each in their account.
 const MANAGERS: Expected = [SIGN_IN, ALLOWED, ALLOWED, ALLOWED, REFUSED, REFUSED, REFUSED, ALLOWED];
 /// Who manages members, of something in the account.
@@ -55,11 +57,21 @@ pub(crate) const ROWS: &[(&str, Expected)] = &[
     ("passwordChange", SIGNED_IN),
     ("passwordReset", ANYBODY),
     ("passwordResetRequest", ANYBODY),
+    ("roleArchive", ADMINISTRATORS_INSIDE),
+    ("roleCreate", ADMINISTRATORS),
+    ("roleUnarchive", ADMINISTRATORS_INSIDE),
+    ("roleUpdate", ADMINISTRATORS_INSIDE),
     ("sessionCreate", ANYBODY),
     ("sessionRevoke", SIGNED_IN),
     ("sessionSwitchAccount", SIGNED_IN),
     ("signUp", ANYBODY),
     ("signUpConfirm", ANYBODY),
+    ("unitAddMembers", MANAGERS_INSIDE),
+    ("unitArchive", MANAGERS_INSIDE),
+    ("unitCreate", MANAGERS),
+    ("unitRemoveMembers", MANAGERS_INSIDE),
+    ("unitUnarchive", MANAGERS_INSIDE),
+    ("unitUpdate", MANAGERS_INSIDE),
     ("uploadCreate", MANAGERS),
 ];
 
@@ -69,6 +81,8 @@ pub(crate) async fn prepare(firm: &Firm, mutation: &str, caller: usize) -> Resul
     let input = if let Some(input) = of_members(firm, mutation).await? {
         input
     } else if let Some(input) = of_invitations(firm, mutation).await? {
+        input
+    } else if let Some(input) = of_roles_and_units(firm, mutation).await? {
         input
     } else if let Some(input) = of_people(firm, mutation).await? {
         input
@@ -124,6 +138,21 @@ async fn of_invitations(firm: &Firm, mutation: &str) -> Result<Option<Value>> {
         }
         "memberImportCreate" => json!({ "uploadId": upload(&firm.app, &firm.owner, &fresh_address()).await? }),
         "uploadCreate" => json!({ "fileName": "people.csv" }),
+        _ => return Ok(None),
+    }))
+}
+
+async fn of_roles_and_units(firm: &Firm, mutation: &str) -> Result<Option<Value>> {
+    let (unit, role) = (json!({ "unitId": firm.unit }), json!({ "roleId": firm.role }));
+    let members = json!({ "unitId": firm.unit, "memberIds": [firm.victim] });
+    Ok(Some(match mutation {
+        "unitCreate" | "roleCreate" => json!({ "name": fresh_name() }),
+        "unitUpdate" => json!({ "unitId": firm.unit, "name": fresh_name() }),
+        "roleUpdate" => json!({ "roleId": firm.role, "name": fresh_name() }),
+        "unitAddMembers" | "unitRemoveMembers" => members,
+        // What the one before did is undone, so that there is something to do.
+        "unitArchive" | "unitUnarchive" => firm.after("unitUnarchive", unit).await?,
+        "roleArchive" | "roleUnarchive" => firm.after("roleUnarchive", role).await?,
         _ => return Ok(None),
     }))
 }

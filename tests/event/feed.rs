@@ -102,6 +102,33 @@ async fn import(app: &App, by: &Person) -> Result<String> {
     Ok(made.text("/memberImportCreate/memberImport/id"))
 }
 
+/// A role and a unit from their making to their archiving and back.
+async fn roles_and_units(app: &App, owner: &Person) -> Result<()> {
+    let copy = json!({ "name": "Desk", "copyOf": SystemRole::Auditor.id() });
+    let role = app.mutate(Some(&owner.token), "roleCreate", copy, "role { id }").await?.text("/roleCreate/role/id");
+    let unit = app.mutate(Some(&owner.token), "unitCreate", json!({ "name": "North" }), "unit { id }").await?;
+    let unit = unit.text("/unitCreate/unit/id");
+    let joined = app.join(owner, "una@harborandfinch.example", &[SystemRole::Standard]).await?;
+    let (of_role, of_unit) = (json!({ "roleId": role }), json!({ "unitId": unit }));
+    let members = json!({ "unitId": unit, "memberIds": [joined.member_id] });
+    let assigned = json!({ "memberId": joined.member_id, "unitRoles": [{ "roleId": role, "unitId": unit }] });
+    let replaced = json!({ "roleId": role, "replacementRoleId": SystemRole::Auditor.id() });
+    for (mutation, input) in [
+        ("unitUpdate", json!({ "unitId": unit, "name": "Nord" })),
+        ("unitAddMembers", members.clone()),
+        ("memberAssignRoles", assigned),
+        ("unitRemoveMembers", members),
+        ("roleUpdate", json!({ "roleId": role, "name": "Front desk", "permissions": ["members.read"] })),
+        ("roleArchive", replaced),
+        ("roleUnarchive", of_role),
+        ("unitArchive", of_unit.clone()),
+        ("unitUnarchive", of_unit),
+    ] {
+        done(app, owner, mutation, input).await?;
+    }
+    Ok(())
+}
+
 /// Two lives that together leave every kind of event: the events of each, and what the database holds of them.
 async fn lives() -> Result<Vec<(Value, Value)>> {
     let app = App::start().await?;
@@ -112,6 +139,7 @@ async fn lives() -> Result<Vec<(Value, Value)>> {
     app.pass(SignedDuration::from_hours(3));
     assert_eq!(app.sweep("invitations.lapse").await?, 1);
     app.invite(&owner, "ed@harborandfinch.example", &[SystemRole::Standard]).await?;
+    roles_and_units(&app, &owner).await?;
     import(&app, &owner).await?;
     app.settle().await?;
     done(&app, &owner, "passwordChange", json!({ "currentPassword": PASSWORD, "newPassword": "staple paper clip" }))
