@@ -239,7 +239,7 @@ async fn many_get_roles_at_once_and_each_refusal_names_its_member() -> Result<()
     let done = mutate(&app, &owner, "memberAssignRoles", partial).await?;
     assert_eq!((done.codes(), roles(&done)), (vec!["NOT_FOUND".to_owned()], vec![2, 2, 2]));
     let remove = json!({ "memberIds": [members[0], members[0], members[1]], "mode": "REMOVE", "roleIds": [role] });
-    assert_eq!(roles(&mutate(&app, &owner, "memberAssignRoles", remove).await?), [1, 1, 1]);
+    assert_eq!(roles(&mutate(&app, &owner, "memberAssignRoles", remove).await?), [1, 1], "each once");
     let last = json!({ "memberIds": members, "mode": "REMOVE", "roleIds": [SystemRole::Standard.id()] });
     let refused = mutate(&app, &owner, "memberAssignRoles", last).await?;
     assert_eq!(refused.codes(), ["ROLE_REQUIRED", "ROLE_REQUIRED"], "the third has another one");

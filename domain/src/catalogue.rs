@@ -88,7 +88,9 @@ impl Catalogue {
     fn faults(&self) -> Vec<String> {
         let mut faults = Vec::new();
         let mut seen = BTreeSet::new();
-        let by_key: BTreeMap<&str, &HostPermission> = self.permissions.iter().map(|p| (p.key.as_str(), p)).collect();
+        // The first of those that are declared twice.
+        let by_key: BTreeMap<&str, &HostPermission> =
+            self.permissions.iter().rev().map(|p| (p.key.as_str(), p)).collect();
         for permission in &self.permissions {
             let key = &permission.key;
             if !is_key(key) {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
+use domain::permission::SystemRole;
 use serde_json::{Value, json};
 
 use super::firm::Firm;
@@ -144,6 +145,10 @@ impl Request<'_> {
         match self.field.strip_prefix("Mutation.") {
             Some(mutation) => {
                 let mut input = self.input.clone();
+                if let Some((list, _)) = self.path.split_once(".unitRoles.0.") {
+                    put(&mut input, &format!("{list}.unitRoles.0.roleId"), &SystemRole::Standard.id().to_string());
+                    put(&mut input, &format!("{list}.unitRoles.0.unitId"), &self.firm.unit);
+                }
                 put(&mut input, self.path, id);
                 self.firm.app.mutate(self.token, mutation, input, "__typename").await
             }
