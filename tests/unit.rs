@@ -228,3 +228,38 @@ async fn members_come_into_a_unit_and_leave_it_together_or_not_at_all() -> Resul
     assert_eq!(refused.codes(), ["NOT_FOUND"]);
     office.app.finish().await
 }
+
+#[tokio::test]
+async fn an_open_invitation_is_corrected_in_its_roles_and_units_too() -> Result<()> {
+    let office = Office::open().await?;
+    let standard = SystemRole::Standard.id().to_string();
+    let item = json!({ "email": "ivy@work.example", "roleIds": [standard] });
+    let made = office
+        .app
+        .mutate(Some(&office.owner.token), "memberInvite", json!({ "invitations": [item] }), "invitations { id }")
+        .await?;
+    let id = made.text("/memberInvite/invitations/0/id");
+    let refused = office.as_manager("invitationUpdate", json!({ "invitationId": id, "firstName": "Ivy" })).await?;
+    assert_eq!(refused.codes(), ["NOT_FOUND"], "it is not to their unit");
+    let within = json!([{ "roleId": standard, "unitId": office.north }]);
+    let update = json!({ "invitationId": id, "roleIds": [], "unitRoles": within, "unitIds": [office.north] });
+    done(&office.app, &office.owner, "invitationUpdate", update).await?;
+    let inside = office.as_manager("invitationUpdate", json!({ "invitationId": id, "firstName": "Ivy" })).await?;
+    assert_eq!(inside.codes(), Vec::<String>::new());
+    for (update, code) in [
+        (json!({ "unitIds": [] }), "UNIT_REQUIRED"),
+        (json!({ "unitIds": [office.south] }), "NOT_PERMITTED"),
+        (json!({ "roleIds": [standard] }), "NOT_PERMITTED"),
+        (json!({ "unitRoles": [] }), "ROLE_REQUIRED"),
+    ] {
+        let mut update = update;
+        update["invitationId"] = json!(id);
+        assert_eq!(office.as_manager("invitationUpdate", update.clone()).await?.codes(), [code], "{update}");
+    }
+    let letter = office.app.letter("ivy@work.example").await?;
+    assert!(office.app.accept(&letter.token(), "Ivy", "Lane").await?.codes().is_empty());
+    let ivy = office.app.person("ivy@work.example").await?;
+    let suspended = office.as_manager("memberSuspend", json!({ "memberId": ivy.member_id })).await?;
+    assert_eq!(suspended.codes(), Vec::<String>::new(), "{}", suspended.body);
+    office.app.finish().await
+}

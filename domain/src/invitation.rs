@@ -115,7 +115,8 @@ pub(crate) async fn create(
         change.record(
             NewEvent::new(EventKind::InvitationCreated)
                 .subject(member.0)
-                .detail(json!({ "invitation": invitation, "roles": item.place.roles(), "sent": send }))
+                .detail(json!({ "invitation": invitation, "roles": item.place.roles(), "unitRoles": item.place.limited(),
+                                "units": item.place.units, "groups": item.place.groups, "sent": send }))
                 .personal(json!({ "email": item.email, "firstName": item.profile.first_name, "lastName": item.profile.last_name })),
         );
         if send {

@@ -16,7 +16,7 @@ pub(crate) mod status;
 pub use list::{Filter, Order, count, list};
 pub(crate) use place::MAX_ROLES;
 pub use place::Place;
-pub(crate) use roles::columns;
+use roles::columns;
 pub use roles::{Assigned, Mode, assign_roles};
 pub use status::{activate, deactivate, reactivate, suspend};
 

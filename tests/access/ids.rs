@@ -145,6 +145,9 @@ impl Request<'_> {
         match self.field.strip_prefix("Mutation.") {
             Some(mutation) => {
                 let mut input = self.input.clone();
+                if self.path == "input.memberIds.0" {
+                    input.as_object_mut().expect("an input").remove("memberId");
+                }
                 if let Some((list, _)) = self.path.split_once(".unitRoles.0.") {
                     put(&mut input, &format!("{list}.unitRoles.0.roleId"), &SystemRole::Standard.id().to_string());
                     put(&mut input, &format!("{list}.unitRoles.0.unitId"), &self.firm.unit);

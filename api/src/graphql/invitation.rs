@@ -338,8 +338,14 @@ pub struct InvitationUpdateInput {
     message: Option<String>,
     /// Attorney or not.
     subscription_type: Option<SubscriptionType>,
-    /// The roles it will give, instead of those before.
+    /// The roles it will give for the whole account, instead of those before.
     role_ids: Option<Vec<ID>>,
+    /// The roles it will give within units, instead of those before.
+    unit_roles: Option<Vec<UnitRoleInput>>,
+    /// The units the person will belong to, instead of those before.
+    unit_ids: Option<Vec<ID>>,
+    /// The groups the person will be in, instead of those before. Needs `groups.manage`.
+    group_ids: Option<Vec<ID>>,
     /// Makes a repetition harmless.
     idempotency_key: Option<String>,
 }
@@ -452,6 +458,9 @@ impl InvitationMutation {
                 message: input.message,
                 subscription_type: input.subscription_type.map(Into::into),
                 role_ids: input.role_ids.map(|ids| parse_ids(&ids)),
+                unit_roles: input.unit_roles.map(|roles| assignments(&[], &roles)),
+                unit_ids: input.unit_ids.map(|ids| parse_ids(&ids)),
+                group_ids: input.group_ids.map(|ids| parse_ids(&ids)),
             };
             let done = mutate(ctx, input.idempotency_key.as_deref(), Kind::Asked, move |change, actor| {
                 let update = update.clone();

@@ -11,13 +11,13 @@ use crate::actor::{Action, Actor, Assignment, Grants, Standing, Target, of_membe
 use crate::change::Change;
 use crate::error::{AtField as _, Code, Error, Refused, Result, field};
 use crate::event::{EventKind, NewEvent};
-use crate::id::{InvitationId, MemberId, RoleId, UnitId};
+use crate::id::{GroupId, InvitationId, MemberId, RoleId, UnitId};
 use crate::infra::clock::Timestamp;
 use crate::infra::email_address::EmailAddress;
 use crate::infra::secret::Purpose;
 use crate::license::{self, Wanted};
-use crate::member::place::may_give;
-use crate::member::{Place, Status, columns};
+use crate::member::place::{self, may_give};
+use crate::member::{Place, Status};
 use crate::profile::{self, SubscriptionType};
 
 /// Between two mails of one invitation.
@@ -41,6 +41,7 @@ struct Open {
     resent_at: Vec<Timestamp>,
     assignments: Vec<Assignment>,
     units: Vec<UnitId>,
+    groups: Vec<GroupId>,
     suspended: bool,
 }
 
@@ -83,7 +84,8 @@ async fn lock(change: &mut Change, id: InvitationId) -> Result<Open> {
                       AS "roles!: Vec<RoleId>",
                   ARRAY(SELECT unit_id FROM member_role WHERE account_id = $1 AND member_id = $2 ORDER BY role_id, unit_id)
                       AS "role_units!: Vec<UnitId>",
-                  ARRAY(SELECT unit_id FROM member_unit WHERE account_id = $1 AND member_id = $2) AS "units!: Vec<UnitId>""#,
+                  ARRAY(SELECT unit_id FROM member_unit WHERE account_id = $1 AND member_id = $2) AS "units!: Vec<UnitId>",
+                  ARRAY(SELECT group_id FROM group_member WHERE account_id = $1 AND member_id = $2) AS "groups!: Vec<GroupId>""#,
         account.0,
         row.member_id.0,
     )
@@ -104,6 +106,7 @@ async fn lock(change: &mut Change, id: InvitationId) -> Result<Open> {
         subscription_type: row.subscription_type,
         assignments: assignments.map(|(role_id, unit_id)| Assignment { role_id, unit_id }).collect(),
         units: place.units,
+        groups: place.groups,
         suspended: row.status == Status::Suspended,
     })
 }
@@ -268,8 +271,14 @@ pub struct Update {
     pub message: Option<String>,
     /// Attorney or not.
     pub subscription_type: Option<SubscriptionType>,
-    /// The roles it will give, instead of those before.
+    /// The roles it will give for the whole account, instead of those before.
     pub role_ids: Option<Vec<RoleId>>,
+    /// The roles it will give within units, instead of those before.
+    pub unit_roles: Option<Vec<Assignment>>,
+    /// The units they will belong to, instead of those before.
+    pub unit_ids: Option<Vec<UnitId>>,
+    /// The groups they will be in, instead of those before.
+    pub group_ids: Option<Vec<GroupId>>,
 }
 
 /// Corrects an open invitation.
@@ -285,9 +294,7 @@ pub async fn update(change: &mut Change, actor: &Actor, id: InvitationId, update
     let standing = change.standing(actor).await?;
     may_handle(change, &standing, &open).await.at("invitationId")?;
     let mut differences = update_text(change, &open, update).await?;
-    if let Some(roles) = &update.role_ids {
-        update_roles(change, &standing, &open, roles).await.map(|roles| differences.roles = roles)?;
-    }
+    differences.place = update_place(change, &standing, &open, update).await?;
     if let Some(email) = &update.email {
         update_email(change, &standing, &open, email).await.map(|email| differences.email = email).at("email")?;
     }
@@ -303,7 +310,7 @@ struct Differences {
     email: Option<EmailAddress>,
     texts: Vec<(&'static str, Option<String>, Option<String>)>,
     subscription_type: Option<SubscriptionType>,
-    roles: Option<Vec<RoleId>>,
+    place: Option<Place>,
 }
 
 impl Differences {
@@ -319,13 +326,15 @@ impl Differences {
             after.insert(name.to_owned(), json!(new));
         }
         let mut detail = json!({ "invitation": open.invitation_id });
-        if let Some(roles) = &self.roles {
-            detail["roles"] = json!({ "before": roles_of(&open.assignments), "after": roles });
+        if let Some(place) = &self.place {
+            detail["roles"] = json!({ "before": roles_of(&open.assignments), "after": place.roles() });
+            detail["units"] = json!({ "before": open.units, "after": place.units });
+            detail["groups"] = json!({ "before": open.groups, "after": place.groups });
         }
         if let Some(subscription) = self.subscription_type {
             detail["subscriptionType"] = json!({ "before": open.subscription_type, "after": subscription });
         }
-        if before.is_empty() && self.roles.is_none() && self.subscription_type.is_none() {
+        if before.is_empty() && self.place.is_none() && self.subscription_type.is_none() {
             return None;
         }
         let event = NewEvent::new(EventKind::InvitationUpdated).subject(open.member_id.0).detail(detail);
@@ -373,34 +382,55 @@ async fn update_text(change: &mut Change, open: &Open, update: &Update) -> Resul
     Ok(Differences { texts, subscription_type, ..Differences::default() })
 }
 
-/// Answers the roles if they differ from those before.
-async fn update_roles(
-    change: &mut Change,
-    standing: &Standing,
-    open: &Open,
-    roles: &[RoleId],
-) -> Result<Option<Vec<RoleId>>> {
-    let wanted = Place::with_roles(roles.iter().copied()).distinct()?;
-    let (account, now) = (change.account(), change.now());
-    may_give(change, standing, Action::Invite, &Place { units: open.units.clone(), ..wanted.clone() }).await?;
-    let (roles, units) = columns(&wanted.assignments);
+/// Answers the place if it differs from the one before.
+async fn update_place(change: &mut Change, standing: &Standing, open: &Open, update: &Update) -> Result<Option<Place>> {
+    let (limited, wide): (Vec<Assignment>, Vec<Assignment>) =
+        open.assignments.iter().copied().partition(|one| one.unit().is_some());
+    let named = update.role_ids.as_ref().map(|roles| roles.iter().copied().map(Assignment::wide).collect());
+    let mut assignments: Vec<Assignment> = named.unwrap_or(wide);
+    assignments.extend(update.unit_roles.clone().unwrap_or(limited));
+    let wanted = Place {
+        assignments,
+        units: update.unit_ids.clone().unwrap_or_else(|| open.units.clone()),
+        groups: update.group_ids.clone().unwrap_or_else(|| open.groups.clone()),
+    };
+    let mut wanted = wanted.distinct()?;
+    let asked = update.role_ids.is_some() || update.unit_roles.is_some() || update.unit_ids.is_some();
+    if !asked && update.group_ids.is_none() {
+        return Ok(None);
+    }
+    // Groups that stay are nobody's to judge again.
+    let groups = if update.group_ids.is_some() { wanted.groups.clone() } else { Vec::new() };
+    may_give(change, standing, Action::Invite, &Place { groups, ..wanted.clone() }).await?;
+    wanted.assignments.sort_unstable();
+    let same = wanted.assignments == open.assignments
+        && same_members(&wanted.units, &open.units)
+        && same_members(&wanted.groups, &open.groups);
+    if same {
+        return Ok(None);
+    }
+    place::replace(change, open.member_id, &wanted).await?;
+    let account = change.account();
+    // From now on the actor is answerable for what it grants.
     sqlx::query!(
-        "WITH gone AS (DELETE FROM member_role WHERE account_id = $1 AND member_id = $2
-                       AND (role_id, unit_id) NOT IN (SELECT * FROM unnest($3::uuid[], $4::uuid[]))),
-         answerable AS (UPDATE invitation SET invited_by = $6 WHERE account_id = $1 AND invitation_id = $7)
-         INSERT INTO member_role (account_id, member_id, role_id, unit_id, assigned_at)
-         SELECT $1, $2, u.role_id, u.unit_id, $5 FROM unnest($3::uuid[], $4::uuid[]) u(role_id, unit_id) ON CONFLICT DO NOTHING",
+        "UPDATE invitation SET invited_by = $3 WHERE account_id = $1 AND invitation_id = $2",
         account.0,
-        open.member_id.0,
-        &roles,
-        &units,
-        now,
-        standing.member_id.0,
         open.invitation_id.0,
+        standing.member_id.0,
     )
     .execute(change.conn())
     .await?;
-    Ok((wanted.assignments != open.assignments).then(|| wanted.roles()))
+    Ok(Some(wanted))
+}
+
+/// Whether two lists hold the same, in whatever order.
+fn same_members<T: Ord + Copy>(one: &[T], other: &[T]) -> bool {
+    let sorted = |list: &[T]| {
+        let mut list = list.to_vec();
+        list.sort_unstable();
+        list
+    };
+    sorted(one) == sorted(other)
 }
 
 /// Answers the address if it differs from the one before.

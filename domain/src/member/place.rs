@@ -53,9 +53,14 @@ impl Place {
         }
     }
 
-    /// The ids of the roles.
+    /// The ids of the roles for the whole account.
     pub(crate) fn roles(&self) -> Vec<RoleId> {
-        self.assignments.iter().map(|one| one.role_id).collect()
+        self.assignments.iter().filter(|one| one.unit().is_none()).map(|one| one.role_id).collect()
+    }
+
+    /// The roles within units.
+    pub(crate) fn limited(&self) -> Vec<Assignment> {
+        self.assignments.iter().copied().filter(|one| one.unit().is_some()).collect()
     }
 }
 
@@ -135,6 +140,36 @@ fn all_usable(wanted: &[Uuid], known: std::collections::HashMap<Uuid, bool>) -> 
         };
         return Err(Refused::new(code).at(index).into());
     }
+    Ok(())
+}
+
+/// Gives an invited member another place.
+pub(crate) async fn replace(change: &mut Change, member: MemberId, place: &Place) -> Result<()> {
+    let (account, now) = (change.account(), change.now());
+    let (roles, role_units) = super::columns(&place.assignments);
+    let units: Vec<Uuid> = place.units.iter().map(|unit| unit.0).collect();
+    let groups: Vec<Uuid> = place.groups.iter().map(|group| group.0).collect();
+    sqlx::query!(
+        "WITH roles_gone AS (DELETE FROM member_role WHERE account_id = $1 AND member_id = $2
+                             AND (role_id, unit_id) NOT IN (SELECT * FROM unnest($4::uuid[], $5::uuid[]))),
+              units_gone AS (DELETE FROM member_unit WHERE account_id = $1 AND member_id = $2 AND unit_id <> ALL($6)),
+              groups_gone AS (DELETE FROM group_member WHERE account_id = $1 AND member_id = $2 AND group_id <> ALL($7)),
+              units AS (INSERT INTO member_unit (account_id, member_id, unit_id, added_at)
+                        SELECT $1, $2, unnest($6::uuid[]), $3 ON CONFLICT DO NOTHING),
+              groups AS (INSERT INTO group_member (account_id, member_id, group_id, added_at)
+                         SELECT $1, $2, unnest($7::uuid[]), $3 ON CONFLICT DO NOTHING)
+         INSERT INTO member_role (account_id, member_id, role_id, unit_id, assigned_at)
+         SELECT $1, $2, w.role_id, w.unit_id, $3 FROM unnest($4::uuid[], $5::uuid[]) w(role_id, unit_id) ON CONFLICT DO NOTHING",
+        account.0,
+        member.0,
+        now,
+        &roles,
+        &role_units,
+        &units,
+        &groups,
+    )
+    .execute(change.conn())
+    .await?;
     Ok(())
 }
 

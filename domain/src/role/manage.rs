@@ -193,7 +193,7 @@ pub async fn archive(
     let standing = change.standing(actor).await?;
     may_grant(&standing, &locked.keys).at("roleId")?;
     let replaced = match replacement {
-        _ if scopes.is_empty() => 0,
+        None if scopes.is_empty() => 0,
         None => return Err(Refused::new(Code::ReplacementRequired).at("replacementRoleId").into()),
         Some(other) => replace(change, &standing, role, other, &scopes).await.at("replacementRoleId")?,
     };

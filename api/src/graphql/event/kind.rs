@@ -192,8 +192,14 @@ event_types! {
         invitation_id: ID = detail("/invitation");
         /// Whether it is mailed at once.
         sent: bool = detail("/sent");
-        /// Roles they get.
+        /// Roles they get for the whole account.
         role_ids: Vec<ID> = detail("/roles");
+        /// Roles they get within units; null for an event of before there were any.
+        unit_roles: Option<Vec<EventUnitRole>> = detail_objects("/unitRoles");
+        /// Units they belong to; null for an event of before there were any.
+        unit_ids: Option<Vec<ID>> = detail("/units");
+        /// Groups they are in; null for an event of before there were any.
+        group_ids: Option<Vec<ID>> = detail("/groups");
         /// Where it goes; null once it is erased.
         email: Option<EmailAddress> = personal("/email");
         /// First name; null if not given, and once it is erased.
@@ -225,6 +231,14 @@ event_types! {
         role_ids_before: Option<Vec<ID>> = detail("/roles/before");
         /// Roles from then on; null if they did not change.
         role_ids_after: Option<Vec<ID>> = detail("/roles/after");
+        /// Units before; null if neither roles nor units nor groups changed.
+        unit_ids_before: Option<Vec<ID>> = detail("/units/before");
+        /// Units from then on; null if neither roles nor units nor groups changed.
+        unit_ids_after: Option<Vec<ID>> = detail("/units/after");
+        /// Groups before; null if neither roles nor units nor groups changed.
+        group_ids_before: Option<Vec<ID>> = detail("/groups/before");
+        /// Groups from then on; null if neither roles nor units nor groups changed.
+        group_ids_after: Option<Vec<ID>> = detail("/groups/after");
         /// What the subscription covered; null if nothing was said, or it did not change.
         subscription_type_before: Option<SubscriptionType> = detail("/subscriptionType/before");
         /// What the subscription covers from then on; null if it did not change.
