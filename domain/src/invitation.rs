@@ -153,7 +153,8 @@ async fn insert_members(change: &mut Change, items: &[NewInvitation], members: &
         .map(|item| item.profile.subscription_type.map(|subscription| subscription.as_str().to_owned()))
         .collect();
     let written = sqlx::query!(
-        "INSERT INTO member (account_id, member_id, email, status, first_name, last_name, initials, time_zone, address, city, state, zip,
+        "WITH written AS (
+         INSERT INTO member (account_id, member_id, email, status, first_name, last_name, initials, time_zone, address, city, state, zip,
                              country, phone, job_title, subscription_type, created_at)
          SELECT $1, u.id, u.email, 'INVITED', u.first_name, u.last_name, u.initials, u.time_zone, u.address, u.city, u.state, u.zip,
                 u.country, u.phone, u.job_title, u.subscription_type, $2
@@ -161,7 +162,8 @@ async fn insert_members(change: &mut Change, items: &[NewInvitation], members: &
                      $12::text[], $13::text[], $14::text[], $15::text[], $16::text[])
               u(id, email, first_name, last_name, initials, time_zone, address, city, state, zip, country, phone, job_title,
                 subscription_type)
-         ON CONFLICT (account_id, email) DO NOTHING",
+         ON CONFLICT (account_id, email) DO NOTHING RETURNING account_id, member_id)
+         INSERT INTO member_activity (account_id, member_id) SELECT account_id, member_id FROM written",
         account.0,
         now,
         &ids,

@@ -13,7 +13,9 @@ use crate::support::introspection::{Type, types};
 /// The kinds of ids, by the name of the argument.
 fn prefixes(argument: &str) -> &'static [&'static str] {
     match argument {
-        "memberId" => &["mem"],
+        "memberId" | "memberIds" | "successorId" => &["mem"],
+        "groupId" => &["grp"],
+        "unitId" => &["unt"],
         "roleId" | "roleIds" => &["rol"],
         "invitationId" | "invitationIds" => &["inv"],
         "uploadId" => &["upl"],
@@ -87,8 +89,20 @@ fn query(field: &str, path: &str) -> &'static str {
         ("Account.members", "filter.roleId") => {
             "query ($id: ID!) { account { members(filter: { roleId: $id }) { nodes { id } pageInfo { hasNextPage } } } }"
         }
+        ("Account.members", "filter.groupId") => {
+            "query ($id: ID!) { account { members(filter: { groupId: $id }) { nodes { id } pageInfo { hasNextPage } } } }"
+        }
+        ("Account.members", "filter.unitId") => {
+            "query ($id: ID!) { account { members(filter: { unitId: $id }) { nodes { id } pageInfo { hasNextPage } } } }"
+        }
         ("Account.membersCount", "filter.roleId") => {
             "query ($id: ID!) { account { membersCount(filter: { roleId: $id }) } }"
+        }
+        ("Account.membersCount", "filter.groupId") => {
+            "query ($id: ID!) { account { membersCount(filter: { groupId: $id }) } }"
+        }
+        ("Account.membersCount", "filter.unitId") => {
+            "query ($id: ID!) { account { membersCount(filter: { unitId: $id }) } }"
         }
         other => panic!("{other:?}: say how it is asked"),
     }

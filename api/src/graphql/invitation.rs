@@ -174,7 +174,7 @@ pub struct InvitationPage {
 /// Reads a page of invitations.
 pub async fn page(ctx: &Context<'_>, page: InvitationPage) -> Result<Connection<String, Invitation>> {
     let actor = ctx.actor()?;
-    actor.may(Action::ReadMembers, Target::Account).map_err(top_level)?;
+    actor.may(Action::ReadMembers, Target::Anywhere).map_err(top_level)?;
     let order = page
         .order
         .unwrap_or(InvitationOrder { field: InvitationOrderField::CreatedAt, direction: OrderDirection::Desc });
@@ -189,7 +189,7 @@ pub async fn page(ctx: &Context<'_>, page: InvitationPage) -> Result<Connection<
 /// Counts invitations.
 pub async fn count(ctx: &Context<'_>, filter: Option<InvitationFilter>) -> Result<i32> {
     let actor = ctx.actor()?;
-    actor.may(Action::ReadMembers, Target::Account).map_err(top_level)?;
+    actor.may(Action::ReadMembers, Target::Anywhere).map_err(top_level)?;
     let mut conn = ctx.state().db.pool.acquire().await.map_err(failed)?;
     let count = invitation::count(&mut conn, actor, &filter.unwrap_or_default().read()).await.map_err(failed)?;
     Ok(i32::try_from(count).unwrap_or(i32::MAX))

@@ -5,7 +5,7 @@ use async_graphql::{ComplexObject, Context, Enum, ID, InputObject, Object, Resul
 use domain::actor::{Action, Actor, Target};
 use domain::change::Kind;
 use domain::error::Error;
-use domain::id::{MemberId, RoleId};
+use domain::id::{GroupId, MemberId, RoleId, UnitId};
 use domain::infra::page::Request;
 use domain::member::{self, Include, Status, Visibility};
 use domain::permission::SystemRole;
@@ -16,7 +16,7 @@ use super::context::{ContextExt as _, mutate, parse_id, parse_ids};
 use super::error::{failed, top_level};
 use super::license::MemberLicense;
 use super::payload::payloads;
-use super::role::MemberRole;
+use super::role::{MemberGroup, MemberRole, MemberUnit};
 use super::scalar::{CountryCode, DateTime, EmailAddress, PhoneNumber, TimeZone};
 use super::user_error::{UserError, split};
 
@@ -154,28 +154,32 @@ impl From<member::Member> for Member {
 impl Member {
     /// Their roles; null where the profile may not be read.
     async fn roles(&self, ctx: &Context<'_>) -> Option<Result<Vec<MemberRole>>> {
-        if self.inner.visibility == Visibility::Basic {
-            return None;
-        }
         let convert = |roles: &[member::MemberRole]| roles.iter().cloned().map(MemberRole::from).collect();
-        if let Some(roles) = &self.inner.roles {
-            return Some(Ok(convert(roles)));
-        }
-        let loaded = load(ctx, self.inner.member_id).await.map(|member| member.and_then(|m| m.roles));
-        loaded.map(|roles| roles.map(|roles| convert(&roles))).transpose()
+        self.listed(ctx, |member| member.roles.as_deref().map(convert)).await
     }
 
     /// The licences they hold or that are reserved for them; null where the profile may not be read.
     async fn licenses(&self, ctx: &Context<'_>) -> Option<Result<Vec<MemberLicense>>> {
-        if self.inner.visibility == Visibility::Basic {
-            return None;
-        }
         let convert = |held: &[member::License]| held.iter().cloned().map(MemberLicense::from).collect();
-        if let Some(held) = &self.inner.licenses {
-            return Some(Ok(convert(held)));
-        }
-        let loaded = load(ctx, self.inner.member_id).await.map(|member| member.and_then(|m| m.licenses));
-        loaded.map(|held| held.map(|held| convert(&held))).transpose()
+        self.listed(ctx, |member| member.licenses.as_deref().map(convert)).await
+    }
+
+    /// The groups they are in, but for archived ones; null where the profile may not be read.
+    async fn groups(&self, ctx: &Context<'_>) -> Option<Result<Vec<MemberGroup>>> {
+        let convert = |groups: &[member::MemberGroup]| groups.iter().cloned().map(MemberGroup::from).collect();
+        self.listed(ctx, |member| member.groups.as_deref().map(convert)).await
+    }
+
+    /// The units they belong to, but for archived ones; null where the profile may not be read.
+    async fn units(&self, ctx: &Context<'_>) -> Option<Result<Vec<MemberUnit>>> {
+        let convert = |units: &[member::MemberUnit]| units.iter().cloned().map(MemberUnit::from).collect();
+        self.listed(ctx, |member| member.units.as_deref().map(convert)).await
+    }
+
+    /// How many units they belong to; null where the profile may not be read.
+    async fn units_count(&self, ctx: &Context<'_>) -> Option<Result<i32>> {
+        let count = |units: &[member::MemberUnit]| i32::try_from(units.len()).unwrap_or(i32::MAX);
+        self.listed(ctx, |member| member.units.as_deref().map(count)).await
     }
 
     /// What they are to the account; null where the profile may not be read.
@@ -187,8 +191,21 @@ impl Member {
             Ok(roles) => roles,
             Err(error) => return Some(Err(error)),
         };
-        let administrator = roles.iter().any(|role| role.is(SystemRole::Administrator));
+        let administrator = roles.iter().any(|role| role.is_wide(SystemRole::Administrator));
         Some(Ok(if administrator { AccountRole::Administrator } else { AccountRole::User }))
+    }
+}
+
+impl Member {
+    /// Something that was read with the member, or is read now with that of others.
+    async fn listed<T>(&self, ctx: &Context<'_>, get: impl Fn(&member::Member) -> Option<T>) -> Option<Result<T>> {
+        if self.inner.visibility == Visibility::Basic {
+            return None;
+        }
+        if let Some(found) = get(&self.inner) {
+            return Some(Ok(found));
+        }
+        load(ctx, self.inner.member_id).await.map(|member| member.as_ref().and_then(&get)).transpose()
     }
 }
 
@@ -207,10 +224,16 @@ pub async fn reference(ctx: &Context<'_>, id: Option<MemberId>) -> Option<Result
 pub enum MemberOrderField {
     /// Last name, then first name.
     Name,
-    /// Address. Needs `members.read`.
+    /// Address. Needs `members.read`, and lists those whose profile the viewer may read.
     Email,
-    /// When they were invited, imported, or founded the account. Needs `members.read`.
+    /// When they were invited, imported, or founded the account. Needs `members.read`, and lists those whose profile the viewer may
+    /// read.
     CreatedAt,
+    /// When they accepted; who has not stands where 1970 does. Needs `members.read`, and lists those whose profile the viewer may read.
+    JoinedAt,
+    /// When they were last active; who never was stands where 1970 does. Needs `members.read`, and lists those whose profile the viewer
+    /// may read.
+    LastActivity,
 }
 
 /// Up or down.
@@ -233,14 +256,20 @@ pub struct MemberOrder {
     direction: OrderDirection,
 }
 
-/// Which members are wanted: those that meet every given condition.
+/// Which members are wanted: those that meet every given condition. What the viewer may not see of somebody is not found.
 #[derive(InputObject, Clone, Debug, Default)]
 pub struct MemberFilter {
     /// Who stand here.
     status: Option<Vec<MemberStatus>>,
     /// Who have this role.
     role_id: Option<ID>,
-    /// Part of the name or the address.
+    /// Who are in this group.
+    group_id: Option<ID>,
+    /// Who belong to this unit.
+    unit_id: Option<ID>,
+    /// Whose subscription covers this.
+    subscription_type: Option<SubscriptionType>,
+    /// Part of the name or the address, in any letter case.
     text: Option<String>,
 }
 
@@ -249,6 +278,9 @@ impl MemberFilter {
         member::Filter {
             statuses: self.status.unwrap_or_default().into_iter().map(Into::into).collect(),
             role_id: self.role_id.as_ref().map(parse_id::<RoleId>),
+            group_id: self.group_id.as_ref().map(parse_id::<GroupId>),
+            unit_id: self.unit_id.as_ref().map(parse_id::<UnitId>),
+            subscription_type: self.subscription_type.map(Into::into),
             text: self.text.map(|text| text.chars().take(200).collect()),
         }
     }
@@ -271,13 +303,14 @@ pub async fn page(ctx: &Context<'_>, page: MemberPage) -> Result<Connection<Stri
     let (field, descending) = (member::Order::from(order.field), order.direction == OrderDirection::Desc);
     if field != member::Order::Name {
         // The order, and the cursors, would tell what only readers of profiles may know.
-        actor.may(Action::ReadMembers, Target::Account).map_err(top_level)?;
+        actor.may(Action::ReadMembers, Target::Anywhere).map_err(top_level)?;
     }
     let filter = page.filter.unwrap_or_default().read();
     let request = Request::new(&page.arguments, (&field.key(descending), field.kind())).map_err(top_level)?;
     let include = include(ctx, &["nodes", "edges"]);
     let mut conn = ctx.state().db.pool.acquire().await.map_err(failed)?;
-    let rows = member::list(&mut conn, actor, &filter, (field, descending), &request, include).await.map_err(failed)?;
+    let rows =
+        member::list(&mut conn, actor, &filter, (field, descending), &request, include).await.map_err(top_level)?;
     Ok(connection(rows, Member::from))
 }
 
@@ -290,6 +323,33 @@ pub async fn count(ctx: &Context<'_>, filter: Option<MemberFilter>) -> Result<i3
     Ok(i32::try_from(count).unwrap_or(i32::MAX))
 }
 
+/// How many members of each status the viewer sees: a number for each tab of a frontend.
+#[derive(SimpleObject, Clone, Copy, Debug)]
+pub struct MemberCounts {
+    /// Who have joined.
+    active: i32,
+    /// Who were asked to join, lapsed ones included.
+    invited: i32,
+    /// Who are shut out.
+    suspended: i32,
+    /// Who were taken out.
+    deactivated: i32,
+}
+
+/// Counts members by status.
+pub async fn counts(ctx: &Context<'_>) -> Result<MemberCounts> {
+    let actor = ctx.actor()?;
+    let mut conn = ctx.state().db.pool.acquire().await.map_err(failed)?;
+    let counts = member::counts(&mut conn, actor).await.map_err(failed)?;
+    let number = |count: i64| i32::try_from(count).unwrap_or(i32::MAX);
+    Ok(MemberCounts {
+        active: number(counts.active),
+        invited: number(counts.invited),
+        suspended: number(counts.suspended),
+        deactivated: number(counts.deactivated),
+    })
+}
+
 /// Which lists of members are asked for below the running field.
 fn include(ctx: &Context<'_>, paths: &[&str]) -> Include {
     let below = |name: &str| {
@@ -298,7 +358,13 @@ fn include(ctx: &Context<'_>, paths: &[&str]) -> Include {
             below.field(name).exists() || below.field("node").field(name).exists()
         })
     };
-    Include { roles: below("roles") || below("accountRole"), licenses: below("licenses") }
+    Include {
+        roles: below("roles") || below("accountRole"),
+        licenses: below("licenses"),
+        groups: below("groups"),
+        units: below("units") || below("unitsCount"),
+        held: false,
+    }
 }
 
 /// Reads a member again after a mutation; null when that fails, so that the payload still arrives.
