@@ -9,17 +9,27 @@ use crate::infra::clock::Timestamp;
 use crate::profile::Profile;
 
 mod attach;
+mod erase;
+mod life;
 mod list;
 pub(crate) mod place;
 mod row;
 pub(crate) mod sight;
 pub(crate) mod status;
+pub mod successor;
+mod update;
+pub mod validity;
+mod verdict;
 
 pub(crate) use attach::attach_lists;
+pub use life::{Step, Subjects, Taken, activate, deactivate, leave, suspend, take};
 pub use list::{Counts, Filter, Order, count, counts, explain, list};
 pub(crate) use place::MAX_ROLES;
 pub use place::Place;
-pub use status::{activate, assign_roles, deactivate, reactivate, suspend};
+pub use status::assign_roles;
+pub use update::{Texts, Update, Updated, update};
+pub use validity::Validity;
+pub use verdict::{Wish, verdict};
 
 /// Where a member stands.
 #[derive(
@@ -81,6 +91,8 @@ pub struct Member {
     pub owner: bool,
     /// Their profile; only names and job title when [`Visibility::Basic`].
     pub profile: Profile,
+    /// From when until when they are a member.
+    pub validity: Validity,
     /// Grows with each change of the profile.
     pub version: Option<i32>,
     /// When they were invited, imported, or founded the account.

@@ -1,5 +1,7 @@
 //! Members.
 
+pub mod life;
+
 use async_graphql::connection::Connection;
 use async_graphql::{ComplexObject, Context, Enum, ID, InputObject, Object, Result, SimpleObject};
 use domain::actor::{Action, Actor, Target};
@@ -7,7 +9,7 @@ use domain::change::Kind;
 use domain::error::Error;
 use domain::id::{GroupId, MemberId, RoleId, UnitId};
 use domain::infra::page::Request;
-use domain::member::{self, Include, Status, Visibility};
+use domain::member::{self, Include, Status, Step, Visibility, Wish};
 use domain::permission::SystemRole;
 use domain::profile;
 
@@ -17,8 +19,11 @@ use super::error::{failed, top_level};
 use super::license::MemberLicense;
 use super::payload::payloads;
 use super::role::{MemberGroup, MemberRole, MemberUnit};
-use super::scalar::{CountryCode, DateTime, EmailAddress, PhoneNumber, TimeZone};
+use super::scalar::{CountryCode, Date, DateTime, EmailAddress, PhoneNumber, TimeZone};
 use super::user_error::{UserError, split};
+use super::verdict::Verdict;
+
+pub use life::MemberLifeMutation;
 
 /// Where a member stands.
 #[derive(Enum, Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,6 +108,10 @@ pub struct Member {
     job_title: Option<String>,
     /// Attorney or not.
     subscription_type: Option<SubscriptionType>,
+    /// The first day on which they may sign in, in the account's time zone; null for no such day.
+    valid_from: Option<Date>,
+    /// The last day of their membership, in the account's time zone; null for no such day.
+    valid_until: Option<Date>,
     /// Grows with each change of the profile.
     version: Option<i32>,
     /// When they were invited, imported, or founded the account.
@@ -139,6 +148,8 @@ impl From<member::Member> for Member {
             phone: profile.phone.map(PhoneNumber),
             job_title: profile.job_title,
             subscription_type: profile.subscription_type.map(Into::into),
+            valid_from: member.validity.from.map(Date),
+            valid_until: member.validity.until.map(Date),
             version: member.version,
             created_at: member.created_at.map(Into::into),
             joined_at: member.joined_at.map(Into::into),
@@ -182,6 +193,46 @@ impl Member {
         self.listed(ctx, |member| member.units.as_deref().map(count)).await
     }
 
+    /// Whether the viewer may change their profile.
+    async fn viewer_can_update(&self, ctx: &Context<'_>) -> Option<Result<Verdict>> {
+        self.verdict(ctx, Wish::Update).await
+    }
+
+    /// Whether the viewer may suspend them.
+    async fn viewer_can_suspend(&self, ctx: &Context<'_>) -> Option<Result<Verdict>> {
+        self.verdict(ctx, Wish::Step(Step::Suspend)).await
+    }
+
+    /// Whether the viewer may let them in again.
+    async fn viewer_can_activate(&self, ctx: &Context<'_>) -> Option<Result<Verdict>> {
+        self.verdict(ctx, Wish::Step(Step::Activate)).await
+    }
+
+    /// Whether the viewer may take them out.
+    async fn viewer_can_deactivate(&self, ctx: &Context<'_>) -> Option<Result<Verdict>> {
+        self.verdict(ctx, Wish::Step(Step::Deactivate)).await
+    }
+
+    /// Whether the viewer may take them back; whether there is a seat is another question.
+    async fn viewer_can_reactivate(&self, ctx: &Context<'_>) -> Option<Result<Verdict>> {
+        self.verdict(ctx, Wish::Step(Step::Reactivate)).await
+    }
+
+    /// Whether the viewer may delete them.
+    async fn viewer_can_delete(&self, ctx: &Context<'_>) -> Option<Result<Verdict>> {
+        self.verdict(ctx, Wish::Step(Step::Delete)).await
+    }
+
+    /// Whether the viewer may change their roles; roles that grant more than the viewer holds are refused all the same.
+    async fn viewer_can_assign_roles(&self, ctx: &Context<'_>) -> Option<Result<Verdict>> {
+        self.verdict(ctx, Wish::AssignRoles).await
+    }
+
+    /// Whether the viewer may change their login e-mail.
+    async fn viewer_can_change_email(&self, ctx: &Context<'_>) -> Option<Result<Verdict>> {
+        self.verdict(ctx, Wish::ChangeEmail).await
+    }
+
     /// What they are to the account; null where the profile may not be read.
     async fn account_role(&self, ctx: &Context<'_>) -> Option<Result<AccountRole>> {
         if self.is_owner {
@@ -197,6 +248,18 @@ impl Member {
 }
 
 impl Member {
+    async fn verdict(&self, ctx: &Context<'_>, wish: Wish) -> Option<Result<Verdict>> {
+        let actor = match ctx.actor() {
+            Ok(actor) => actor,
+            Err(error) => return Some(Err(error)),
+        };
+        if self.inner.held.is_some() {
+            return Some(Ok(member::verdict(actor, &self.inner, wish).into()));
+        }
+        let loaded = load(ctx, self.inner.member_id).await.transpose()?;
+        Some(loaded.map(|member| member::verdict(actor, &member, wish).into()))
+    }
+
     /// Something that was read with the member, or is read now with that of others.
     async fn listed<T>(&self, ctx: &Context<'_>, get: impl Fn(&member::Member) -> Option<T>) -> Option<Result<T>> {
         if self.inner.visibility == Visibility::Basic {
@@ -350,6 +413,18 @@ pub async fn counts(ctx: &Context<'_>) -> Result<MemberCounts> {
     })
 }
 
+/// Fields that are decided by what a member may do.
+const VERDICTS: [&str; 8] = [
+    "viewerCanUpdate",
+    "viewerCanSuspend",
+    "viewerCanActivate",
+    "viewerCanDeactivate",
+    "viewerCanReactivate",
+    "viewerCanDelete",
+    "viewerCanAssignRoles",
+    "viewerCanChangeEmail",
+];
+
 /// Which lists of members are asked for below the running field.
 fn include(ctx: &Context<'_>, paths: &[&str]) -> Include {
     let below = |name: &str| {
@@ -363,17 +438,22 @@ fn include(ctx: &Context<'_>, paths: &[&str]) -> Include {
         licenses: below("licenses"),
         groups: below("groups"),
         units: below("units") || below("unitsCount"),
-        held: false,
+        held: VERDICTS.iter().any(|field| below(field)),
     }
 }
 
 /// Reads a member again after a mutation; null when that fails, so that the payload still arrives.
 pub async fn reread(ctx: &Context<'_>, id: MemberId) -> Option<Member> {
+    reread_many(ctx, &[id], &["member"]).await?.pop()
+}
+
+/// Reads members again after a mutation whose payload has them in these fields.
+async fn reread_many(ctx: &Context<'_>, ids: &[MemberId], fields: &[&str]) -> Option<Vec<Member>> {
     let actor = ctx.viewer()?;
-    let lists = include(ctx, &["member"]);
+    let lists = include(ctx, fields);
     let mut conn = ctx.state().db.pool.acquire().await.ok()?;
-    let mut members = member::read_many(&mut conn, actor, &[id], lists).await.ok()?;
-    members.pop().map(Member::from)
+    let members = member::read_many(&mut conn, actor, ids, lists).await.ok()?;
+    Some(members.into_iter().map(Member::from).collect())
 }
 
 /// Reads members by id for `nodes`.
@@ -388,40 +468,8 @@ payloads! {
         /// The member as of now.
         member: Option<Member>,
     }
-    /// Somebody was shut out.
-    MemberSuspendPayload;
-    /// Somebody was let in again.
-    MemberActivatePayload;
-    /// Somebody was taken out.
-    MemberDeactivatePayload;
-    /// Somebody was taken back.
-    MemberReactivatePayload;
     /// Somebody's roles were set.
     MemberAssignRolesPayload;
-}
-
-macro_rules! status_inputs {
-    ($($(#[$doc:meta])* $name:ident;)*) => {$(
-        $(#[$doc])*
-        #[derive(InputObject, Debug)]
-        pub struct $name {
-            /// The member.
-            member_id: ID,
-            /// Makes a repetition harmless.
-            idempotency_key: Option<String>,
-        }
-    )*};
-}
-
-status_inputs! {
-    /// Whom to suspend.
-    MemberSuspendInput;
-    /// Whom to let in again.
-    MemberActivateInput;
-    /// Whom to take out.
-    MemberDeactivateInput;
-    /// Whom to take back.
-    MemberReactivateInput;
 }
 
 /// Whose roles to set.
@@ -445,63 +493,12 @@ where
     }))
 }
 
-/// Runs one of the rules that take a member and nothing else.
-macro_rules! on_member {
-    ($ctx:expr, $input:expr, $rule:path) => {{
-        let outcome = async {
-            let id: MemberId = parse_id(&$input.member_id);
-            let done = mutate($ctx, $input.idempotency_key.as_deref(), Kind::Asked, move |change, actor| {
-                Box::pin(async move { $rule(change, actor, id).await.map(|()| id) })
-            });
-            Ok(done.await?.outcome)
-        };
-        let outcome = outcome.await;
-        Some(answer($ctx, outcome).await)
-    }};
-}
-
 /// Mutations of members.
 #[derive(Debug, Default)]
 pub struct MemberMutation;
 
 #[Object]
 impl MemberMutation {
-    /// Shuts a member or an invited person out at once; the seat is kept. Needs `members.suspend`; not yourself, not the owner.
-    async fn member_suspend(
-        &self,
-        ctx: &Context<'_>,
-        #[graphql(desc = "Whom to suspend.")] input: MemberSuspendInput,
-    ) -> Option<Result<MemberSuspendPayload>> {
-        on_member!(ctx, input, member::suspend)
-    }
-
-    /// Gives a suspended member the status before. Needs `members.suspend`; not yourself.
-    async fn member_activate(
-        &self,
-        ctx: &Context<'_>,
-        #[graphql(desc = "Whom to let in again.")] input: MemberActivateInput,
-    ) -> Option<Result<MemberActivatePayload>> {
-        on_member!(ctx, input, member::activate)
-    }
-
-    /// Takes a member out and frees the seat. Needs `members.deactivate`; not yourself, not the owner.
-    async fn member_deactivate(
-        &self,
-        ctx: &Context<'_>,
-        #[graphql(desc = "Whom to take out.")] input: MemberDeactivateInput,
-    ) -> Option<Result<MemberDeactivatePayload>> {
-        on_member!(ctx, input, member::deactivate)
-    }
-
-    /// Takes a deactivated member back: takes a seat and gives the status before. Needs `members.deactivate`.
-    async fn member_reactivate(
-        &self,
-        ctx: &Context<'_>,
-        #[graphql(desc = "Whom to take back.")] input: MemberReactivateInput,
-    ) -> Option<Result<MemberReactivatePayload>> {
-        on_member!(ctx, input, member::reactivate)
-    }
-
     /// Sets which roles a member has. Needs `roles.assign`, and every permission that the roles grant and the member holds.
     async fn member_assign_roles(
         &self,

@@ -7,7 +7,7 @@ use self::event::Events;
 use self::import::{ImportMutation, Job, MemberImport};
 use self::invitation::InvitationMutation;
 use self::invitation::answer::{InvitationAnswer, InvitationByTokenPayload};
-use self::member::MemberMutation;
+use self::member::{MemberLifeMutation, MemberMutation};
 use self::node::Node;
 use self::password::PasswordMutation;
 use self::session::{SessionMutation, Viewer};
@@ -42,6 +42,7 @@ pub mod session;
 pub mod sign_up;
 pub mod subscription;
 pub mod user_error;
+pub mod verdict;
 pub mod ws;
 
 /// What can be asked.
@@ -134,6 +135,7 @@ pub struct Mutation(
     InvitationMutation,
     InvitationAnswer,
     MemberMutation,
+    MemberLifeMutation,
     ImportMutation,
 );
 

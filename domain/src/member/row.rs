@@ -4,10 +4,10 @@ use sqlx::{FromRow, Postgres, QueryBuilder};
 
 use super::list::Order;
 use super::sight::Sight;
-use super::{Member, Status, Visibility};
+use super::{Member, Status, Validity, Visibility};
 use crate::actor::Actor;
 use crate::id::{MemberId, UserId};
-use crate::infra::clock::Timestamp;
+use crate::infra::clock::{Date, Timestamp};
 use crate::infra::page::SortValue;
 use crate::profile::{Profile, SubscriptionType};
 
@@ -16,7 +16,7 @@ pub(super) fn select(prefix: &str, actor: &Actor, sight: &Sight, order: Option<O
     let mut statement = QueryBuilder::new(prefix);
     statement.push(
         "SELECT m.member_id, m.user_id, m.email, m.status, m.prior_status, m.first_name, m.last_name, m.initials, m.time_zone, \
-         m.address, m.city, m.state, m.zip, m.country, m.phone, m.job_title, m.subscription_type, m.version, m.created_at, \
+         m.address, m.city, m.state, m.zip, m.country, m.phone, m.job_title, m.subscription_type, m.valid_from, m.valid_until, m.version, m.created_at, \
          m.joined_at, m.sort_name, a.last_sign_in_at, a.last_activity_at, o.member_id IS NOT NULL AS owner, ",
     );
     sight.push_visibility(&mut statement);
@@ -50,6 +50,8 @@ pub(super) struct Row {
     phone: Option<String>,
     job_title: Option<String>,
     subscription_type: Option<SubscriptionType>,
+    valid_from: Option<Date>,
+    valid_until: Option<Date>,
     version: i32,
     created_at: Timestamp,
     joined_at: Option<Timestamp>,
@@ -98,6 +100,11 @@ impl Row {
                 country: hide(self.country),
                 phone: hide(self.phone),
                 subscription_type: if basic { None } else { self.subscription_type },
+            },
+            validity: if basic {
+                Validity::default()
+            } else {
+                Validity { from: self.valid_from, until: self.valid_until }
             },
             version: (!basic).then_some(self.version),
             created_at: (!basic).then_some(self.created_at),
