@@ -250,7 +250,7 @@ async fn many_get_roles_at_once_and_each_refusal_names_its_member() -> Result<()
     );
     for (input, code) in [
         (json!({ "roleIds": [role] }), "REQUIRED"),
-        (json!({ "memberId": members[0], "memberIds": members, "roleIds": [role] }), "TOO_MANY"),
+        (json!({ "memberId": members[0], "memberIds": members, "roleIds": [role] }), "OUT_OF_RANGE"),
         (json!({ "memberIds": vec![members[0].clone(); 501], "roleIds": [role] }), "TOO_MANY"),
         (json!({ "memberId": members[0], "roleIds": [] }), "ROLE_REQUIRED"),
         (

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::infra::clock::Timestamp;
+use crate::infra::clock::{Date, Timestamp};
 use crate::permission::Permission;
 use crate::profile::FieldFault;
 
@@ -81,8 +81,17 @@ pub enum Detail {
 pub struct ClosedAccount {
     /// The account's name.
     pub account_name: String,
-    /// The member's status there: `SUSPENDED` or `DEACTIVATED`.
+    /// The member's status there.
     pub status: String,
+    /// The day from which they may enter, if it is that what they must wait for.
+    pub valid_from: Option<Date>,
+}
+
+impl ClosedAccount {
+    /// Why it cannot be entered, for programs.
+    pub fn reason(&self) -> &str {
+        if self.status == "ACTIVE" { "NOT_YET_VALID" } else { &self.status }
+    }
 }
 
 /// One refusal: its code, the field it concerns, and a sentence that says what to do.
@@ -136,8 +145,11 @@ impl Refused {
             Detail::RetryAt(at) => format!("{sentence} Try again at {}.", at.0),
             Detail::Accounts(accounts) if accounts.is_empty() => sentence.to_owned(),
             Detail::Accounts(accounts) => {
-                let each: Vec<_> =
-                    accounts.iter().map(|a| format!("{} ({})", a.account_name, a.status.to_lowercase())).collect();
+                let why = |account: &ClosedAccount| match account.valid_from {
+                    Some(from) if account.status == "ACTIVE" => format!("from {} on", from.0),
+                    _ => account.status.to_lowercase(),
+                };
+                let each: Vec<_> = accounts.iter().map(|a| format!("{} ({})", a.account_name, why(a))).collect();
                 format!("{sentence} {}.", each.join(", "))
             }
         }
@@ -229,6 +241,9 @@ macro_rules! with_codes {
             OwnStatus = "OWN_STATUS", "You cannot change your own status. Ask another administrator.";
             OwnerProtected = "OWNER_PROTECTED", "This is the account's owner. Transfer the ownership first.";
             WrongStatus = "WRONG_STATUS", "The member's status does not allow this.";
+            SuccessorRequired = "SUCCESSOR_REQUIRED", "The member is responsible for something. Say who takes it over.";
+            SuccessorInvalid = "SUCCESSOR_INVALID", "The successor must be an active member who stays. Choose another one.";
+            ValidityOver = "VALIDITY_OVER", "The membership has ended by its date. Set a later one first.";
             InvitationNotOpen = "INVITATION_NOT_OPEN", "The invitation is no longer open.";
             InvitationLive = "INVITATION_ALREADY_SENT", "The invitation was sent already. Resend it instead.";
             InvitationNotSent = "INVITATION_NOT_SENT", "The invitation was never sent. Send it first.";

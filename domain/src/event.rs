@@ -60,6 +60,10 @@ kinds! {
     MemberActivated = "member.activated";
     MemberDeactivated = "member.deactivated";
     MemberReactivated = "member.reactivated";
+    MemberUpdated = "member.updated";
+    MemberLeft = "member.left";
+    MemberDeleted = "member.deleted";
+    MemberSucceeded = "member.succeeded";
     MemberRolesChanged = "member.roles_changed";
     RoleCreated = "role.created";
     RoleUpdated = "role.updated";

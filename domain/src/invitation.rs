@@ -8,11 +8,12 @@ use crate::change::Change;
 use crate::error::{Error, Result};
 use crate::event::{EventKind, NewEvent};
 use crate::id::{AccountId, InvitationId, MemberId};
+use crate::infra::clock::Date;
 use crate::infra::email_address::EmailAddress;
 use crate::infra::secret::Purpose;
 use crate::job::{JobKind, NewJob};
 use crate::license;
-use crate::member::{Place, place};
+use crate::member::{Place, Validity, place};
 use crate::profile::Profile;
 
 mod answer;
@@ -91,6 +92,7 @@ pub(crate) struct NewInvitation {
     pub profile: Profile,
     pub message: Option<String>,
     pub place: Place,
+    pub validity: Validity,
 }
 
 /// Writes invited members with their invitations, roles and reservations, in a fixed number of statements. Seats must have
@@ -154,15 +156,17 @@ async fn insert_members(change: &mut Change, items: &[NewInvitation], members: &
         .map(|item| item.profile.subscription_type.map(|subscription| subscription.as_str().to_owned()))
         .collect();
     let written = sqlx::query!(
-        "INSERT INTO member (account_id, member_id, email, status, first_name, last_name, initials, time_zone, address, city, state, zip,
-                             country, phone, job_title, subscription_type, created_at)
+        "WITH written AS (
+         INSERT INTO member (account_id, member_id, email, status, first_name, last_name, initials, time_zone, address, city, state, zip,
+                             country, phone, job_title, subscription_type, valid_from, valid_until, created_at)
          SELECT $1, u.id, u.email, 'INVITED', u.first_name, u.last_name, u.initials, u.time_zone, u.address, u.city, u.state, u.zip,
-                u.country, u.phone, u.job_title, u.subscription_type, $2
+                u.country, u.phone, u.job_title, u.subscription_type, u.valid_from, u.valid_until, $2
          FROM unnest($3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[], $10::text[], $11::text[],
-                     $12::text[], $13::text[], $14::text[], $15::text[], $16::text[])
+                     $12::text[], $13::text[], $14::text[], $15::text[], $16::text[], $17::date[], $18::date[])
               u(id, email, first_name, last_name, initials, time_zone, address, city, state, zip, country, phone, job_title,
-                subscription_type)
-         ON CONFLICT (account_id, email) DO NOTHING",
+                subscription_type, valid_from, valid_until)
+         ON CONFLICT (account_id, email) DO NOTHING RETURNING account_id, member_id)
+         INSERT INTO member_activity (account_id, member_id) SELECT account_id, member_id FROM written",
         account.0,
         now,
         &ids,
@@ -179,6 +183,8 @@ async fn insert_members(change: &mut Change, items: &[NewInvitation], members: &
         &column(|p| &p.phone) as &[Option<String>],
         &column(|p| &p.job_title) as &[Option<String>],
         &subscriptions as &[Option<String>],
+        &items.iter().map(|item| item.validity.from).collect::<Vec<_>>() as &[Option<Date>],
+        &items.iter().map(|item| item.validity.until).collect::<Vec<_>>() as &[Option<Date>],
     )
     .execute(change.conn())
     .await?;
@@ -244,7 +250,8 @@ pub(crate) async fn remove_members(change: &mut Change, members: &[MemberId]) ->
         "WITH roles AS (DELETE FROM member_role WHERE account_id = $1 AND member_id = ANY($2)),
               units AS (DELETE FROM member_unit WHERE account_id = $1 AND member_id = ANY($2)),
               groups AS (DELETE FROM group_member WHERE account_id = $1 AND member_id = ANY($2)),
-              resources AS (DELETE FROM resource_member WHERE account_id = $1 AND member_id = ANY($2))
+              resources AS (DELETE FROM resource_member WHERE account_id = $1 AND member_id = ANY($2)),
+              responsible AS (UPDATE resource SET responsible_member_id = NULL WHERE account_id = $1 AND responsible_member_id = ANY($2))
          DELETE FROM member WHERE account_id = $1 AND member_id = ANY($2)",
         account.0,
         &ids,

@@ -14,10 +14,10 @@ use crate::support::introspection::{Type, types};
 /// The kinds of ids, by the name of the argument.
 fn prefixes(argument: &str) -> &'static [&'static str] {
     match argument {
-        "memberId" | "memberIds" => &["mem"],
+        "memberId" | "memberIds" | "successorId" => &["mem"],
         "roleId" | "roleIds" | "copyOf" | "replacementRoleId" => &["rol"],
         "unitId" | "unitIds" => &["unt"],
-        "groupIds" => &["grp"],
+        "groupId" | "groupIds" => &["grp"],
         "resourceId" => &["res"],
         "invitationId" | "invitationIds" => &["inv"],
         "uploadId" => &["upl"],
@@ -103,8 +103,20 @@ fn query(field: &str, path: &str) -> &'static str {
         ("Account.members", "filter.roleId") => {
             "query ($id: ID!) { account { members(filter: { roleId: $id }) { nodes { id } pageInfo { hasNextPage } } } }"
         }
+        ("Account.members", "filter.groupId") => {
+            "query ($id: ID!) { account { members(filter: { groupId: $id }) { nodes { id } pageInfo { hasNextPage } } } }"
+        }
+        ("Account.members", "filter.unitId") => {
+            "query ($id: ID!) { account { members(filter: { unitId: $id }) { nodes { id } pageInfo { hasNextPage } } } }"
+        }
         ("Account.membersCount", "filter.roleId") => {
             "query ($id: ID!) { account { membersCount(filter: { roleId: $id }) } }"
+        }
+        ("Account.membersCount", "filter.groupId") => {
+            "query ($id: ID!) { account { membersCount(filter: { groupId: $id }) } }"
+        }
+        ("Account.membersCount", "filter.unitId") => {
+            "query ($id: ID!) { account { membersCount(filter: { unitId: $id }) } }"
         }
         other => panic!("{other:?}: say how it is asked"),
     }

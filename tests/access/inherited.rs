@@ -53,8 +53,10 @@ pub(crate) const FIELDS: &[(&str, &str)] = &[
     ("MemberActivatePayload", "member userErrors"),
     ("MemberAssignRolesPayload", "member members userErrors"),
     ("MemberConnection", "edges nodes pageInfo"),
+    ("MemberCounts", "active deactivated invited suspended"),
     ("MemberDeactivatePayload", "member userErrors"),
     ("MemberEdge", "cursor node"),
+    ("MemberGroup", "groupId name"),
     (
         "MemberImport",
         "createdAt createdBy errorCode errorMessage finishedAt id ignoredColumns progress rows rowsInvited rowsRejected
@@ -66,7 +68,8 @@ pub(crate) const FIELDS: &[(&str, &str)] = &[
     ("MemberInvitePayload", "invitations userErrors"),
     ("MemberLicense", "allocatedAt product reserved"),
     ("MemberReactivatePayload", "member userErrors"),
-    ("MemberRole", "name roleId systemKey"),
+    ("MemberRole", "name roleId systemKey unit"),
+    ("MemberUnit", "isArchived name unitId"),
     ("MemberSuspendPayload", "member userErrors"),
     ("Membership", "accountId accountName isCurrent status"),
     ("NotPermittedError", "code field message permissions"),

@@ -111,6 +111,12 @@ pub(crate) const ROWS: &[Read] = &[
     plain("Account.members", "{ account { members { nodes { id } } } }", "/account/members/nodes", SIGNED_IN),
     plain("Account.membersCount", "{ account { membersCount } }", "/account/membersCount", SIGNED_IN),
     plain(
+        "Account.memberCounts",
+        "{ account { memberCounts { active invited suspended deactivated } } }",
+        "/account/memberCounts",
+        SIGNED_IN,
+    ),
+    plain(
         "Account.invitations",
         "{ account { invitations { nodes { id email member { email } } } } }",
         "/account/invitations/nodes",
@@ -194,13 +200,14 @@ pub(crate) const ROWS: &[Read] = &[
 ];
 
 /// What of a member only they themselves and holders of `members.read` see.
-pub(crate) const PROFILE: [&str; 19] = [
+pub(crate) const PROFILE: [&str; 22] = [
     "accountRole",
     "address",
     "city",
     "country",
     "createdAt",
     "email",
+    "groups",
     "initials",
     "joinedAt",
     "lastActivityAt",
@@ -211,6 +218,8 @@ pub(crate) const PROFILE: [&str; 19] = [
     "state",
     "subscriptionType",
     "timeZone",
+    "units",
+    "unitsCount",
     "version",
     "viewerCanReadProfile",
     "zip",
@@ -221,6 +230,8 @@ pub(crate) fn of_profile(field: &'static str) -> Read {
     let selection = match field {
         "roles" => "roles { name }",
         "licenses" => "licenses { reserved }",
+        "groups" => "groups { name }",
+        "units" => "units { name }",
         field => field,
     };
     let document = format!("query ($id: ID!) {{ node(id: $id) {{ ... on Member {{ value: {selection} }} }} }}");

@@ -96,6 +96,7 @@ impl World {
             message: None,
             subscription_type: None,
             place: Place::with_roles([role]),
+            validity: domain::member::Validity::default(),
         };
         self.ask(actor, move |change, actor| {
             let invite = invite.clone();

@@ -8,7 +8,7 @@ use domain::infra::config;
 use domain::infra::db::Db;
 use domain::infra::secret::Purpose;
 use domain::invitation::{self, ErrorPolicy, Invite};
-use domain::member::{self, Mode, Place};
+use domain::member::{self, Mode, Place, Validity};
 use domain::password::Passwords;
 use domain::permission::SystemRole;
 use domain::session::{self, Client, SignIn};
@@ -85,6 +85,7 @@ pub(crate) async fn invite(db: &Db, actor: &Actor, email: &str, role: SystemRole
         message: Some("Welcome!\nSee you on Monday.".to_owned()),
         subscription_type: None,
         place: Place::with_roles([role.id()]),
+        validity: Validity::default(),
     };
     let invited = change::run(db, actor, Kind::Asked, None, |change, actor| {
         let invites = [invite.clone()];

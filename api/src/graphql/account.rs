@@ -16,7 +16,7 @@ use super::error::failed;
 use super::import::{self, MemberImport};
 use super::invitation::{self, Invitation, InvitationFilter, InvitationOrder, InvitationPage};
 use super::license::{self, LicensePool};
-use super::member::{self, Member, MemberFilter, MemberOrder, MemberPage};
+use super::member::{self, Member, MemberCounts, MemberFilter, MemberOrder, MemberPage};
 use super::payload::payloads;
 use super::role::{self, Role};
 use super::scalar::{DateTime, TimeZone};
@@ -86,7 +86,8 @@ impl Account {
         member::reference(ctx, Some(self.owner_id)).await
     }
 
-    /// Its members. Without `members.read` only active ones, with names and job titles.
+    /// Its members. Without `members.read` only active ones, with names and job titles; and for those whose roles are limited to units,
+    /// only those of their units.
     #[graphql(complexity = "cost::page(first, last, child_complexity)")]
     #[expect(clippy::too_many_arguments, reason = "the arguments of a connection")]
     async fn members(
@@ -113,7 +114,14 @@ impl Account {
         Some(member::count(ctx, filter).await)
     }
 
-    /// Its invitations, newest first unless sorted otherwise. Needs `members.read`.
+    /// How many members of each status the viewer sees, in one look.
+    #[graphql(complexity = "cost::one(child_complexity)")]
+    async fn member_counts(&self, ctx: &Context<'_>) -> Option<Result<MemberCounts>> {
+        Some(member::counts(ctx).await)
+    }
+
+    /// Its invitations, newest first unless sorted otherwise. Needs `members.read`; who has it in some units only sees those of people
+    /// who are in one of them.
     #[graphql(complexity = "cost::page(first, last, child_complexity)")]
     #[expect(clippy::too_many_arguments, reason = "the arguments of a connection")]
     async fn invitations(

@@ -3,14 +3,14 @@
 pub mod answer;
 
 use async_graphql::connection::Connection;
-use async_graphql::{ComplexObject, Context, Enum, ID, InputObject, Object, Result, SimpleObject};
+use async_graphql::{ComplexObject, Context, Enum, ID, InputObject, MaybeUndefined, Object, Result, SimpleObject};
 use domain::actor::{Action, Target};
 use domain::change::Kind;
 use domain::error::{Code, Error, Refused};
 use domain::id::InvitationId;
 use domain::infra::page::Request;
 use domain::invitation::{self, Delivery, Handled, Invite, State};
-use domain::member::Place;
+use domain::member::{Place, Validity};
 
 use super::connection::connection;
 use super::context::{ContextExt as _, mutate, parse_id, parse_ids, parse_subjects};
@@ -18,7 +18,7 @@ use super::error::{failed, top_level};
 use super::member::{Member, OrderDirection, SubscriptionType, reference};
 use super::payload::payloads;
 use super::role::{UnitRoleInput, assignments};
-use super::scalar::{DateTime, EmailAddress};
+use super::scalar::{Date, DateTime, EmailAddress};
 use super::user_error::{UserError, split, user_errors};
 
 /// Where an invitation stands.
@@ -174,7 +174,7 @@ pub struct InvitationPage {
 /// Reads a page of invitations.
 pub async fn page(ctx: &Context<'_>, page: InvitationPage) -> Result<Connection<String, Invitation>> {
     let actor = ctx.actor()?;
-    actor.may(Action::ReadMembers, Target::Account).map_err(top_level)?;
+    actor.may(Action::ReadMembers, Target::Anywhere).map_err(top_level)?;
     let order = page
         .order
         .unwrap_or(InvitationOrder { field: InvitationOrderField::CreatedAt, direction: OrderDirection::Desc });
@@ -189,7 +189,7 @@ pub async fn page(ctx: &Context<'_>, page: InvitationPage) -> Result<Connection<
 /// Counts invitations.
 pub async fn count(ctx: &Context<'_>, filter: Option<InvitationFilter>) -> Result<i32> {
     let actor = ctx.actor()?;
-    actor.may(Action::ReadMembers, Target::Account).map_err(top_level)?;
+    actor.may(Action::ReadMembers, Target::Anywhere).map_err(top_level)?;
     let mut conn = ctx.state().db.pool.acquire().await.map_err(failed)?;
     let count = invitation::count(&mut conn, actor, &filter.unwrap_or_default().read()).await.map_err(failed)?;
     Ok(i32::try_from(count).unwrap_or(i32::MAX))
@@ -244,6 +244,10 @@ pub struct MemberInviteItem {
     /// The groups they will be in. Needs `groups.manage`.
     #[graphql(default)]
     group_ids: Vec<ID>,
+    /// The first day on which they may sign in, in the account's time zone; from acceptance on unless given.
+    valid_from: Option<Date>,
+    /// The last day of their membership, in the account's time zone: after it they are deactivated.
+    valid_until: Option<Date>,
 }
 
 /// Whom to invite.
@@ -346,6 +350,10 @@ pub struct InvitationUpdateInput {
     unit_ids: Option<Vec<ID>>,
     /// The groups the person will be in, instead of those before. Needs `groups.manage`.
     group_ids: Option<Vec<ID>>,
+    /// The first day of the membership; null clears it.
+    valid_from: MaybeUndefined<Date>,
+    /// The last day of the membership; null clears it.
+    valid_until: MaybeUndefined<Date>,
     /// Makes a repetition harmless.
     idempotency_key: Option<String>,
 }
@@ -375,6 +383,7 @@ fn invites(items: Vec<MemberInviteItem>, bulk: usize) -> Result<Vec<Invite>, Err
             units: parse_ids(&item.unit_ids),
             groups: parse_ids(&item.group_ids),
         },
+        validity: Validity { from: item.valid_from.map(|date| date.0), until: item.valid_until.map(|date| date.0) },
     };
     Ok(items.into_iter().map(invite).collect())
 }
@@ -461,6 +470,8 @@ impl InvitationMutation {
                 unit_roles: input.unit_roles.map(|roles| assignments(&[], &roles)),
                 unit_ids: input.unit_ids.map(|ids| parse_ids(&ids)),
                 group_ids: input.group_ids.map(|ids| parse_ids(&ids)),
+                valid_from: input.valid_from.as_opt_ref().map(|date| date.map(|date| date.0)),
+                valid_until: input.valid_until.as_opt_ref().map(|date| date.map(|date| date.0)),
             };
             let done = mutate(ctx, input.idempotency_key.as_deref(), Kind::Asked, move |change, actor| {
                 let update = update.clone();

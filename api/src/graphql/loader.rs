@@ -26,7 +26,7 @@ impl dataloader::Loader<MemberId> for Loader {
     type Error = Arc<domain::error::Error>;
 
     async fn load(&self, keys: &[MemberId]) -> Result<HashMap<MemberId, Member>, Self::Error> {
-        let lists = Include { roles: true, licenses: true };
+        let lists = Include { roles: true, licenses: true, groups: true, units: true, held: true };
         let mut conn = self.db.pool.acquire().await.map_err(failed)?;
         let members = member::read_many(&mut conn, &self.actor, keys, lists).await.map_err(failed)?;
         Ok(members.into_iter().map(|member| (member.member_id, member)).collect())

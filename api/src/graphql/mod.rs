@@ -7,7 +7,7 @@ use self::event::Events;
 use self::import::{ImportMutation, Job, MemberImport};
 use self::invitation::InvitationMutation;
 use self::invitation::answer::{InvitationAnswer, InvitationByTokenPayload};
-use self::member::MemberMutation;
+use self::member::MemberLifeMutation;
 use self::node::Node;
 use self::password::PasswordMutation;
 use self::permission::{AccessExplanation, Permission};
@@ -159,10 +159,10 @@ pub struct Mutation(
     AccountMutation,
     InvitationMutation,
     InvitationAnswer,
-    MemberMutation,
     RoleMutation,
     RoleAssignMutation,
     UnitMutation,
+    MemberLifeMutation,
     ImportMutation,
 );
 

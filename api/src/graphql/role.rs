@@ -137,12 +137,46 @@ pub struct MemberRole {
     name: String,
     /// Key of a system role; null for a custom one.
     system_key: Option<String>,
+    /// The unit it is limited to; null for the whole account.
+    unit: Option<MemberUnit>,
 }
 
 impl MemberRole {
-    /// Whether it is this system role.
-    pub fn is(&self, role: SystemRole) -> bool {
-        self.inner == role.id()
+    /// Whether it is this system role, for the whole account.
+    pub fn is_wide(&self, role: SystemRole) -> bool {
+        self.inner == role.id() && self.unit.is_none()
+    }
+}
+
+/// A unit that a member belongs to, or that a role of theirs is limited to.
+#[derive(SimpleObject, Clone, Debug)]
+pub struct MemberUnit {
+    /// Id of the unit.
+    unit_id: ID,
+    /// As people see it.
+    name: String,
+    /// Whether it is archived: a role that is limited to it gives nothing then.
+    is_archived: bool,
+}
+
+impl From<member::MemberUnit> for MemberUnit {
+    fn from(unit: member::MemberUnit) -> Self {
+        Self { unit_id: unit.unit_id.to_string().into(), name: unit.name, is_archived: unit.archived }
+    }
+}
+
+/// A group that a member is in.
+#[derive(SimpleObject, Clone, Debug)]
+pub struct MemberGroup {
+    /// Id of the group.
+    group_id: ID,
+    /// As people see it.
+    name: String,
+}
+
+impl From<member::MemberGroup> for MemberGroup {
+    fn from(group: member::MemberGroup) -> Self {
+        Self { group_id: group.group_id.to_string().into(), name: group.name }
     }
 }
 
@@ -153,6 +187,7 @@ impl From<member::MemberRole> for MemberRole {
             role_id: role.role_id.to_string().into(),
             name: role.name,
             system_key: role.system_key,
+            unit: role.unit.map(MemberUnit::from),
         }
     }
 }

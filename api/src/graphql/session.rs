@@ -20,7 +20,7 @@ use super::cost;
 use super::error::{ErrorCode, failed, top_level};
 use super::member::{Member, MemberStatus, reference};
 use super::payload::payloads;
-use super::scalar::{DateTime, EmailAddress};
+use super::scalar::{Date, DateTime, EmailAddress};
 use super::user_error::{UserError, split};
 use crate::auth::{Credentials, session_cookie};
 use crate::live::Watch;
@@ -111,12 +111,13 @@ impl Viewer {
     async fn accounts(&self, ctx: &Context<'_>) -> Option<Result<Vec<Membership>>> {
         let read = async {
             let mut conn = ctx.state().db.pool.acquire().await.map_err(failed)?;
-            let places = across::memberships(&mut conn, self.actor.user_id).await.map_err(failed)?;
+            let places = across::memberships(&mut conn, self.actor.user_id, self.actor.now).await.map_err(failed)?;
             let membership = |place: across::Membership| {
                 Some(Membership {
                     account_id: place.account_id.to_string().into(),
                     account_name: place.account_name,
                     status: place.status.parse().ok()?,
+                    valid_from: place.valid_from.map(Date),
                     is_current: place.account_id == self.actor.account_id,
                 })
             };
@@ -165,6 +166,8 @@ pub struct Membership {
     account_name: String,
     /// The viewer's status there.
     status: MemberStatus,
+    /// The day from which they may enter it, while that is ahead.
+    valid_from: Option<Date>,
     /// Whether it is the account this session belongs to.
     is_current: bool,
 }

@@ -1,20 +1,21 @@
-//! Whether the viewer may do something, and why not: for frontends that disable a button.
+//! Whether something that a frontend offers would be allowed, and why not.
 
 use async_graphql::SimpleObject;
 use domain::error::{Code, Detail, Error, Refused};
 
 use super::user_error::UserErrorCode;
 
-/// Whether the viewer may do something now. The mutation decides anew.
+/// Whether the viewer may do something, decided as the mutation itself would decide by rights and status. Fields that it takes, seats
+/// and successors are not looked at.
 #[derive(SimpleObject, Clone, Debug)]
 pub struct Verdict {
     /// Whether they may.
     allowed: bool,
-    /// Why not.
+    /// Why not; null if they may.
     code: Option<UserErrorCode>,
-    /// Why not, for people, in English.
+    /// Why not, and what to do, for people; null if they may.
     message: Option<String>,
-    /// Keys of the permissions they lack.
+    /// Keys of the permissions that are missing, where that is why.
     missing: Vec<String>,
 }
 
@@ -22,20 +23,6 @@ impl Verdict {
     /// They may not, for a reason that no right could mend.
     pub fn no(code: Code) -> Self {
         Self::from(Err(Refused::new(code)))
-    }
-}
-
-impl From<Result<(), Refused>> for Verdict {
-    fn from(decided: Result<(), Refused>) -> Self {
-        let Err(refused) = decided else {
-            return Self { allowed: true, code: None, message: None, missing: Vec::new() };
-        };
-        let message = Some(refused.message());
-        let missing = match &refused.detail {
-            Detail::Missing(missing) => missing.iter().map(|permission| permission.key().to_owned()).collect(),
-            _ => Vec::new(),
-        };
-        Self { allowed: false, code: Some(refused.code.into()), message, missing }
     }
 }
 
@@ -47,5 +34,18 @@ impl From<domain::error::Result<()>> for Verdict {
             Err(_) => Refused::new(Code::NotPermitted),
         };
         Self::from(Err(refused))
+    }
+}
+
+impl From<Result<(), Refused>> for Verdict {
+    fn from(verdict: Result<(), Refused>) -> Self {
+        let Err(refused) = verdict else {
+            return Self { allowed: true, code: None, message: None, missing: Vec::new() };
+        };
+        let missing = match &refused.detail {
+            Detail::Missing(missing) => missing.iter().map(|permission| permission.key().to_owned()).collect(),
+            _ => Vec::new(),
+        };
+        Self { allowed: false, message: Some(refused.message()), code: Some(refused.code.into()), missing }
     }
 }

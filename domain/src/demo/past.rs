@@ -286,6 +286,7 @@ fn new_invitation(index: usize, person: &Person, domain: &str) -> NewInvitation 
             "We look forward to working with you.\nThis account is where the firm keeps its people.".to_owned()
         }),
         place: member::Place::with_roles([person.5.id()]),
+        validity: member::Validity::default(),
     }
 }
 

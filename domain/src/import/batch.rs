@@ -16,7 +16,7 @@ use crate::error::{Code, Detail, Error, Result};
 use crate::id::{MemberId, RoleId};
 use crate::infra::metrics;
 use crate::invitation::{self, Lapsed, NewInvitation};
-use crate::member::Place;
+use crate::member::{Place, Validity};
 use crate::permission::SystemRole;
 use crate::profile::FieldFault;
 
@@ -107,7 +107,13 @@ async fn decide(change: &mut Change, standing: &Standing, batch: &[Judged]) -> R
         }
         let (email, profile) = (row.email.clone(), row.profile.clone());
         Fate::Invited(
-            Box::new(NewInvitation { email, profile, message: None, place: Place::with_roles(granted) }),
+            Box::new(NewInvitation {
+                email,
+                profile,
+                message: None,
+                place: Place::with_roles(granted),
+                validity: Validity::default(),
+            }),
             lapsed,
         )
     };

@@ -12,11 +12,12 @@ use crate::change::Change;
 use crate::error::{Code, Detail, Error, Refused, Result, field};
 use crate::event::{EventKind, NewEvent};
 use crate::id::{InvitationId, MemberId};
+use crate::infra::clock::Date;
 use crate::infra::email_address::EmailAddress;
 use crate::infra::personal_domain::DomainPolicy;
 use crate::license::{self, Wanted};
 use crate::member::place::may_give;
-use crate::member::{Place, Status};
+use crate::member::{Place, Status, Validity};
 use crate::profile::{self, Profile, SubscriptionType};
 use crate::rate;
 
@@ -35,6 +36,8 @@ pub struct Invite {
     pub subscription_type: Option<SubscriptionType>,
     /// At least one role; units and groups, if any.
     pub place: Place,
+    /// From when until when they are to be a member.
+    pub validity: Validity,
 }
 
 /// What becomes of the good ones when others are refused.
@@ -72,8 +75,9 @@ pub async fn invite(
     actor.may(Action::Invite, Target::Anywhere)?;
     let mut batch = Batch { policy, refused: Vec::new() };
     let account = change.account();
-    let domains = account::read(change.conn(), account).await?.policy.domains();
-    let mut items = batch.validate(invites, &domains);
+    let account = account::read(change.conn(), account).await?;
+    let today = Date::at(change.now(), &account.time_zone);
+    let mut items = batch.validate(invites, &account.policy.domains(), today);
     batch.check_addresses(change, &mut items).await?;
     batch.settle()?;
     let wanted = i32::try_from(items.len()).expect("bounded by the limit on bulk");
@@ -121,11 +125,11 @@ impl Batch {
         Ok(())
     }
 
-    fn validate(&mut self, invites: &[Invite], domains: &DomainPolicy) -> Vec<Item> {
+    fn validate(&mut self, invites: &[Invite], domains: &DomainPolicy, today: Date) -> Vec<Item> {
         let mut seen = HashSet::new();
         let mut items = Vec::with_capacity(invites.len());
         for (index, invite) in invites.iter().enumerate() {
-            match check(invite, domains) {
+            match check(invite, domains, today) {
                 Ok(item) if seen.insert(item.email.clone()) => items.push((index, item, None)),
                 Ok(_) => self.refuse(index, Refused::new(Code::DuplicateAddress).at("email")),
                 Err(list) => list.into_iter().for_each(|refused| self.refuse(index, refused)),
@@ -205,7 +209,7 @@ impl Batch {
 }
 
 /// Checks one person's fields; all faults at once.
-fn check(invite: &Invite, domains: &DomainPolicy) -> Result<NewInvitation, Vec<Refused>> {
+fn check(invite: &Invite, domains: &DomainPolicy, today: Date) -> Result<NewInvitation, Vec<Refused>> {
     let mut faults = Vec::new();
     let mut keep = |error: Error| match error {
         Error::Refused(list) => faults.extend(list),
@@ -222,11 +226,12 @@ fn check(invite: &Invite, domains: &DomainPolicy) -> Result<NewInvitation, Vec<R
     let last_name = text("lastName", &invite.last_name, profile::person_name);
     let message = text("message", &invite.message, profile::message);
     let place = invite.place.distinct().map_err(&mut keep);
-    match (email, place) {
-        (Ok(email), Ok(place)) if faults.is_empty() => {
+    let valid = invite.validity.check(today).map_err(|refused| keep(refused.into()));
+    match (email, place, valid) {
+        (Ok(email), Ok(place), Ok(())) if faults.is_empty() => {
             let profile =
                 Profile { first_name, last_name, subscription_type: invite.subscription_type, ..Profile::default() };
-            Ok(NewInvitation { email, profile, message, place })
+            Ok(NewInvitation { email, profile, message, place, validity: invite.validity })
         }
         _ => Err(faults),
     }

@@ -12,12 +12,12 @@ use crate::change::Change;
 use crate::error::{AtField as _, Code, Error, Refused, Result, field};
 use crate::event::{EventKind, NewEvent};
 use crate::id::{GroupId, InvitationId, MemberId, RoleId, UnitId};
-use crate::infra::clock::Timestamp;
+use crate::infra::clock::{Date, Timestamp};
 use crate::infra::email_address::EmailAddress;
 use crate::infra::secret::Purpose;
 use crate::license::{self, Wanted};
 use crate::member::place::{self, may_give};
-use crate::member::{Place, Status};
+use crate::member::{Place, Status, Validity, validity};
 use crate::profile::{self, SubscriptionType};
 
 /// Between two mails of one invitation.
@@ -35,6 +35,7 @@ struct Open {
     last_name: Option<String>,
     message: Option<String>,
     subscription_type: Option<SubscriptionType>,
+    validity: Validity,
     state: State,
     generation: i32,
     queued_at: Option<Timestamp>,
@@ -63,7 +64,7 @@ async fn lock(change: &mut Change, id: InvitationId) -> Result<Open> {
     let row = sqlx::query!(
         r#"SELECT i.invitation_id AS "invitation_id: InvitationId", m.member_id AS "member_id: MemberId", i.email, i.state AS "state: State",
                   i.generation, i.queued_at, i.resent_at, m.status AS "status: Status", i.first_name, i.last_name, i.message,
-                  m.subscription_type AS "subscription_type: SubscriptionType"
+                  m.subscription_type AS "subscription_type: SubscriptionType", m.valid_from, m.valid_until
            FROM member m JOIN invitation i USING (account_id, member_id)
            WHERE i.account_id = $1 AND i.invitation_id = $2 AND i.finished_at IS NULL
            FOR NO KEY UPDATE OF m, i"#,
@@ -104,6 +105,7 @@ async fn lock(change: &mut Change, id: InvitationId) -> Result<Open> {
         last_name: row.last_name,
         message: row.message,
         subscription_type: row.subscription_type,
+        validity: Validity { from: row.valid_from, until: row.valid_until },
         assignments: assignments.map(|(role_id, unit_id)| Assignment { role_id, unit_id }).collect(),
         units: place.units,
         groups: place.groups,
@@ -279,6 +281,10 @@ pub struct Update {
     pub unit_ids: Option<Vec<UnitId>>,
     /// The groups they will be in, instead of those before.
     pub group_ids: Option<Vec<GroupId>>,
+    /// The first day of the membership; an inner `None` clears it.
+    pub valid_from: Option<Option<Date>>,
+    /// The last day of the membership; an inner `None` clears it.
+    pub valid_until: Option<Option<Date>>,
 }
 
 /// Corrects an open invitation.
@@ -294,6 +300,7 @@ pub async fn update(change: &mut Change, actor: &Actor, id: InvitationId, update
     let standing = change.standing(actor).await?;
     may_handle(change, &standing, &open).await.at("invitationId")?;
     let mut differences = update_text(change, &open, update).await?;
+    differences.validity = update_validity(change, &open, update).await?;
     differences.place = update_place(change, &standing, &open, update).await?;
     if let Some(email) = &update.email {
         update_email(change, &standing, &open, email).await.map(|email| differences.email = email).at("email")?;
@@ -311,6 +318,7 @@ struct Differences {
     texts: Vec<(&'static str, Option<String>, Option<String>)>,
     subscription_type: Option<SubscriptionType>,
     place: Option<Place>,
+    validity: Option<Validity>,
 }
 
 impl Differences {
@@ -334,7 +342,15 @@ impl Differences {
         if let Some(subscription) = self.subscription_type {
             detail["subscriptionType"] = json!({ "before": open.subscription_type, "after": subscription });
         }
-        if before.is_empty() && self.place.is_none() && self.subscription_type.is_none() {
+        for (name, old, new) in self.validity.iter().flat_map(|new| {
+            [("validFrom", open.validity.from, new.from), ("validUntil", open.validity.until, new.until)]
+        }) {
+            if old != new {
+                detail[name] = json!({ "before": old, "after": new });
+            }
+        }
+        let typed = self.place.is_some() || self.subscription_type.is_some() || self.validity.is_some();
+        if before.is_empty() && !typed {
             return None;
         }
         let event = NewEvent::new(EventKind::InvitationUpdated).subject(open.member_id.0).detail(detail);
@@ -380,6 +396,29 @@ async fn update_text(change: &mut Change, open: &Open, update: &Update) -> Resul
     .await?;
     let texts = [first, last, message].into_iter().flatten().collect();
     Ok(Differences { texts, subscription_type, ..Differences::default() })
+}
+
+/// Answers the validity if it differs from the one before.
+async fn update_validity(change: &mut Change, open: &Open, update: &Update) -> Result<Option<Validity>> {
+    let validity = Validity {
+        from: update.valid_from.unwrap_or(open.validity.from),
+        until: update.valid_until.unwrap_or(open.validity.until),
+    };
+    if validity == open.validity {
+        return Ok(None);
+    }
+    validity.check(validity::today(change).await?)?;
+    let account = change.account();
+    sqlx::query!(
+        "UPDATE member SET valid_from = $3, valid_until = $4 WHERE account_id = $1 AND member_id = $2",
+        account.0,
+        open.member_id.0,
+        validity.from as Option<Date>,
+        validity.until as Option<Date>,
+    )
+    .execute(change.conn())
+    .await?;
+    Ok(Some(validity))
 }
 
 /// Answers the place if it differs from the one before.

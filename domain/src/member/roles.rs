@@ -1,17 +1,16 @@
 //! Which roles members have: given to one or to many at once.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use uuid::Uuid;
 
 use super::place::{MAX_ROLES, distinct};
-use crate::actor::{Action, Actor, Assignment, Grants, Standing, Target, of_assignments, of_members};
+use super::status::{Locked, lock_many};
+use crate::actor::{Action, Actor, Assignment, Grants, Standing, Target, of_assignments};
 use crate::change::Change;
 use crate::error::{AtField as _, Code, Error, Refused, Result};
 use crate::event::{EventKind, NewEvent};
-use crate::id::{MemberId, RoleId, UnitId};
+use crate::id::{MemberId, RoleId};
 use crate::invitation::ErrorPolicy;
 use crate::permission::{PermissionSet, SystemRole};
 
@@ -33,14 +32,6 @@ pub struct Assigned {
     pub members: Vec<MemberId>,
     /// The others, by `memberIds.<index>`.
     pub refused: Vec<Refused>,
-}
-
-/// A member under lock.
-struct Locked {
-    owner: bool,
-    units: Vec<UnitId>,
-    assignments: Vec<Assignment>,
-    held: Grants,
 }
 
 /// Roles of a member that change.
@@ -70,7 +61,7 @@ pub async fn assign_roles(
         1..=MAX_ROLES => {}
         _ => return Err(Refused::new(Code::TooMany).at("roleIds").into()),
     }
-    let locked = lock(change, members).await?;
+    let locked = lock_many(change, members).await?;
     let account = change.account();
     let standing = change.standing(actor).await?;
     let given = of_assignments(change.conn(), account, &named).await?;
@@ -144,46 +135,6 @@ fn judge(
         1..=MAX_ROLES => Ok(Some(Differing { member, before: before.clone(), after })),
         _ => Err(Code::TooMany.into()),
     }
-}
-
-/// Locks members in the order of their ids.
-async fn lock(change: &mut Change, members: &[MemberId]) -> Result<BTreeMap<MemberId, Locked>> {
-    let account = change.account();
-    let ids: Vec<Uuid> = members.iter().map(|member| member.0).collect();
-    let known = sqlx::query_scalar!(
-        r#"SELECT member_id AS "member_id: MemberId" FROM member
-           WHERE account_id = $1 AND member_id = ANY($2) ORDER BY member_id FOR NO KEY UPDATE"#,
-        account.0,
-        &ids,
-    )
-    .fetch_all(change.conn())
-    .await?;
-    // In statements of their own: within the one that waits for the locks they would show what was before the wait.
-    let places = sqlx::query!(
-        r#"SELECT m.member_id AS "member_id: MemberId",
-                  EXISTS (SELECT FROM account_owner o WHERE o.account_id = m.account_id AND o.member_id = m.member_id) AS "owner!",
-                  ARRAY(SELECT unit_id FROM member_unit u WHERE u.account_id = m.account_id AND u.member_id = m.member_id)
-                      AS "units!: Vec<UnitId>",
-                  ARRAY(SELECT role_id FROM member_role a WHERE a.account_id = m.account_id AND a.member_id = m.member_id
-                        ORDER BY role_id, unit_id) AS "roles!: Vec<RoleId>",
-                  ARRAY(SELECT unit_id FROM member_role a WHERE a.account_id = m.account_id AND a.member_id = m.member_id
-                        ORDER BY role_id, unit_id) AS "role_units!: Vec<UnitId>"
-           FROM member m WHERE m.account_id = $1 AND m.member_id = ANY($2)"#,
-        account.0,
-        &ids,
-    )
-    .fetch_all(change.conn())
-    .await?;
-    let mut held = of_members(change.conn(), account, &known).await?;
-    Ok(places
-        .into_iter()
-        .map(|place| {
-            let assignments = place.roles.into_iter().zip(place.role_units);
-            let assignments = assignments.map(|(role_id, unit_id)| Assignment { role_id, unit_id }).collect();
-            let held = held.remove(&place.member_id).unwrap_or_default();
-            (place.member_id, Locked { owner: place.owner, units: place.units, assignments, held })
-        })
-        .collect())
 }
 
 /// Writes what differs, of all members in one statement.

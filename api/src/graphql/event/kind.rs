@@ -12,7 +12,7 @@ use super::part::{
 };
 use crate::graphql::import::{JobErrorCode, JobStatus};
 use crate::graphql::member::{MemberStatus, SubscriptionType};
-use crate::graphql::scalar::{DateTime, EmailAddress, SafeInteger};
+use crate::graphql::scalar::{Date, DateTime, EmailAddress, SafeInteger};
 
 /// What every event says.
 struct Head {
@@ -243,6 +243,14 @@ event_types! {
         subscription_type_before: Option<SubscriptionType> = detail("/subscriptionType/before");
         /// What the subscription covers from then on; null if it did not change.
         subscription_type_after: Option<SubscriptionType> = detail("/subscriptionType/after");
+        /// The first day of the membership; null if there was none, or it did not change.
+        valid_from_before: Option<Date> = detail("/validFrom/before");
+        /// The first day from then on; null if there is none, or it did not change.
+        valid_from_after: Option<Date> = detail("/validFrom/after");
+        /// The last day of the membership; null if there was none, or it did not change.
+        valid_until_before: Option<Date> = detail("/validUntil/before");
+        /// The last day from then on; null if there is none, or it did not change.
+        valid_until_after: Option<Date> = detail("/validUntil/after");
         /// Address, names and message that were changed; null once they are erased.
         texts: Option<Vec<EventTextChange>> = texts();
     }
@@ -333,6 +341,52 @@ event_types! {
         status_before: MemberStatus = detail("/before");
         /// Where they stand from then on.
         status_after: MemberStatus = detail("/after");
+    }
+    /// A member's profile was changed, or from when until when they are a member.
+    MemberUpdated => MemberUpdatedEvent(member) {
+        /// Whose.
+        member_id: ID = member();
+        /// What the subscription covered; null if nothing was said, or it did not change.
+        subscription_type_before: Option<SubscriptionType> = detail("/subscriptionType/before");
+        /// What the subscription covers from then on; null if nothing is said, or it did not change.
+        subscription_type_after: Option<SubscriptionType> = detail("/subscriptionType/after");
+        /// The first day of the membership; null if there was none, or it did not change.
+        valid_from_before: Option<Date> = detail("/validFrom/before");
+        /// The first day from then on; null if there is none, or it did not change.
+        valid_from_after: Option<Date> = detail("/validFrom/after");
+        /// The last day of the membership; null if there was none, or it did not change.
+        valid_until_before: Option<Date> = detail("/validUntil/before");
+        /// The last day from then on; null if there is none, or it did not change.
+        valid_until_after: Option<Date> = detail("/validUntil/after");
+        /// Texts of the profile that were changed; null once they are erased.
+        texts: Option<Vec<EventTextChange>> = texts();
+    }
+    /// A member left the account by themselves, and their seat is free.
+    MemberLeft => MemberLeftEvent(member) {
+        /// Who.
+        member_id: ID = member();
+        /// Where they stood.
+        status_before: MemberStatus = detail("/before");
+        /// Where they stand from then on.
+        status_after: MemberStatus = detail("/after");
+    }
+    /// A member was deleted for good, with their personal data.
+    MemberDeleted => MemberDeletedEvent(member) {
+        /// Who; the member is gone.
+        member_id: ID = member();
+        /// Where they stood.
+        status_before: MemberStatus = detail("/before");
+        /// Their last invitation; null for whoever had none, like a founder.
+        invitation_id: Option<ID> = detail("/invitation");
+    }
+    /// What a member who left was responsible for passed to somebody else.
+    MemberSucceeded => MemberSucceededEvent(member) {
+        /// Who left.
+        member_id: ID = member();
+        /// Who is responsible from then on.
+        successor_id: ID = detail("/successor");
+        /// For what: at most 100 resources; further ones are told by further events.
+        resource_ids: Vec<ID> = detail("/resources");
     }
     /// A member was given other roles.
     MemberRolesChanged => MemberRolesChangedEvent(member) {

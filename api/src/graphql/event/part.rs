@@ -72,10 +72,10 @@ pub(super) fn nothing(_: &Event) -> Option<ID> {
     None
 }
 
-/// A text of an invitation that was corrected.
+/// A text of an invitation that was corrected, or of a profile that was changed.
 #[derive(SimpleObject, Clone, Debug)]
 pub struct EventTextChange {
-    /// Which one, as in `InvitationUpdateInput`, like `email`.
+    /// Which one, as in `InvitationUpdateInput` or `MemberUpdateInput`, like `email`.
     field: String,
     /// What it was.
     before: Option<String>,

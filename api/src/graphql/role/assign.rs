@@ -2,13 +2,12 @@
 
 use async_graphql::{Context, Enum, ID, InputObject, Object, Result};
 use domain::change::Kind;
-use domain::error::{Code, Error, Refused};
-use domain::id::MemberId;
+use domain::error::{Error, Refused};
 use domain::member;
 
-use super::super::context::{ContextExt as _, mutate, parse_id, parse_subjects};
+use super::super::context::{ContextExt as _, mutate};
 use super::super::invitation::ErrorPolicy;
-use super::super::member::{Member, reread_many};
+use super::super::member::{Member, reread_many, subjects};
 use super::super::payload::payloads;
 use super::super::user_error::{split, user_errors};
 use super::{UnitRoleInput, assignments};
@@ -60,16 +59,6 @@ payloads! {
     MemberAssignRolesPayload;
 }
 
-/// The members a mutation names: one by `memberId`, or several by `memberIds`. Answers whether it was one.
-pub fn subjects(one: Option<&ID>, many: Option<&[ID]>, bulk: usize) -> Result<(Vec<MemberId>, bool), Error> {
-    match (one, many) {
-        (Some(id), None) => Ok((vec![parse_id(id)], true)),
-        (None, Some(ids)) => parse_subjects(ids, "memberIds", bulk).map(|ids| (ids, false)),
-        (None, None) => Err(Refused::new(Code::Required).at("memberIds").into()),
-        (Some(_), Some(_)) => Err(Refused::new(Code::TooMany).at("memberIds").into()),
-    }
-}
-
 /// Puts refusals of the one member that was named at `memberId`.
 pub fn at_subject(refused: Vec<Refused>, one: bool) -> Vec<Refused> {
     let place = |mut refused: Refused| {
@@ -104,7 +93,7 @@ async fn assign(ctx: &Context<'_>, input: MemberAssignRolesInput) -> Result<Memb
     let named = ctx.viewer().ok_or(Error::Unauthenticated);
     let named = named.and_then(|_| subjects(input.member_id.as_ref(), input.member_ids.as_deref(), bulk));
     let (members, one) = match split(named)? {
-        Ok(named) => named,
+        Ok((members, listed)) => (members, !listed),
         Err(user_errors) => return Ok((None, None, user_errors).into()),
     };
     let wanted = assignments(&input.role_ids, &input.unit_roles);
@@ -119,7 +108,7 @@ async fn assign(ctx: &Context<'_>, input: MemberAssignRolesInput) -> Result<Memb
     });
     Ok(match split(outcome)? {
         Ok(assigned) => {
-            let members = reread_many(ctx, &assigned.members, "members").await;
+            let members = reread_many(ctx, &assigned.members, &["member", "members"]).await;
             let member = members.as_ref().filter(|_| one).and_then(|members| members.first().cloned());
             (member, members, user_errors(at_subject(assigned.refused, one))).into()
         }
