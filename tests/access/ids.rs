@@ -14,8 +14,8 @@ use crate::support::introspection::{Type, types};
 fn prefixes(argument: &str) -> &'static [&'static str] {
     match argument {
         "memberId" | "memberIds" | "successorId" => &["mem"],
-        "groupId" => &["grp"],
-        "unitId" => &["unt"],
+        "groupId" | "groupIds" => &["grp"],
+        "unitId" | "unitIds" => &["unt"],
         "roleId" | "roleIds" => &["rol"],
         "invitationId" | "invitationIds" => &["inv"],
         "uploadId" => &["upl"],
@@ -143,6 +143,10 @@ impl Request<'_> {
         match self.field.strip_prefix("Mutation.") {
             Some(mutation) => {
                 let mut input = self.input.clone();
+                if self.path.contains("memberIds") {
+                    // One or several.
+                    input.as_object_mut().expect("an object").remove("memberId");
+                }
                 put(&mut input, self.path, id);
                 self.firm.app.mutate(self.token, mutation, input, "__typename").await
             }

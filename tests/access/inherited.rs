@@ -14,7 +14,7 @@ pub(crate) const FIELDS: &[(&str, &str)] = &[
     ("AccountPolicyUpdatePayload", "account userErrors"),
     ("AccountRenamePayload", "account userErrors"),
     ("AccountUpdate", "account"),
-    ("ClosedAccount", "name status"),
+    ("ClosedAccount", "name reason status validFrom"),
     ("ClosedAccountsError", "accounts code field message"),
     (
         "EventAccountPolicy",
@@ -45,12 +45,17 @@ pub(crate) const FIELDS: &[(&str, &str)] = &[
     ("JobProgress", "done total"),
     ("LicensePool", "available inUse owned product reserved scheduled"),
     // Colleagues' are for everybody; the rest of the profile has rows.
-    ("Member", "firstName id isOwner jobTitle lastName status"),
-    ("MemberActivatePayload", "member userErrors"),
+    (
+        "Member",
+        "firstName id isOwner jobTitle lastName status viewerCanActivate viewerCanAssignRoles viewerCanChangeEmail viewerCanDeactivate
+         viewerCanDelete viewerCanReactivate viewerCanSuspend viewerCanUpdate",
+    ),
+    ("MemberActivatePayload", "member members userErrors"),
     ("MemberAssignRolesPayload", "member userErrors"),
     ("MemberConnection", "edges nodes pageInfo"),
     ("MemberCounts", "active deactivated invited suspended"),
-    ("MemberDeactivatePayload", "member userErrors"),
+    ("MemberDeactivatePayload", "member members userErrors"),
+    ("MemberDeletePayload", "deletedIds userErrors"),
     ("MemberEdge", "cursor node"),
     ("MemberGroup", "groupId name"),
     (
@@ -63,11 +68,14 @@ pub(crate) const FIELDS: &[(&str, &str)] = &[
     ("MemberImportEdge", "cursor node"),
     ("MemberInvitePayload", "invitations userErrors"),
     ("MemberLicense", "allocatedAt product reserved"),
-    ("MemberReactivatePayload", "member userErrors"),
+    ("MemberLeavePayload", "memberId userErrors"),
+    ("MemberReactivatePayload", "member members userErrors"),
     ("MemberRole", "name roleId systemKey unit"),
     ("MemberUnit", "isArchived name unitId"),
-    ("MemberSuspendPayload", "member userErrors"),
-    ("Membership", "accountId accountName isCurrent status"),
+    ("MemberSuspendPayload", "member members userErrors"),
+    ("MemberUpdatePayload", "member userErrors warnings"),
+    ("MemberWarning", "code field message"),
+    ("Membership", "accountId accountName isCurrent status validFrom"),
     ("NotPermittedError", "code field message permissions"),
     ("PageInfo", "endCursor hasNextPage hasPreviousPage startCursor"),
     ("PasswordChangePayload", "accepted userErrors"),
@@ -87,4 +95,6 @@ pub(crate) const FIELDS: &[(&str, &str)] = &[
     ("Upload", "expiresAt id url"),
     ("UploadCreatePayload", "upload userErrors"),
     ("User", "email id"),
+    // Of a member: what the viewer themselves may do, which is theirs to know.
+    ("Verdict", "allowed code message missing"),
 ];
