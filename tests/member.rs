@@ -7,6 +7,10 @@ use serde_json::{Value, json};
 
 use crate::support::app::{Answer, App, Person};
 
+mod deleting;
+mod life;
+mod profile;
+mod sight;
 mod walk;
 
 const OWNER: &str = "olivia@harborandfinch.example";

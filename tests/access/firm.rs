@@ -83,6 +83,7 @@ impl Firm {
         let victim = join("vic", SystemRole::Standard).await?.member_id;
         let (import, _) = import(&app, &owner, "cora@harborandfinch.example").await?;
         let colleague = accepted(&app, "cora@harborandfinch.example").await?;
+        place(&app, &owner, &colleague).await?;
         let (invitation, invited) = invite(&app, &owner, "ivy@harborandfinch.example").await?;
         let (unit, role) = (unit(&app, &owner).await?, role(&app, &owner).await?);
         let stranger = app.found("sven@elsewhere.example", 200).await?;
@@ -201,6 +202,29 @@ async fn accepted(app: &App, email: &str) -> Result<Person> {
     let accepted = app.accept(&letter.token(), "Cora", "Lane").await?;
     ensure!(accepted.codes().is_empty(), "{}", accepted.body);
     app.person(email).await
+}
+
+/// Gives the colleague a unit, a group and dates, so that there is something to see of each.
+async fn place(app: &App, owner: &Person, colleague: &Person) -> Result<()> {
+    let member: domain::id::MemberId = colleague.member_id.parse()?;
+    sqlx::query(
+        "WITH u AS (INSERT INTO unit (account_id, unit_id, name, created_at)
+                    SELECT account_id, gen_random_uuid(), 'Boston', now() FROM member WHERE member_id = $1 RETURNING account_id, unit_id),
+              g AS (INSERT INTO member_group (account_id, group_id, name, created_at)
+                    SELECT account_id, gen_random_uuid(), 'Litigation', now() FROM member WHERE member_id = $1 RETURNING account_id, group_id),
+              m AS (INSERT INTO group_member (account_id, group_id, member_id, added_at) SELECT account_id, group_id, $1, now() FROM g)
+         INSERT INTO member_unit (account_id, unit_id, member_id, added_at) SELECT account_id, unit_id, $1, now() FROM u",
+    )
+    .bind(member)
+    .execute(&app.db.pool)
+    .await?;
+    let document = "query ($id: ID!) { node(id: $id) { ... on Member { version } } }";
+    let version = app.graphql(Some(&owner.token), document, json!({ "id": colleague.member_id })).await?;
+    let input = json!({ "memberId": colleague.member_id, "expectedVersion": version.data("/node/version"),
+                        "validFrom": "2020-01-01", "validUntil": "2199-12-31" });
+    let answer = app.mutate(Some(&owner.token), "memberUpdate", input, "__typename").await?;
+    ensure!(answer.codes().is_empty(), "{}", answer.body);
+    Ok(())
 }
 
 async fn session(app: &App, person: &Person) -> Result<(String, String)> {

@@ -11,6 +11,7 @@ use crate::support::app::{Answer, PASSWORD};
 const SIGN_IN: Outcome = "error UNAUTHENTICATED";
 const REFUSED: Outcome = "NOT_PERMITTED";
 const NOT_HERE: Outcome = "NOT_FOUND";
+const OWNER: Outcome = "OWNER_PROTECTED";
 
 const ANYBODY: Expected = [ALLOWED; 8];
 const SIGNED_IN: Expected = [SIGN_IN, ALLOWED, ALLOWED, ALLOWED, ALLOWED, ALLOWED, ALLOWED, ALLOWED];
@@ -50,10 +51,14 @@ pub(crate) const ROWS: &[(&str, Expected)] = &[
     ("memberActivate", MANAGERS_INSIDE),
     ("memberAssignRoles", MANAGERS_INSIDE),
     ("memberDeactivate", MANAGERS_INSIDE),
+    ("memberDelete", MANAGERS_INSIDE),
     ("memberImportCreate", MANAGERS_INSIDE),
     ("memberInvite", MANAGERS),
+    // Somebody of the same roles leaves in their place.
+    ("memberLeave", [SIGN_IN, OWNER, ALLOWED, ALLOWED, ALLOWED, ALLOWED, ALLOWED, OWNER]),
     ("memberReactivate", MANAGERS_INSIDE),
     ("memberSuspend", MANAGERS_INSIDE),
+    ("memberUpdate", MANAGERS_INSIDE),
     ("passwordChange", SIGNED_IN),
     ("passwordReset", ANYBODY),
     ("passwordResetRequest", ANYBODY),
@@ -107,12 +112,22 @@ async fn of_members(firm: &Firm, mutation: &str) -> Result<Option<Value>> {
             firm.app.mutate(Some(&firm.owner.token), mutation, standard, "__typename").await?;
             return Ok(Some(roles(&[SystemRole::Standard, SystemRole::MemberManager])));
         }
+        "memberUpdate" => {
+            return Ok(Some(json!({ "memberId": invited(firm).await?, "expectedVersion": 1, "jobTitle": "Clerk" })));
+        }
+        "memberDelete" => return Ok(Some(json!({ "memberId": invited(firm).await? }))),
         _ => return Ok(None),
     };
     for mutation in before {
         firm.set_status(mutation, &firm.victim).await?;
     }
     Ok(Some(victim))
+}
+
+/// Somebody new who is invited: their id.
+async fn invited(firm: &Firm) -> Result<String> {
+    let answer = firm.app.invite(&firm.owner, &fresh_address(), &[SystemRole::Standard]).await?;
+    Ok(answer.text("/memberInvite/invitations/0/member/id"))
 }
 
 async fn of_invitations(firm: &Firm, mutation: &str) -> Result<Option<Value>> {
@@ -184,6 +199,9 @@ async fn of_people(firm: &Firm, mutation: &str) -> Result<Option<Value>> {
 
 /// Mutations of the caller's own sessions run in a session of their own.
 async fn of_callers(firm: &Firm, mutation: &str, caller: usize) -> Result<(Option<String>, Value)> {
+    if mutation == "memberLeave" {
+        return Ok((leaver(firm, caller).await?, json!({})));
+    }
     let person = firm.caller(caller);
     let (token, id) = firm.session(person.unwrap_or(&firm.owner)).await?;
     match mutation {
@@ -195,6 +213,20 @@ async fn of_callers(firm: &Firm, mutation: &str, caller: usize) -> Result<(Optio
         }
         other => panic!("{other}: say on what it succeeds"),
     }
+}
+
+/// The token of somebody who has the roles of a caller; owners themselves.
+async fn leaver(firm: &Firm, caller: usize) -> Result<Option<String>> {
+    use SystemRole::{Administrator, Auditor, BillingManager, MemberManager, Standard};
+    let role = match caller {
+        2 => Administrator,
+        3 => MemberManager,
+        4 => BillingManager,
+        5 => Auditor,
+        6 => Standard,
+        _ => return Ok(firm.caller(caller).map(|person| person.token.clone())),
+    };
+    Ok(Some(firm.app.join(&firm.owner, &fresh_address(), &[role]).await?.token))
 }
 
 fn fresh_address() -> String {

@@ -200,7 +200,7 @@ pub(crate) const ROWS: &[Read] = &[
 ];
 
 /// What of a member only they themselves and holders of `members.read` see.
-pub(crate) const PROFILE: [&str; 22] = [
+pub(crate) const PROFILE: [&str; 24] = [
     "accountRole",
     "address",
     "city",
@@ -220,6 +220,8 @@ pub(crate) const PROFILE: [&str; 22] = [
     "timeZone",
     "units",
     "unitsCount",
+    "validFrom",
+    "validUntil",
     "version",
     "viewerCanReadProfile",
     "zip",

@@ -142,6 +142,7 @@ async fn lives() -> Result<Vec<(Value, Value)>> {
     roles_and_units(&app, &owner).await?;
     import(&app, &owner).await?;
     app.settle().await?;
+    leave(&app, &owner).await?;
     done(&app, &owner, "passwordChange", json!({ "currentPassword": PASSWORD, "newPassword": "staple paper clip" }))
         .await?;
     let mut all = with_stored(&app, all_of(&app, &owner).await?).await?;
@@ -161,6 +162,25 @@ async fn lives() -> Result<Vec<(Value, Value)>> {
     all.extend(with_stored(&app, all_of(&app, &owner).await?).await?);
     app.close().await;
     Ok(all)
+}
+
+/// Somebody changes their profile, hands over to the owner, leaves, and is deleted; what names them is read before that.
+async fn leave(app: &App, owner: &Person) -> Result<()> {
+    let leo = app.join(owner, "leo@harborandfinch.example", &[SystemRole::Standard]).await?;
+    let update = json!({ "memberId": leo.member_id, "expectedVersion": 2, "city": "Boston", "subscriptionType": "ATTORNEY",
+                         "validFrom": "2020-01-01", "validUntil": "2199-12-31" });
+    done(app, owner, "memberUpdate", update).await?;
+    let member: domain::id::MemberId = leo.member_id.parse()?;
+    sqlx::query(
+        "INSERT INTO resource (account_id, resource_id, resource_type, external_id, name, responsible_member_id, created_at)
+         SELECT account_id, gen_random_uuid(), 'matter', '1', 'Doe v. Roe', member_id, now() FROM member WHERE member_id = $1",
+    )
+    .bind(member)
+    .execute(&app.db.pool)
+    .await?;
+    done(app, &leo, "memberLeave", json!({ "successorId": owner.member_id })).await?;
+    let gone = app.invite(owner, "gus@harborandfinch.example", &[SystemRole::Standard]).await?;
+    done(app, owner, "memberDelete", json!({ "memberId": gone.text("/memberInvite/invitations/0/member/id") })).await
 }
 
 async fn with_stored(app: &App, events: Vec<Value>) -> Result<Vec<(Value, Value)>> {
