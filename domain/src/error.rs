@@ -194,6 +194,9 @@ macro_rules! with_codes {
             NotPermitted = "NOT_PERMITTED", "You may not do this.";
             NotFound = "NOT_FOUND", "There is no such thing in this account. Check the id.";
             Archived = "ARCHIVED", "This is archived. Take it out of the archive first, or choose another one.";
+            VersionConflict = "VERSION_CONFLICT", "It was changed meanwhile. Read it again and decide anew.";
+            NameTaken = "NAME_TAKEN", "Another one has this name. Choose a different name, or archive the other one.";
+            LimitReached = "LIMIT_REACHED", "The account has as many of these as it may have. Archive some first.";
             AccountReadOnly = "ACCOUNT_READ_ONLY", "The account is cancelled and can only be read.";
             IdempotencyKeyReused = "IDEMPOTENCY_KEY_REUSED", "The idempotency key was used for another input. Use a fresh key.";
             TooMany = "TOO_MANY", "Too many at once. Split the list.";

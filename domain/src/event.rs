@@ -61,6 +61,12 @@ kinds! {
     MemberDeactivated = "member.deactivated";
     MemberReactivated = "member.reactivated";
     MemberRolesChanged = "member.roles_changed";
+    GroupCreated = "group.created";
+    GroupUpdated = "group.updated";
+    GroupArchived = "group.archived";
+    GroupUnarchived = "group.unarchived";
+    GroupMembersAdded = "group.members_added";
+    GroupMembersRemoved = "group.members_removed";
     ImportStarted = "import.started";
     ImportReopened = "import.reopened";
     ImportFinished = "import.finished";

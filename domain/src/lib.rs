@@ -7,6 +7,7 @@ pub mod change;
 pub mod demo;
 pub mod error;
 pub mod event;
+pub mod group;
 pub mod id;
 pub mod import;
 pub mod infra;

@@ -13,6 +13,7 @@ use super::connection::arguments;
 use super::context::{ContextExt as _, mutate};
 use super::cost;
 use super::error::failed;
+use super::group::{self, Group, GroupFilter};
 use super::import::{self, MemberImport};
 use super::invitation::{self, Invitation, InvitationFilter, InvitationOrder, InvitationPage};
 use super::license::{self, LicensePool};
@@ -157,6 +158,30 @@ impl Account {
         Some(import::page(ctx, &arguments(first, after, last, before)).await)
     }
 
+    /// Its groups, by name. Needs `members.read`.
+    #[graphql(complexity = "cost::page(first, last, child_complexity)")]
+    async fn groups(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Which ones.")] filter: Option<GroupFilter>,
+        #[graphql(desc = "Rows after `after`: 1 to 100, 20 unless given.")] first: Option<i32>,
+        #[graphql(desc = "A cursor of this list.")] after: Option<String>,
+        #[graphql(desc = "Rows before `before`: 1 to 100.")] last: Option<i32>,
+        #[graphql(desc = "A cursor of this list.")] before: Option<String>,
+    ) -> Option<Result<Connection<String, Group>>> {
+        Some(group::page(ctx, filter, &arguments(first, after, last, before)).await)
+    }
+
+    /// How many groups meet the filter. Needs `members.read`.
+    #[graphql(complexity = "cost::one(0)")]
+    async fn groups_count(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Which ones.")] filter: Option<GroupFilter>,
+    ) -> Option<Result<i32>> {
+        Some(group::count(ctx, filter).await)
+    }
+
     /// Its roles, by name.
     #[graphql(complexity = "cost::one(child_complexity)")]
     async fn roles(&self, ctx: &Context<'_>) -> Option<Result<Vec<Role>>> {
@@ -166,6 +191,11 @@ impl Account {
     /// Whether the viewer may invite.
     async fn viewer_can_invite(&self, ctx: &Context<'_>) -> bool {
         ctx.viewer().is_some_and(|actor| actor.can(Action::Invite))
+    }
+
+    /// Whether the viewer may make, change and archive groups.
+    async fn viewer_can_manage_groups(&self, ctx: &Context<'_>) -> bool {
+        ctx.viewer().is_some_and(|actor| actor.can(Action::ManageGroups))
     }
 
     /// Whether the viewer may import members.

@@ -4,6 +4,7 @@ use async_graphql::{Context, ID, MergedObject, Object, Result, SDLExportOptions,
 
 use self::account::{Account, AccountMutation};
 use self::event::Events;
+use self::group::{Group, GroupMutation};
 use self::import::{ImportMutation, Job, MemberImport};
 use self::invitation::InvitationMutation;
 use self::invitation::answer::{InvitationAnswer, InvitationByTokenPayload};
@@ -22,6 +23,7 @@ pub mod document;
 pub mod error;
 pub mod event;
 pub mod graphiql;
+pub mod group;
 pub mod guard;
 pub mod http;
 pub mod import;
@@ -88,6 +90,12 @@ impl Query {
         import::read(ctx, &id).await.transpose()
     }
 
+    /// A group. Needs `members.read`; null for what does not exist in this account.
+    #[graphql(complexity = "cost::one(child_complexity)")]
+    async fn group(&self, ctx: &Context<'_>, #[graphql(desc = "Its id.")] id: ID) -> Option<Result<Group>> {
+        group::read(ctx, &id).await.transpose()
+    }
+
     /// Long work by its id; null for what does not exist in this account.
     #[graphql(complexity = "cost::one(child_complexity)")]
     async fn job(&self, ctx: &Context<'_>, #[graphql(desc = "Its id.")] id: ID) -> Option<Result<Job>> {
@@ -135,6 +143,7 @@ pub struct Mutation(
     InvitationAnswer,
     MemberMutation,
     ImportMutation,
+    GroupMutation,
 );
 
 /// The public schema.

@@ -4,11 +4,12 @@ use std::collections::HashMap;
 use std::str::FromStr;
 
 use async_graphql::{Context, ID, Interface, Result};
-use domain::id::{AccountId, ImportId, InvitationId, MemberId, RoleId};
+use domain::id::{AccountId, GroupId, ImportId, InvitationId, MemberId, RoleId};
 
 use super::account::{self, Account};
 use super::context::ContextExt as _;
 use super::error::ErrorCode;
+use super::group::{self, Group};
 use super::import::{self, MemberImport};
 use super::invitation::{self, Invitation};
 use super::member::{self, Member};
@@ -31,6 +32,8 @@ pub enum Node {
     MemberImport(Box<MemberImport>),
     /// A role.
     Role(Box<Role>),
+    /// A group of members.
+    Group(Box<Group>),
 }
 
 /// Loads nodes: one statement per kind.
@@ -59,6 +62,11 @@ pub async fn load(ctx: &Context<'_>, ids: &[ID]) -> Result<Vec<Option<Node>>> {
     if !imports.is_empty() {
         let imports = import::read_many(ctx, &imports).await?;
         found.extend(imports.into_iter().map(|import| (import.id.clone(), Node::MemberImport(Box::new(import)))));
+    }
+    let groups: Vec<GroupId> = of_kind(ids);
+    if !groups.is_empty() {
+        let groups = group::read_many(ctx, &groups).await?;
+        found.extend(groups.into_iter().map(|group| (group.id.clone(), Node::Group(Box::new(group)))));
     }
     if of_kind::<AccountId>(ids).contains(&actor.account_id) {
         let account = account::read(ctx).await?;

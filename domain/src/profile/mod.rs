@@ -142,6 +142,11 @@ pub fn job_title(text: &str) -> Result<String, FieldFault> {
     text::line(text, TITLE_CHARS)
 }
 
+/// The name of a role, a group or a unit: 1 to [`TITLE_CHARS`] characters on one line.
+pub fn title(text: &str) -> Result<String, FieldFault> {
+    text::line(text, TITLE_CHARS)
+}
+
 /// The message in an invitation: plain text of at most [`MESSAGE_CHARS`] characters; line breaks are kept, as `\n`.
 pub fn message(text: &str) -> Result<String, FieldFault> {
     text::paragraphs(text, MESSAGE_CHARS)

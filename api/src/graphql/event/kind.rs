@@ -6,7 +6,7 @@ use domain::event::EventKind;
 use domain::event::read::{Event, Personal};
 
 use super::EventActor;
-use super::part::{EventAccountPolicy, EventTextChange, detail, import, member, nothing, personal, policy, texts};
+use super::part::{EventAccountPolicy, EventTextChange, detail, group, import, member, nothing, personal, policy, texts};
 use crate::graphql::import::{JobErrorCode, JobStatus};
 use crate::graphql::member::{MemberStatus, SubscriptionType};
 use crate::graphql::scalar::{DateTime, EmailAddress, SafeInteger};
@@ -325,6 +325,60 @@ event_types! {
         role_ids_before: Option<Vec<ID>> = detail("/before");
         /// Roles from then on.
         role_ids_after: Option<Vec<ID>> = detail("/after");
+    }
+    /// A group was made.
+    GroupCreated => GroupCreatedEvent(group) {
+        /// The group.
+        group_id: ID = group();
+        /// Its name.
+        name: String = detail("/name");
+        /// Whether no custom rate applies by it.
+        excluded_from_custom_rates: bool = detail("/excludedFromCustomRates");
+    }
+    /// A group was changed.
+    GroupUpdated => GroupUpdatedEvent(group) {
+        /// The group.
+        group_id: ID = group();
+        /// Its name before.
+        name_before: String = detail("/name/before");
+        /// Its name from then on.
+        name_after: String = detail("/name/after");
+        /// Its description before.
+        description_before: Option<String> = detail("/description/before");
+        /// Its description from then on.
+        description_after: Option<String> = detail("/description/after");
+        /// Whether no custom rate applied by it before.
+        excluded_from_custom_rates_before: bool = detail("/excludedFromCustomRates/before");
+        /// Whether no custom rate applies by it from then on.
+        excluded_from_custom_rates_after: bool = detail("/excludedFromCustomRates/after");
+    }
+    /// A group was archived: it grants nothing from then on.
+    GroupArchived => GroupArchivedEvent(group) {
+        /// The group.
+        group_id: ID = group();
+        /// Its name.
+        name: String = detail("/name");
+    }
+    /// A group was taken out of the archive.
+    GroupUnarchived => GroupUnarchivedEvent(group) {
+        /// The group.
+        group_id: ID = group();
+        /// Its name.
+        name: String = detail("/name");
+    }
+    /// Members were put into a group.
+    GroupMembersAdded => GroupMembersAddedEvent(group) {
+        /// The group.
+        group_id: ID = group();
+        /// The members.
+        member_ids: Vec<ID> = detail("/members");
+    }
+    /// Members were taken out of a group.
+    GroupMembersRemoved => GroupMembersRemovedEvent(group) {
+        /// The group.
+        group_id: ID = group();
+        /// The members.
+        member_ids: Vec<ID> = detail("/members");
     }
     /// An import of members was asked for.
     ImportStarted => ImportStartedEvent(import) {

@@ -2,7 +2,7 @@
 
 use async_graphql::{ID, InputType, SimpleObject, Value};
 use domain::event::read::{Event, Personal};
-use domain::id::{ImportId, MemberId};
+use domain::id::{GroupId, ImportId, MemberId};
 
 /// A value of the lasting part, by its JSON pointer; what is missing is null.
 pub(super) fn detail<T: InputType>(event: &Event, pointer: &str) -> Option<T> {
@@ -30,6 +30,11 @@ pub(super) fn member(event: &Event) -> Option<ID> {
 /// The subject as an import's id.
 pub(super) fn import(event: &Event) -> Option<ID> {
     event.subject.map(|id| ImportId(id).to_string().into())
+}
+
+/// The subject as a group's id.
+pub(super) fn group(event: &Event) -> Option<ID> {
+    event.subject.map(|id| GroupId(id).to_string().into())
 }
 
 /// Of an event that concerns the account as a whole.

@@ -208,6 +208,8 @@ pub struct Limits {
     pub import_field_bytes: usize,
     /// Members one mutation may name.
     pub bulk: usize,
+    /// Groups of an account that are not archived.
+    pub groups: usize,
     /// Requests that are worked on at once, and a quarter as many that hash passwords; twice as many wait, further ones are refused.
     pub concurrent_requests: usize,
 }
@@ -310,6 +312,7 @@ impl Default for Limits {
             import_rows: 100_000,
             import_field_bytes: 4096,
             bulk: 500,
+            groups: 1000,
             concurrent_requests: 24,
         }
     }
