@@ -12,6 +12,7 @@ mod chaos;
 mod drain;
 mod event;
 mod fail_points;
+mod group;
 mod guard;
 mod health;
 mod hostile;

@@ -67,6 +67,15 @@ kinds! {
     GroupUnarchived = "group.unarchived";
     GroupMembersAdded = "group.members_added";
     GroupMembersRemoved = "group.members_removed";
+    ResourceRegistered = "resource.registered";
+    ResourceUpdated = "resource.updated";
+    ResourceAssigned = "resource.assigned";
+    ResourceGranted = "resource.granted";
+    ResourceRevoked = "resource.revoked";
+    ResourceArchived = "resource.archived";
+    ResourceUnarchived = "resource.unarchived";
+    ResourceRateSet = "resource.rate_set";
+    ResourceRateRemoved = "resource.rate_removed";
     ImportStarted = "import.started";
     ImportReopened = "import.reopened";
     ImportFinished = "import.finished";

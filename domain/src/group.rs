@@ -93,9 +93,9 @@ pub async fn list(
     push_filter(&mut statement, filter);
     request.push_to(&mut statement, "lower(g.name)", "g.group_id", false);
     let rows: Vec<Group> = statement.build_query_as().fetch_all(conn).await?;
-    Ok(request.page(rows).map(|group| {
-        (Cursor::new(ORDER.0, SortValue::Text(group.sort_name.clone()), group.group_id.0), group)
-    }))
+    Ok(request
+        .page(rows)
+        .map(|group| (Cursor::new(ORDER.0, SortValue::Text(group.sort_name.clone()), group.group_id.0), group)))
 }
 
 /// How many groups there are on all pages of a list.
@@ -119,8 +119,7 @@ pub async fn members(
     statement.push_bind(actor.account_id.0).push(" AND g.group_id = ").push_bind(group.0);
     request.push_to(&mut statement, "m.sort_name", "m.member_id", false);
     let rows: Vec<(MemberId, String)> = statement.build_query_as().fetch_all(conn).await?;
-    let cursor = |(member, name): (MemberId, String)| {
-        (Cursor::new(MEMBERS_ORDER.0, SortValue::Text(name), member.0), member)
-    };
+    let cursor =
+        |(member, name): (MemberId, String)| (Cursor::new(MEMBERS_ORDER.0, SortValue::Text(name), member.0), member);
     Ok(request.page(rows).map(cursor))
 }

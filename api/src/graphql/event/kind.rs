@@ -6,7 +6,9 @@ use domain::event::EventKind;
 use domain::event::read::{Event, Personal};
 
 use super::EventActor;
-use super::part::{EventAccountPolicy, EventTextChange, detail, group, import, member, nothing, personal, policy, texts};
+use super::part::{
+    EventAccountPolicy, EventTextChange, detail, group, import, member, nothing, personal, policy, texts,
+};
 use crate::graphql::import::{JobErrorCode, JobStatus};
 use crate::graphql::member::{MemberStatus, SubscriptionType};
 use crate::graphql::scalar::{DateTime, EmailAddress, SafeInteger};
