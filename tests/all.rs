@@ -37,6 +37,7 @@ mod password;
 mod races;
 mod readme;
 mod recovery;
+mod resource;
 mod rolling;
 mod schema;
 mod secrets;

@@ -16,10 +16,14 @@ fn prefixes(argument: &str) -> &'static [&'static str] {
         "memberId" => &["mem"],
         "roleId" | "roleIds" => &["rol"],
         "invitationId" | "invitationIds" => &["inv"],
+        "groupId" | "groupIds" => &["grp"],
+        "resourceId" => &["res"],
+        "unitId" => &["unt"],
+        "memberIds" | "responsibleMemberId" => &["mem"],
         "uploadId" => &["upl"],
         "sessionId" => &["ses"],
         "accountId" => &["acc"],
-        "id" | "ids" => &["mem", "rol", "inv", "imp", "acc", "upl", "ses"],
+        "id" | "ids" => &["mem", "rol", "inv", "imp", "acc", "upl", "ses", "grp", "res"],
         other => panic!("{other}: say of what kind it is"),
     }
 }
@@ -33,6 +37,8 @@ fn foreign(firm: &Firm, prefix: &str) -> String {
         "upl" => firm.foreign.upload.clone(),
         "ses" => firm.foreign.session.clone(),
         "acc" => firm.foreign.account.clone(),
+        "grp" => firm.foreign.group.clone(),
+        "res" => firm.foreign.resource.clone(),
         _ => absent(prefix),
     }
 }
@@ -89,6 +95,47 @@ fn query(field: &str, path: &str) -> &'static str {
         }
         ("Account.membersCount", "filter.roleId") => {
             "query ($id: ID!) { account { membersCount(filter: { roleId: $id }) } }"
+        }
+        ("Query.group", "id") => "query ($id: ID!) { it: group(id: $id) { id } }",
+        ("Query.resource", "id") => "query ($id: ID!) { it: resource(id: $id) { id } }",
+        ("Query.canAccess", "memberId") => {
+            "query ($id: ID!) { it: canAccess(memberId: $id, resources: [{ id: \"x\" }]) { allowed } }"
+        }
+        ("Query.canAccess", "resources.0.id") => {
+            "query ($id: ID!) { it: canAccess(memberId: \"x\", resources: [{ id: $id }]) { allowed } }"
+        }
+        ("Query.effectiveRate", "memberId") => {
+            "query ($id: ID!) { it: effectiveRate(memberId: $id, resourceId: \"x\") { decidedBy } }"
+        }
+        ("Query.effectiveRate", "resourceId") => {
+            "query ($id: ID!) { it: effectiveRate(memberId: \"x\", resourceId: $id) { decidedBy } }"
+        }
+        ("Query.accessibleResources", "memberId") => {
+            "query ($id: ID!) { it: accessibleResources(memberId: $id) { nodes { id } } }"
+        }
+        ("Query.accessibleResources", "filter.unitId") => {
+            "query ($id: ID!) { it: accessibleResources(memberId: \"x\", filter: { unitId: $id }) { nodes { id } } }"
+        }
+        ("Query.accessibleResources", "filter.responsibleMemberId") => {
+            "query ($id: ID!) { it: accessibleResources(memberId: \"x\", filter: { responsibleMemberId: $id }) { nodes { id } } }"
+        }
+        ("Member.accessibleResources", "filter.unitId") => {
+            "query ($id: ID!) { viewer { member { accessibleResources(filter: { unitId: $id }) { nodes { id } } } } }"
+        }
+        ("Member.accessibleResources", "filter.responsibleMemberId") => {
+            "query ($id: ID!) { viewer { member { accessibleResources(filter: { responsibleMemberId: $id }) { nodes { id } } } } }"
+        }
+        ("Account.resources", "filter.unitId") => {
+            "query ($id: ID!) { account { resources(filter: { unitId: $id }) { nodes { id } } } }"
+        }
+        ("Account.resources", "filter.responsibleMemberId") => {
+            "query ($id: ID!) { account { resources(filter: { responsibleMemberId: $id }) { nodes { id } } } }"
+        }
+        ("Account.resourcesCount", "filter.unitId") => {
+            "query ($id: ID!) { account { resourcesCount(filter: { unitId: $id }) } }"
+        }
+        ("Account.resourcesCount", "filter.responsibleMemberId") => {
+            "query ($id: ID!) { account { resourcesCount(filter: { responsibleMemberId: $id }) } }"
         }
         other => panic!("{other:?}: say how it is asked"),
     }
@@ -150,7 +197,19 @@ fn text(answer: &Answer) -> String {
 fn said_to_the_owner(field: &str, path: &str) -> Value {
     let nothing = |value: Value| json!({ "data": value });
     match field {
-        "Query.node" | "Query.memberImport" | "Query.job" => nothing(json!({ "it": null })),
+        "Query.canAccess" => nothing(json!({ "it": [{ "allowed": false }] })),
+        "Query.accessibleResources" => nothing(json!({ "it": { "nodes": [] } })),
+        "Member.accessibleResources" => {
+            nothing(json!({ "viewer": { "member": { "accessibleResources": { "nodes": [] } } } }))
+        }
+        "Account.resources" => nothing(json!({ "account": { "resources": { "nodes": [] } } })),
+        "Account.resourcesCount" => nothing(json!({ "account": { "resourcesCount": 0 } })),
+        "Query.node"
+        | "Query.memberImport"
+        | "Query.job"
+        | "Query.group"
+        | "Query.resource"
+        | "Query.effectiveRate" => nothing(json!({ "it": null })),
         "Query.nodes" => nothing(json!({ "it": [null] })),
         "Account.members" => {
             nothing(json!({ "account": { "members": { "nodes": [], "pageInfo": { "hasNextPage": false } } } }))

@@ -6,7 +6,7 @@ use domain::account::{self, PolicyUpdate};
 use domain::actor::{Action, Actor};
 use domain::change::Kind;
 use domain::error::Error;
-use domain::id::MemberId;
+use domain::id::{AccountId, MemberId};
 use domain::infra::db::Db;
 
 use super::connection::arguments;
@@ -19,6 +19,7 @@ use super::invitation::{self, Invitation, InvitationFilter, InvitationOrder, Inv
 use super::license::{self, LicensePool};
 use super::member::{self, Member, MemberFilter, MemberOrder, MemberPage};
 use super::payload::payloads;
+use super::resource::{self, Resource, ResourceFilter};
 use super::role::{self, Role};
 use super::scalar::{DateTime, TimeZone};
 use super::user_error::{UserError, split};
@@ -182,6 +183,31 @@ impl Account {
         Some(group::count(ctx, filter).await)
     }
 
+    /// Things of the host product, by name. Needs `resources.read` or `resources.manage`; who holds it in some units only finds those of
+    /// these units.
+    #[graphql(complexity = "cost::page(first, last, child_complexity)")]
+    async fn resources(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Which ones.")] filter: Option<ResourceFilter>,
+        #[graphql(desc = "Rows after `after`: 1 to 100, 20 unless given.")] first: Option<i32>,
+        #[graphql(desc = "A cursor of this list.")] after: Option<String>,
+        #[graphql(desc = "Rows before `before`: 1 to 100.")] last: Option<i32>,
+        #[graphql(desc = "A cursor of this list.")] before: Option<String>,
+    ) -> Option<Result<Connection<String, Resource>>> {
+        Some(resource::page(ctx, filter, &arguments(first, after, last, before)).await)
+    }
+
+    /// How many resources meet the filter. Needs what `resources` needs.
+    #[graphql(complexity = "cost::one(0)")]
+    async fn resources_count(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Which ones.")] filter: Option<ResourceFilter>,
+    ) -> Option<Result<i32>> {
+        Some(resource::count(ctx, filter).await)
+    }
+
     /// Its roles, by name.
     #[graphql(complexity = "cost::one(child_complexity)")]
     async fn roles(&self, ctx: &Context<'_>) -> Option<Result<Vec<Role>>> {
@@ -211,13 +237,17 @@ impl Account {
 
 /// Reads the viewer's account.
 pub async fn read(ctx: &Context<'_>) -> Result<Account> {
-    of(&ctx.state().db, ctx.actor()?).await
+    by_id(&ctx.state().db, ctx.account_id()?).await
 }
 
 /// Reads the account of somebody.
 pub async fn of(db: &Db, actor: &Actor) -> Result<Account> {
+    by_id(db, actor.account_id).await
+}
+
+async fn by_id(db: &Db, id: AccountId) -> Result<Account> {
     let mut conn = db.pool.acquire().await.map_err(failed)?;
-    Ok(account::read(&mut conn, actor.account_id).await.map_err(failed)?.into())
+    Ok(account::read(&mut conn, id).await.map_err(failed)?.into())
 }
 
 payloads! {

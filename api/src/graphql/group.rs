@@ -148,6 +148,15 @@ pub async fn read_many(ctx: &Context<'_>, ids: &[GroupId]) -> Result<Vec<Group>>
     Ok(groups.into_iter().map(Group::from).collect())
 }
 
+/// Resolves a reference to a group, which is null for who may not read members.
+pub async fn reference(ctx: &Context<'_>, id: GroupId) -> Option<Result<Group>> {
+    let load = async {
+        let loaded = ctx.loader()?.load_one(id).await;
+        loaded.map_err(|error| super::loader::top_level(&error))
+    };
+    load.await.map(|group| group.map(Group::from)).transpose()
+}
+
 /// Reads a group by its id.
 pub async fn read(ctx: &Context<'_>, id: &ID) -> Result<Option<Group>> {
     ctx.actor()?.may(Action::ReadMembers, Target::Account).map_err(top_level)?;

@@ -5,10 +5,12 @@ use std::sync::Arc;
 
 use async_graphql::dataloader;
 use domain::actor::Actor;
-use domain::id::{InvitationId, MemberId};
+use domain::group::{self, Group};
+use domain::id::{AccountId, GroupId, InvitationId, MemberId, ResourceId};
 use domain::infra::db::Db;
 use domain::invitation::{self, Invitation};
 use domain::member::{self, Include, Member};
+use domain::resource::{self, Opened};
 
 /// Loads what one actor may see. Made per request.
 #[derive(Debug)]
@@ -39,6 +41,36 @@ impl dataloader::Loader<InvitationId> for Loader {
         let mut conn = self.db.pool.acquire().await.map_err(failed)?;
         let invitations = invitation::read_many(&mut conn, &self.actor, keys).await.map_err(failed)?;
         Ok(invitations.into_iter().map(|invitation| (invitation.invitation_id, invitation)).collect())
+    }
+}
+
+impl dataloader::Loader<GroupId> for Loader {
+    type Value = Group;
+    type Error = Arc<domain::error::Error>;
+
+    async fn load(&self, keys: &[GroupId]) -> Result<HashMap<GroupId, Group>, Self::Error> {
+        let mut conn = self.db.pool.acquire().await.map_err(failed)?;
+        let groups = group::read_many(&mut conn, &self.actor, keys).await.map_err(failed)?;
+        Ok(groups.into_iter().map(|group| (group.group_id, group)).collect())
+    }
+}
+
+/// Loads to whom resources of an account are open. Made per request; whoever asks it has looked at the right to know.
+#[derive(Debug)]
+pub struct OpenedLoader {
+    /// The database.
+    pub db: Db,
+    /// The account.
+    pub account: AccountId,
+}
+
+impl dataloader::Loader<ResourceId> for OpenedLoader {
+    type Value = Opened;
+    type Error = Arc<domain::error::Error>;
+
+    async fn load(&self, keys: &[ResourceId]) -> Result<HashMap<ResourceId, Opened>, Self::Error> {
+        let mut conn = self.db.pool.acquire().await.map_err(failed)?;
+        resource::opened(&mut conn, self.account, keys).await.map_err(failed)
     }
 }
 

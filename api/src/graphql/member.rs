@@ -11,11 +11,13 @@ use domain::member::{self, Include, Status, Visibility};
 use domain::permission::SystemRole;
 use domain::profile;
 
-use super::connection::connection;
+use super::connection::{arguments, connection};
 use super::context::{ContextExt as _, mutate, parse_id, parse_ids};
+use super::cost;
 use super::error::{failed, top_level};
 use super::license::MemberLicense;
 use super::payload::payloads;
+use super::resource::{self, Resource, ResourceFilter};
 use super::role::MemberRole;
 use super::scalar::{CountryCode, DateTime, EmailAddress, PhoneNumber, TimeZone};
 use super::user_error::{UserError, split};
@@ -176,6 +178,22 @@ impl Member {
         }
         let loaded = load(ctx, self.inner.member_id).await.map(|member| member.and_then(|m| m.licenses));
         loaded.map(|held| held.map(|held| convert(&held))).transpose()
+    }
+
+    /// What they have access to in the host product, by name. For themselves, and for readers of resources (`resources.read`).
+    #[graphql(complexity = "cost::page(first, last, child_complexity)")]
+    #[expect(clippy::too_many_arguments, reason = "the arguments of a connection")]
+    async fn accessible_resources(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Which ones.")] filter: Option<ResourceFilter>,
+        #[graphql(desc = "Rows after `after`: 1 to 100, 20 unless given.")] first: Option<i32>,
+        #[graphql(desc = "A cursor of this list.")] after: Option<String>,
+        #[graphql(desc = "Rows before `before`: 1 to 100.")] last: Option<i32>,
+        #[graphql(desc = "A cursor of this list.")] before: Option<String>,
+    ) -> Option<Result<Connection<String, Resource>>> {
+        let arguments = arguments(first, after, last, before);
+        Some(resource::access::accessible(ctx, self.inner.member_id, filter, &arguments).await)
     }
 
     /// What they are to the account; null where the profile may not be read.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::str::FromStr;
 
 use async_graphql::{Context, ID, Interface, Result};
-use domain::id::{AccountId, GroupId, ImportId, InvitationId, MemberId, RoleId};
+use domain::id::{AccountId, GroupId, ImportId, InvitationId, MemberId, ResourceId, RoleId};
 
 use super::account::{self, Account};
 use super::context::ContextExt as _;
@@ -13,6 +13,7 @@ use super::group::{self, Group};
 use super::import::{self, MemberImport};
 use super::invitation::{self, Invitation};
 use super::member::{self, Member};
+use super::resource::{self, Resource};
 use super::role::{self, Role};
 
 /// Ids that `nodes` takes at once.
@@ -34,6 +35,8 @@ pub enum Node {
     Role(Box<Role>),
     /// A group of members.
     Group(Box<Group>),
+    /// A thing of the host product.
+    Resource(Box<Resource>),
 }
 
 /// Loads nodes: one statement per kind.
@@ -67,6 +70,11 @@ pub async fn load(ctx: &Context<'_>, ids: &[ID]) -> Result<Vec<Option<Node>>> {
     if !groups.is_empty() {
         let groups = group::read_many(ctx, &groups).await?;
         found.extend(groups.into_iter().map(|group| (group.id.clone(), Node::Group(Box::new(group)))));
+    }
+    let resources: Vec<ResourceId> = of_kind(ids);
+    if !resources.is_empty() {
+        let resources = resource::read_many(ctx, &resources).await?;
+        found.extend(resources.into_iter().map(|one| (one.id.clone(), Node::Resource(Box::new(one)))));
     }
     if of_kind::<AccountId>(ids).contains(&actor.account_id) {
         let account = account::read(ctx).await?;

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::EventKind;
 use super::read::{Event, Row};
 use crate::actor::{Grants, permission_set};
-use crate::id::{AccountId, EventId, MemberId, SessionId, UnitId};
+use crate::id::{AccountId, EventId, SessionId, UnitId};
 use crate::infra::clock::Timestamp;
 use crate::permission::SystemRole;
 
