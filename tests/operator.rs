@@ -334,3 +334,32 @@ async fn the_doctor_looks_at_metrics_and_traces() -> anyhow::Result<()> {
     assert!(lines(&looked).join("\n").contains("is the same as http.listen"), "{:#?}", lines(&looked));
     Ok(())
 }
+
+#[tokio::test]
+async fn service_tokens_are_made_listed_and_revoked() -> anyhow::Result<()> {
+    let host = Host::new().await?;
+    let create =
+        ["operator", "service-token", "create", "--name", "production", "--scope", "resources", "--scope", "access"];
+    let made = host.lines(&create).await?;
+    assert_eq!(made.len(), 1, "the token alone: {made:?}");
+    assert!(Token::parse(Purpose::Service, &made[0]).is_some());
+    let taken = host.complaint(&create).await?;
+    assert!(taken.contains("has this name"), "{taken}");
+    let listed = host.lines(&["operator", "service-token", "list"]).await?;
+    assert_eq!(listed.len(), 2, "{listed:#?}");
+    assert!(listed[1].contains(" production ") && listed[1].contains(" access,resources "), "{listed:#?}");
+    assert!(listed[1].contains(&made[0][..11]) && !listed[1].contains(&made[0]), "{listed:#?}");
+    let id = listed[1].split(' ').next().context("an id")?;
+    let revoked = host.lines(&["operator", "service-token", "revoke", id]).await?;
+    assert_eq!(revoked, [format!("{id} is revoked")]);
+    assert_eq!(host.run(&["operator", "service-token", "revoke", id]).await?.status.code(), Some(1), "once");
+    assert!(host.lines(&["operator", "service-token", "list"]).await?.is_empty());
+    assert_eq!(host.lines(&["operator", "service-token", "list", "--all"]).await?.len(), 2);
+    host.lines(&["operator", "service-token", "create", "--name", "production", "--scope", "access", "--days", "30"])
+        .await?;
+    let unknown = host.run(&["operator", "service-token", "create", "--name", "x", "--scope", "everything"]).await?;
+    assert_eq!(unknown.status.code(), Some(2));
+    let nameless = host.complaint(&["operator", "service-token", "create", "--name", " ", "--scope", "access"]).await?;
+    assert!(nameless.contains("required"), "{nameless}");
+    Ok(())
+}

@@ -3,12 +3,14 @@
 use std::net::{IpAddr, SocketAddr};
 
 use axum::http::{HeaderMap, header};
-use domain::actor::{Author, Origin};
+use domain::actor::{self, Author, Origin};
 use domain::error::{Error, Result};
 use domain::infra::config;
+use domain::service_token;
 use domain::session::{Authenticated, authenticate};
 use uuid::Uuid;
 
+use crate::graphql::host::ACCOUNT_HEADER;
 use crate::graphql::http::{REQUEST_ID_HEADER, carries_csrf_header};
 use crate::state::State;
 
@@ -61,6 +63,10 @@ pub enum Credentials {
     Anonymous,
     /// A valid session.
     Session(Box<Authenticated>),
+    /// A valid service token, and an account that it names.
+    Host(Box<actor::Host>),
+    /// A valid service token without an account.
+    HostWithoutAccount,
     /// A token was shown that is not valid (any more).
     Invalid,
     /// The cookie of a session that has ended. It counts as nothing, and is taken away: a page cannot delete it by itself, and
@@ -75,6 +81,9 @@ pub async fn credentials(state: &State, headers: &HeaderMap, origin: Origin) -> 
     let (token, ended) = match (headers.get(header::AUTHORIZATION), cookie(headers)) {
         (Some(value), _) => {
             let Some(token) = value.to_str().ok().and_then(bearer) else { return Ok(Credentials::Invalid) };
+            if service_token::is_service_token(token) {
+                return host(state, token, headers, origin).await;
+            }
             (token, Credentials::Invalid)
         }
         (None, Some(_)) if !carries_csrf_header(headers) => return Ok(Credentials::NoCsrfHeader),
@@ -91,6 +100,24 @@ pub async fn credentials(state: &State, headers: &HeaderMap, origin: Origin) -> 
             Ok(Credentials::Session(Box::new(session)))
         }
         Err(Error::Unauthenticated) => Ok(ended),
+        Err(other) => Err(other),
+    }
+}
+
+/// Looks at a service token, and at the header that names the account.
+async fn host(state: &State, token: &str, headers: &HeaderMap, origin: Origin) -> Result<Credentials> {
+    let account = headers.get(ACCOUNT_HEADER).and_then(|value| value.to_str().ok()).and_then(|id| id.parse().ok());
+    let found = service_token::authenticate(&state.db, token, account, origin).await;
+    if matches!(found, Ok(_) | Err(Error::Unauthenticated)) {
+        state.presence.heard();
+    }
+    match found {
+        Ok(service_token::Authenticated::Host(host)) => {
+            state.service_uses.note(host.token_id, host.now);
+            Ok(Credentials::Host(Box::new(host)))
+        }
+        Ok(service_token::Authenticated::NoAccount) => Ok(Credentials::HostWithoutAccount),
+        Err(Error::Unauthenticated) => Ok(Credentials::Invalid),
         Err(other) => Err(other),
     }
 }

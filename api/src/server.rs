@@ -25,13 +25,14 @@ use crate::connection;
 use crate::graphql::context::Caller;
 use crate::graphql::error::{DATABASE_AWAY, ErrorCode, of_failure};
 use crate::graphql::graphiql::{self, Sdl};
+use crate::graphql::host;
 use crate::graphql::http::{Endpoint, Origins, Prepared};
 use crate::graphql::operation::Operations;
 use crate::graphql::ws::{Sockets, is_upgrade};
 use crate::graphql::{MusterSchema, schema, sdl};
 use crate::health::{self, Health};
 use crate::pages;
-use crate::socket::{self, signed_in};
+use crate::socket::{self, of_host, signed_in};
 use crate::state::State;
 use crate::trace::{Believed, trace};
 use crate::upload::{self, Uploads};
@@ -180,8 +181,9 @@ async fn flush(state: State, ended: CancellationToken) {
             () = tokio::time::sleep(FLUSH) => false,
             () = ended.cancelled() => true,
         };
-        if let Err(error) = state.activity.flush(&state.db).await {
-            tracing::warn!(%error, "the use of sessions could not be written");
+        let written = state.activity.flush(&state.db).await.and(state.service_uses.flush(&state.db).await);
+        if let Err(error) = written {
+            tracing::warn!(%error, "the use of sessions and service tokens could not be written");
         }
         if last {
             return;
@@ -254,6 +256,17 @@ async fn execute(server: &Server, prepared: Prepared, caller: Caller, admitted: 
             return server.endpoint.refuse(&prepared, ErrorCode::Forbidden, message);
         }
         Credentials::Anonymous | Credentials::EndedCookie => data.insert(server.state.clone()),
+        Credentials::HostWithoutAccount => {
+            let message = "Name the account in the header Muster-Account: its id, like acc_…";
+            return server.endpoint.refuse(&prepared, ErrorCode::BadUserInput, message);
+        }
+        Credentials::Host(host) => {
+            if let Some(field) = host::refused(&prepared.operation().root_fields()) {
+                let message = format!("A service token may not ask for {field}.");
+                return server.endpoint.refuse(&prepared, ErrorCode::Forbidden, &message);
+            }
+            data = of_host(&server.state, host);
+        }
         Credentials::Session(session) => data = signed_in(&server.state, session),
     }
     let ended_cookie = matches!(caller.credentials, Credentials::EndedCookie);

@@ -10,8 +10,9 @@ use axum::extract::ws::WebSocketUpgrade;
 use axum::http::header;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
-use domain::actor::Origin;
+use domain::actor::{self, Origin};
 use domain::error::{Error, Result};
+use domain::id::AccountId;
 use domain::session::{Authenticated, authenticate};
 use futures::future::BoxFuture;
 use tracing::Instrument as _;
@@ -21,7 +22,7 @@ use crate::auth::{Credentials, network_address};
 use crate::graphql::MusterSchema;
 use crate::graphql::context::Caller;
 use crate::graphql::http;
-use crate::graphql::loader::Loader;
+use crate::graphql::loader::{Loader, OpenedLoader};
 use crate::graphql::ws::{Host, Peer, Shown, Sockets};
 use crate::live::Watch;
 use crate::state::State;
@@ -78,7 +79,21 @@ pub fn signed_in(state: &State, session: &Authenticated) -> Data {
     // What it logs belongs to the request.
     data.insert(DataLoader::new(loader, |work: BoxFuture<'static, ()>| tokio::spawn(work.in_current_span())));
     data.insert(state.clone());
+    data.insert(opened(state, session.actor.account_id));
     data
+}
+
+/// What the resolvers of any request of the host product find, besides its caller.
+pub fn of_host(state: &State, host: &actor::Host) -> Data {
+    let mut data = Data::default();
+    data.insert(state.clone());
+    data.insert(opened(state, host.account_id));
+    data
+}
+
+fn opened(state: &State, account: AccountId) -> DataLoader<OpenedLoader> {
+    let loader = OpenedLoader { db: state.db.clone(), account };
+    DataLoader::new(loader, |work: BoxFuture<'static, ()>| tokio::spawn(work.in_current_span()))
 }
 
 /// Turns a request into a socket. Whether its site may call has been looked at.

@@ -7,6 +7,7 @@ use domain::infra::db::Db;
 use domain::infra::files::Files;
 use domain::infra::presence::Presence;
 use domain::password::Passwords;
+use domain::service_token;
 use domain::session::Activity;
 
 use crate::admission::Admission;
@@ -26,6 +27,8 @@ pub struct State {
     pub files: Files,
     /// Uses of sessions that are not written yet.
     pub activity: Arc<Activity>,
+    /// Uses of service tokens that are not written yet.
+    pub service_uses: Arc<service_token::Uses>,
     /// How many sockets are open.
     pub sockets: Arc<OpenSockets>,
     /// Who follows which account.
@@ -45,7 +48,8 @@ impl State {
         let (live, passwords) = (Live::new(&db), Passwords::new(config.password));
         let at_once = config.limits.concurrent_requests;
         let (admission, hashing) = (Admission::new(at_once), Admission::new((at_once / 4).max(1)));
-        let (activity, sockets, presence) = (Arc::default(), Arc::default(), Presence::default());
-        Self { db, passwords, config, files, activity, sockets, live, admission, hashing, presence }
+        let (activity, service_uses, sockets) = (Arc::default(), Arc::default(), Arc::default());
+        let presence = Presence::default();
+        Self { db, passwords, config, files, activity, service_uses, sockets, live, admission, hashing, presence }
     }
 }

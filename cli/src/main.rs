@@ -6,6 +6,7 @@ mod database;
 mod doctor;
 mod jobs;
 mod migrate;
+mod operator;
 mod schema;
 mod seats;
 mod seed;
@@ -62,6 +63,8 @@ enum Command {
     Catalogue(catalogue::Args),
     /// Change how many seats an account is granted
     Seats(seats::Args),
+    /// What only whoever runs the installation may do, like making credentials of the host product
+    Operator(operator::Args),
     /// Look whether what must always hold does; changes nothing, may run at any time
     Verify(verify::Args),
     /// Show the configuration, or the reference of all settings
@@ -112,6 +115,7 @@ async fn work(command: Command, config: Config) -> anyhow::Result<ExitCode> {
         Command::Sweeps(args) => sweeps::run(&args, &config).await,
         Command::Catalogue(args) => catalogue::run(&args, &config).await,
         Command::Seats(args) => seats::run(&args, &config).await,
+        Command::Operator(args) => operator::run(&args, &config).await,
         Command::Verify(args) => verify::run(&args, &config).await,
         Command::Config(_) | Command::Doctor | Command::Schema => unreachable!("they need no database"),
     }

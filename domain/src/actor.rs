@@ -6,13 +6,16 @@ use std::sync::Arc;
 use sqlx::PgConnection;
 
 use crate::error::{Code, Error, Refused, Result};
-use crate::id::{AccountId, MemberId, SessionId, UnitId, UserId};
+use crate::id::{AccountId, MemberId, ServiceTokenId, SessionId, UnitId, UserId};
 use crate::infra::clock::Timestamp;
 use crate::permission::{Permission, PermissionSet};
 
+mod asker;
 mod grants;
 mod host;
 
+pub(crate) use asker::inside;
+pub use asker::{Asker, Asks, Host};
 pub use grants::{Assignment, Grants, Reach, WHOLE_ACCOUNT, of_assignments, of_members};
 pub use host::HostGrants;
 
@@ -21,6 +24,8 @@ pub use host::HostGrants;
 pub enum Author {
     /// A member of the account.
     Member(MemberId),
+    /// The host product, by itself.
+    Host(ServiceTokenId),
     /// Whoever runs the installation, through the command line.
     Operator,
     /// Muster itself: sweeps, delivery.

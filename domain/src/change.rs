@@ -271,6 +271,7 @@ impl Change {
     fn author(&self, feed: &Feed) -> (&'static str, Option<Uuid>) {
         match feed.author.unwrap_or(self.origin.author) {
             Author::Member(member) => ("MEMBER", Some(member.0)),
+            Author::Host(token) => ("HOST", Some(token.0)),
             Author::Operator => ("OPERATOR", None),
             Author::System => ("SYSTEM", None),
         }

@@ -216,6 +216,7 @@ macro_rules! with_codes {
             Archived = "ARCHIVED", "This is archived. Take it out of the archive first, or choose another one.";
             AccountReadOnly = "ACCOUNT_READ_ONLY", "The account is cancelled and can only be read.";
             IdempotencyKeyReused = "IDEMPOTENCY_KEY_REUSED", "The idempotency key was used for another input. Use a fresh key.";
+            Duplicate = "DUPLICATE", "The same thing is named twice. Name it once.";
             TooMany = "TOO_MANY", "Too many at once. Split the list.";
             Required = "REQUIRED", "A value is required.";
             TooLong = "TOO_LONG", "The value is too long.";
@@ -229,6 +230,10 @@ macro_rules! with_codes {
             InvalidDomain = "INVALID_DOMAIN", "This is not a domain name, like example.com.";
             OutOfRange = "OUT_OF_RANGE", "The value is outside the allowed range.";
             InvalidCursor = "INVALID_CURSOR", "The cursor does not belong to this list in this order. Start from the first page.";
+            InvalidCurrency = "INVALID_CURRENCY", "This is not a currency code of three capital letters (ISO 4217), like USD.";
+            InvalidAmount = "INVALID_AMOUNT", "This is not an amount of the currency. It looks like 125.50, with no more decimal places than the currency has.";
+            CurrencyMismatch = "CURRENCY_MISMATCH", "The resource has rates in another currency. Use that one, or remove those rates first.";
+            GroupExcluded = "GROUP_EXCLUDED", "This group is excluded from custom rates. Take the exclusion back first, or choose another group.";
             PersonalDomain = "PERSONAL_DOMAIN", "Personal e-mail addresses are not accepted. Use a work address, or allow this domain in the account's policy.";
             DomainNotAllowed = "DOMAIN_NOT_ALLOWED", "The account's policy does not allow addresses of this domain.";
             AlreadyMember = "ALREADY_MEMBER", "Somebody with this address is already a member.";

@@ -43,6 +43,10 @@ pub(crate) struct Firm {
     pub(crate) unit: String,
     /// Id of a role of the account's own.
     pub(crate) role: String,
+    /// Id of a group that the colleague is in, with a rate on the resource.
+    pub(crate) group: String,
+    /// Id of a resource that is open to the colleague.
+    pub(crate) resource: String,
     /// Things of the stranger's account.
     pub(crate) foreign: Foreign,
 }
@@ -57,6 +61,8 @@ pub(crate) struct Foreign {
     pub(crate) account: String,
     pub(crate) unit: String,
     pub(crate) role: String,
+    pub(crate) group: String,
+    pub(crate) resource: String,
 }
 
 const HEADER: &str =
@@ -90,6 +96,7 @@ impl Firm {
         let foreign = Foreign::of(&app, &stranger).await?;
         // Uses of sessions are shown once they are written.
         app.activity.flush(&app.db).await?;
+        let (group, resource) = things(&app, &owner, &colleague).await?;
         let (victim, app_ready) = (victim, app);
         Ok(Self {
             app: app_ready,
@@ -107,6 +114,8 @@ impl Firm {
             import,
             unit,
             role,
+            group,
+            resource,
             foreign,
         })
     }
@@ -169,8 +178,27 @@ impl Foreign {
         let (_, session) = session(app, stranger).await?;
         let (member, account) = (stranger.member_id.clone(), stranger.account_id.clone());
         let (unit, role) = (unit(app, stranger).await?, role(app, stranger).await?);
-        Ok(Self { member, invitation, import, upload, session, account, unit, role })
+        let (group, resource) = things(app, stranger, stranger).await?;
+        Ok(Self { member, invitation, import, upload, session, account, unit, role, group, resource })
     }
+}
+
+/// A group with a member, and a resource that is open to them and on which the group has a rate: their ids.
+async fn things(app: &App, by: &Person, member: &Person) -> Result<(String, String)> {
+    let token = Some(by.token.as_str());
+    let name = format!("Group {}", uuid::Uuid::new_v4().simple());
+    let group = app.mutate(token, "groupCreate", json!({ "name": name }), "group { id }").await?;
+    let group = group.text("/groupCreate/group/id");
+    let members = json!({ "groupId": group, "memberIds": [member.member_id] });
+    app.mutate(token, "groupAddMembers", members, "__typename").await?;
+    let item = json!({ "type": "matter", "externalId": name, "name": "Smith v. Jones" });
+    let made = app.mutate(token, "resourceRegister", json!({ "resources": [item] }), "resources { id }").await?;
+    let resource = made.text("/resourceRegister/resources/0/id");
+    let open = json!({ "resourceId": resource, "memberIds": [member.member_id] });
+    app.mutate(token, "resourceGrant", open, "__typename").await?;
+    let rate = json!({ "resourceId": resource, "groupId": group, "rate": { "amount": "1", "currency": "USD" } });
+    app.mutate(token, "resourceRateSet", rate, "__typename").await?;
+    Ok((group, resource))
 }
 
 /// Invites somebody: the ids of the invitation and of the invited member.

@@ -14,7 +14,7 @@ use crate::support::introspection::{Type, types};
 /// The kinds of ids, by the name of the argument.
 fn prefixes(argument: &str) -> &'static [&'static str] {
     match argument {
-        "memberId" | "memberIds" | "successorId" => &["mem"],
+        "memberId" | "memberIds" | "successorId" | "responsibleMemberId" => &["mem"],
         "roleId" | "roleIds" | "copyOf" | "replacementRoleId" => &["rol"],
         "unitId" | "unitIds" => &["unt"],
         "groupId" | "groupIds" => &["grp"],
@@ -23,7 +23,7 @@ fn prefixes(argument: &str) -> &'static [&'static str] {
         "uploadId" => &["upl"],
         "sessionId" => &["ses"],
         "accountId" => &["acc"],
-        "id" | "ids" => &["mem", "rol", "inv", "imp", "acc", "upl", "ses", "unt"],
+        "id" | "ids" => &["mem", "rol", "inv", "imp", "acc", "upl", "ses", "unt", "grp", "res"],
         other => panic!("{other}: say of what kind it is"),
     }
 }
@@ -39,6 +39,8 @@ fn foreign(firm: &Firm, prefix: &str) -> String {
         "acc" => firm.foreign.account.clone(),
         "unt" => firm.foreign.unit.clone(),
         "rol" => firm.foreign.role.clone(),
+        "grp" => firm.foreign.group.clone(),
+        "res" => firm.foreign.resource.clone(),
         _ => absent(prefix),
     }
 }
@@ -118,6 +120,47 @@ fn query(field: &str, path: &str) -> &'static str {
         ("Account.membersCount", "filter.unitId") => {
             "query ($id: ID!) { account { membersCount(filter: { unitId: $id }) } }"
         }
+        ("Query.group", "id") => "query ($id: ID!) { it: group(id: $id) { id } }",
+        ("Query.resource", "id") => "query ($id: ID!) { it: resource(id: $id) { id } }",
+        ("Query.canAccess", "memberId") => {
+            "query ($id: ID!) { it: canAccess(memberId: $id, resources: [{ id: \"x\" }]) { allowed } }"
+        }
+        ("Query.canAccess", "resources.0.id") => {
+            "query ($id: ID!) { it: canAccess(memberId: \"x\", resources: [{ id: $id }]) { allowed } }"
+        }
+        ("Query.effectiveRate", "memberId") => {
+            "query ($id: ID!) { it: effectiveRate(memberId: $id, resourceId: \"x\") { decidedBy } }"
+        }
+        ("Query.effectiveRate", "resourceId") => {
+            "query ($id: ID!) { it: effectiveRate(memberId: \"x\", resourceId: $id) { decidedBy } }"
+        }
+        ("Query.accessibleResources", "memberId") => {
+            "query ($id: ID!) { it: accessibleResources(memberId: $id) { nodes { id } } }"
+        }
+        ("Query.accessibleResources", "filter.unitId") => {
+            "query ($id: ID!) { it: accessibleResources(memberId: \"x\", filter: { unitId: $id }) { nodes { id } } }"
+        }
+        ("Query.accessibleResources", "filter.responsibleMemberId") => {
+            "query ($id: ID!) { it: accessibleResources(memberId: \"x\", filter: { responsibleMemberId: $id }) { nodes { id } } }"
+        }
+        ("Member.accessibleResources", "filter.unitId") => {
+            "query ($id: ID!) { viewer { member { accessibleResources(filter: { unitId: $id }) { nodes { id } } } } }"
+        }
+        ("Member.accessibleResources", "filter.responsibleMemberId") => {
+            "query ($id: ID!) { viewer { member { accessibleResources(filter: { responsibleMemberId: $id }) { nodes { id } } } } }"
+        }
+        ("Account.resources", "filter.unitId") => {
+            "query ($id: ID!) { account { resources(filter: { unitId: $id }) { nodes { id } } } }"
+        }
+        ("Account.resources", "filter.responsibleMemberId") => {
+            "query ($id: ID!) { account { resources(filter: { responsibleMemberId: $id }) { nodes { id } } } }"
+        }
+        ("Account.resourcesCount", "filter.unitId") => {
+            "query ($id: ID!) { account { resourcesCount(filter: { unitId: $id }) } }"
+        }
+        ("Account.resourcesCount", "filter.responsibleMemberId") => {
+            "query ($id: ID!) { account { resourcesCount(filter: { responsibleMemberId: $id }) } }"
+        }
         other => panic!("{other:?}: say how it is asked"),
     }
 }
@@ -185,9 +228,21 @@ fn text(answer: &Answer) -> String {
 fn said_to_the_owner(field: &str, path: &str) -> Value {
     let nothing = |value: Value| json!({ "data": value });
     match field {
-        "Query.node" | "Query.memberImport" | "Query.job" => nothing(json!({ "it": null })),
         "Query.explainAccess" => nothing(json!({ "it": null })),
         "Viewer.can" => nothing(json!({ "viewer": { "can": path == "unitId" } })),
+        "Query.canAccess" => nothing(json!({ "it": [{ "allowed": false }] })),
+        "Query.accessibleResources" => nothing(json!({ "it": { "nodes": [] } })),
+        "Member.accessibleResources" => {
+            nothing(json!({ "viewer": { "member": { "accessibleResources": { "nodes": [] } } } }))
+        }
+        "Account.resources" => nothing(json!({ "account": { "resources": { "nodes": [] } } })),
+        "Account.resourcesCount" => nothing(json!({ "account": { "resourcesCount": 0 } })),
+        "Query.node"
+        | "Query.memberImport"
+        | "Query.job"
+        | "Query.group"
+        | "Query.resource"
+        | "Query.effectiveRate" => nothing(json!({ "it": null })),
         "Query.nodes" => nothing(json!({ "it": [null] })),
         "Account.members" => {
             nothing(json!({ "account": { "members": { "nodes": [], "pageInfo": { "hasNextPage": false } } } }))

@@ -29,6 +29,12 @@ pub(crate) const ROWS: &[(&str, Expected)] = &[
     ("accountCreate", SIGNED_IN),
     ("accountPolicyUpdate", ADMINISTRATORS),
     ("accountRename", ADMINISTRATORS),
+    ("groupAddMembers", MANAGERS_INSIDE),
+    ("groupArchive", MANAGERS_INSIDE),
+    ("groupCreate", MANAGERS),
+    ("groupRemoveMembers", MANAGERS_INSIDE),
+    ("groupUnarchive", MANAGERS_INSIDE),
+    ("groupUpdate", MANAGERS_INSIDE),
     // The link is the right; it takes nobody else's session.
     (
         "invitationAccept",
@@ -66,6 +72,14 @@ pub(crate) const ROWS: &[(&str, Expected)] = &[
     ("roleCreate", ADMINISTRATORS),
     ("roleUnarchive", ADMINISTRATORS_INSIDE),
     ("roleUpdate", ADMINISTRATORS_INSIDE),
+    ("resourceArchive", MANAGERS_INSIDE),
+    ("resourceAssign", MANAGERS_INSIDE),
+    ("resourceGrant", MANAGERS_INSIDE),
+    ("resourceRateRemove", MANAGERS_INSIDE),
+    ("resourceRateSet", MANAGERS_INSIDE),
+    ("resourceRegister", MANAGERS),
+    ("resourceRevoke", MANAGERS_INSIDE),
+    ("resourceUnarchive", MANAGERS_INSIDE),
     ("sessionCreate", ANYBODY),
     ("sessionRevoke", SIGNED_IN),
     ("sessionSwitchAccount", SIGNED_IN),
@@ -90,6 +104,8 @@ pub(crate) async fn prepare(firm: &Firm, mutation: &str, caller: usize) -> Resul
     } else if let Some(input) = of_roles_and_units(firm, mutation).await? {
         input
     } else if let Some(input) = of_people(firm, mutation).await? {
+        input
+    } else if let Some(input) = of_things(firm, mutation).await? {
         input
     } else {
         return of_callers(firm, mutation, caller).await;
@@ -193,6 +209,47 @@ async fn of_people(firm: &Firm, mutation: &str) -> Result<Option<Value>> {
             firm.app.mutate(None, "signUp", sign_up(&email), "accepted").await?;
             json!({ "token": firm.app.letter(&email).await?.token() })
         }
+        _ => return Ok(None),
+    }))
+}
+
+/// Groups and resources; each is left as it was found.
+async fn of_things(firm: &Firm, mutation: &str) -> Result<Option<Value>> {
+    let back = match mutation {
+        "groupArchive" => Some(("groupUnarchive", json!({ "groupId": firm.group }))),
+        "groupUnarchive" => Some(("groupArchive", json!({ "groupId": firm.group }))),
+        "resourceArchive" => Some(("resourceUnarchive", json!({ "resourceId": firm.resource }))),
+        "resourceUnarchive" => Some(("resourceArchive", json!({ "resourceId": firm.resource }))),
+        _ => None,
+    };
+    if let Some((before, input)) = back {
+        firm.app.mutate(Some(&firm.owner.token), before, input.clone(), "__typename").await?;
+        return Ok(Some(input));
+    }
+    for (unarchive, input) in [
+        ("groupUnarchive", json!({ "groupId": firm.group })),
+        ("resourceUnarchive", json!({ "resourceId": firm.resource })),
+    ] {
+        firm.app.mutate(Some(&firm.owner.token), unarchive, input, "__typename").await?;
+    }
+    let fresh = uuid::Uuid::new_v4().simple().to_string();
+    Ok(Some(match mutation {
+        "groupCreate" => json!({ "name": fresh }),
+        "groupUpdate" => json!({ "groupId": firm.group, "name": fresh }),
+        "groupAddMembers" | "groupRemoveMembers" => {
+            json!({ "groupId": firm.group, "memberIds": [firm.colleague.member_id] })
+        }
+        "resourceRegister" => {
+            json!({ "resources": [{ "type": "matter", "externalId": fresh, "name": "Estate of Doe" }] })
+        }
+        "resourceAssign" => json!({ "resourceId": firm.resource, "memberId": firm.colleague.member_id }),
+        "resourceGrant" | "resourceRevoke" => {
+            json!({ "resourceId": firm.resource, "groupIds": [firm.group], "memberIds": [firm.colleague.member_id] })
+        }
+        "resourceRateSet" => {
+            json!({ "resourceId": firm.resource, "groupId": firm.group, "rate": { "amount": "2", "currency": "USD" } })
+        }
+        "resourceRateRemove" => json!({ "resourceId": firm.resource, "groupId": firm.group }),
         _ => return Ok(None),
     }))
 }

@@ -60,6 +60,25 @@ const UPDATE: Expected = [SIGN_IN, ALLOWED, ALLOWED, NOTHING, NOTHING, NOTHING, 
 /// `members.invite`, `imports.run`.
 const MANAGE: Expected = [SIGN_IN, ALLOWED, ALLOWED, ALLOWED, NOTHING, NOTHING, NOTHING, ALLOWED];
 
+/// `members.read`, of something of one account.
+const GROUP: Expected = [SIGN_IN, NOTHING, ALLOWED, ALLOWED, ALLOWED, ALLOWED, FORBIDDEN, ALLOWED];
+/// `resources.read`, of one's own account.
+const RESOURCES: Expected = [SIGN_IN, ALLOWED, ALLOWED, ALLOWED, FORBIDDEN, ALLOWED, FORBIDDEN, ALLOWED];
+/// `resources.read`, of something of one account.
+const RATE: Expected = [SIGN_IN, NOTHING, ALLOWED, ALLOWED, FORBIDDEN, ALLOWED, FORBIDDEN, ALLOWED];
+/// The same, where the rest sees null.
+const RESOURCE: Expected = [SIGN_IN, NOTHING, ALLOWED, ALLOWED, NOTHING, ALLOWED, NOTHING, ALLOWED];
+/// `resources.manage`, where the rest sees false.
+const RESOURCE_MANAGE: Expected = [SIGN_IN, NOTHING, ALLOWED, ALLOWED, NOTHING, NOTHING, NOTHING, ALLOWED];
+
+const RESOURCE_NODE: &str =
+    "query ($id: ID!) { resource(id: $id) { groupIds memberIds rates { groupId } viewerCanManage viewerCanRead } }";
+
+/// A field of the resource.
+const fn of_resource(field: &'static str, pointer: &'static str, expected: Expected) -> Read {
+    read(field, RESOURCE_NODE, pointer, |firm| json!({ "id": firm.resource }), expected)
+}
+
 /// Fields with a guard of their own, or that are reached from the root.
 pub(crate) const ROWS: &[Read] = &[
     plain("Query.viewer", "{ viewer { permissions } }", "/viewer", OWN),
@@ -91,6 +110,72 @@ pub(crate) const ROWS: &[Read] = &[
         "/memberImport",
         |firm| json!({ "id": firm.import }),
         IMPORT,
+    ),
+    read("Query.node", NODE, "/node", |firm| json!({ "id": firm.group }), MEMBERS_INSIDE),
+    read("Query.node", NODE, "/node", |firm| json!({ "id": firm.resource }), RESOURCE),
+    read(
+        "Query.group",
+        "query ($id: ID!) { group(id: $id) { members { nodes { email } } } }",
+        "/group",
+        |firm| json!({ "id": firm.group }),
+        GROUP,
+    ),
+    read(
+        "Query.resource",
+        "query ($id: ID!) { resource(id: $id) { id } }",
+        "/resource",
+        |firm| json!({ "id": firm.resource }),
+        RESOURCE,
+    ),
+    read(
+        "Query.resourceByExternalId",
+        "query ($x: String!) { resourceByExternalId(type: \"matter\", externalId: $x) { id } }",
+        "/resourceByExternalId",
+        |_| json!({ "x": "nothing" }),
+        [SIGN_IN, NOTHING, NOTHING, NOTHING, NOTHING, NOTHING, NOTHING, NOTHING],
+    ),
+    read(
+        "Query.canAccess",
+        "query ($m: ID!, $r: ID!) { canAccess(memberId: $m, resources: [{ id: $r }]) { allowed } }",
+        "/canAccess/0/allowed",
+        |firm| json!({ "m": firm.colleague.member_id, "r": firm.resource }),
+        RATE,
+    ),
+    read(
+        "Query.accessibleResources",
+        "query ($m: ID!) { accessibleResources(memberId: $m) { nodes { id } } }",
+        "/accessibleResources/nodes",
+        |firm| json!({ "m": firm.colleague.member_id }),
+        RATE,
+    ),
+    read(
+        "Query.effectiveRate",
+        "query ($m: ID!, $r: ID!) { effectiveRate(memberId: $m, resourceId: $r) { resourceRate { rate { amount } } } }",
+        "/effectiveRate",
+        |firm| json!({ "m": firm.colleague.member_id, "r": firm.resource }),
+        RATE,
+    ),
+    of_resource("Resource.groupIds", "/resource/memberIds", RESOURCE),
+    of_resource("Resource.memberIds", "/resource/memberIds", RESOURCE),
+    of_resource("Resource.rates", "/resource/rates", RESOURCE),
+    of_resource("Resource.viewerCanManage", "/resource/viewerCanManage", RESOURCE_MANAGE),
+    of_resource("Resource.viewerCanRead", "/resource/viewerCanRead", RESOURCE),
+    read(
+        "Member.accessibleResources",
+        "query ($id: ID!) { node(id: $id) { ... on Member { accessibleResources { nodes { id } } } } }",
+        "/node/accessibleResources/nodes",
+        |firm| json!({ "id": firm.colleague.member_id }),
+        RATE,
+    ),
+    plain("Account.groups", "{ account { groups { nodes { id } } } }", "/account/groups/nodes", MEMBERS),
+    plain("Account.groupsCount", "{ account { groupsCount } }", "/account/groupsCount", MEMBERS),
+    plain("Account.resources", "{ account { resources { nodes { id } } } }", "/account/resources/nodes", RESOURCES),
+    plain("Account.resourcesCount", "{ account { resourcesCount } }", "/account/resourcesCount", RESOURCES),
+    plain(
+        "Account.viewerCanManageGroups",
+        "{ account { viewerCanManageGroups } }",
+        "/account/viewerCanManageGroups",
+        MANAGE,
     ),
     read("Query.job", "query ($id: ID!) { job(id: $id) { id } }", "/job", |firm| json!({ "id": firm.import }), IMPORT),
     plain(

@@ -129,11 +129,45 @@ async fn roles_and_units(app: &App, owner: &Person) -> Result<()> {
     Ok(())
 }
 
+/// Groups and resources, and all that becomes of them.
+async fn things(app: &App, by: &Person) -> Result<()> {
+    let (token, member) = (Some(by.token.as_str()), &by.member_id);
+    let group = app.mutate(token, "groupCreate", json!({ "name": "Tax" }), "group { id }").await?;
+    let group = group.text("/groupCreate/group/id");
+    let register = |name: &str| json!({ "resources": [{ "type": "matter", "externalId": "7", "name": name, "responsibleMemberId": member }] });
+    let made = app.mutate(token, "resourceRegister", register("One"), "resources { id }").await?;
+    let id = made.text("/resourceRegister/resources/0/id");
+    done(app, by, "resourceRegister", register("Other")).await?;
+    let opening = json!({ "resourceId": id, "everybody": true, "groupIds": [group], "memberIds": [member] });
+    let members = json!({ "groupId": group, "memberIds": [member] });
+    let rate =
+        |amount: &str| json!({ "resourceId": id, "groupId": group, "rate": { "amount": amount, "currency": "EUR" } });
+    for (mutation, input) in [
+        ("groupUpdate", json!({ "groupId": group, "description": "Who files", "excludedFromCustomRates": false })),
+        ("groupAddMembers", members.clone()),
+        ("groupRemoveMembers", members),
+        ("resourceAssign", json!({ "resourceId": id, "memberId": null })),
+        ("resourceGrant", opening.clone()),
+        ("resourceRateSet", rate("1.50")),
+        ("resourceRateSet", rate("2")),
+        ("resourceRateRemove", json!({ "resourceId": id, "groupId": group })),
+        ("resourceRevoke", opening),
+        ("resourceArchive", json!({ "resourceId": id })),
+        ("resourceUnarchive", json!({ "resourceId": id })),
+        ("groupArchive", json!({ "groupId": group })),
+        ("groupUnarchive", json!({ "groupId": group })),
+    ] {
+        done(app, by, mutation, input).await?;
+    }
+    Ok(())
+}
+
 /// Two lives that together leave every kind of event: the events of each, and what the database holds of them.
 async fn lives() -> Result<Vec<(Value, Value)>> {
     let app = App::start().await?;
     let owner = app.found(OWNER, 10).await?;
     busy(&app, &owner).await?;
+    things(&app, &owner).await?;
     app.invite(&owner, "ed@harborandfinch.example", &[SystemRole::Standard]).await?;
     app.settle().await?;
     app.pass(SignedDuration::from_hours(3));
@@ -276,7 +310,7 @@ async fn the_life_of_a_member_is_told_in_order() -> Result<()> {
         assert!(event["requestId"].is_string() && event["occurredAt"].is_string(), "{event}");
     }
     let seats = all.iter().find(|event| event["kind"] == "seats.set").context("seats")?;
-    assert_eq!(seats["actor"], json!({ "kind": "OPERATOR", "memberId": null }));
+    assert_eq!(seats["actor"], json!({ "kind": "OPERATOR", "memberId": null, "serviceTokenId": null }));
     assert_eq!(
         (&seats["product"], &seats["seatsAfter"], &seats["subjectId"]),
         (&json!("base"), &json!(10), &Value::Null)

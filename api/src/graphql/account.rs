@@ -6,18 +6,20 @@ use domain::account::{self, PolicyUpdate};
 use domain::actor::{Action, Actor, Target};
 use domain::change::Kind;
 use domain::error::Error;
-use domain::id::MemberId;
+use domain::id::{AccountId, MemberId};
 use domain::infra::db::Db;
 
 use super::connection::arguments;
 use super::context::{ContextExt as _, mutate};
 use super::cost;
 use super::error::failed;
+use super::group::{self, Group, GroupFilter};
 use super::import::{self, MemberImport};
 use super::invitation::{self, Invitation, InvitationFilter, InvitationOrder, InvitationPage};
 use super::license::{self, LicensePool};
 use super::member::{self, Member, MemberCounts, MemberFilter, MemberOrder, MemberPage};
 use super::payload::payloads;
+use super::resource::{self, Resource, ResourceFilter};
 use super::role::{self, Role};
 use super::scalar::{DateTime, TimeZone};
 use super::unit::{self, Unit, UnitFilter};
@@ -167,6 +169,55 @@ impl Account {
         Some(import::page(ctx, &arguments(first, after, last, before)).await)
     }
 
+    /// Its groups, by name. Needs `members.read`.
+    #[graphql(complexity = "cost::page(first, last, child_complexity)")]
+    async fn groups(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Which ones.")] filter: Option<GroupFilter>,
+        #[graphql(desc = "Rows after `after`: 1 to 100, 20 unless given.")] first: Option<i32>,
+        #[graphql(desc = "A cursor of this list.")] after: Option<String>,
+        #[graphql(desc = "Rows before `before`: 1 to 100.")] last: Option<i32>,
+        #[graphql(desc = "A cursor of this list.")] before: Option<String>,
+    ) -> Option<Result<Connection<String, Group>>> {
+        Some(group::page(ctx, filter, &arguments(first, after, last, before)).await)
+    }
+
+    /// How many groups meet the filter. Needs `members.read`.
+    #[graphql(complexity = "cost::one(0)")]
+    async fn groups_count(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Which ones.")] filter: Option<GroupFilter>,
+    ) -> Option<Result<i32>> {
+        Some(group::count(ctx, filter).await)
+    }
+
+    /// Things of the host product, by name. Needs `resources.read` or `resources.manage`; who holds it in some units only finds those of
+    /// these units.
+    #[graphql(complexity = "cost::page(first, last, child_complexity)")]
+    async fn resources(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Which ones.")] filter: Option<ResourceFilter>,
+        #[graphql(desc = "Rows after `after`: 1 to 100, 20 unless given.")] first: Option<i32>,
+        #[graphql(desc = "A cursor of this list.")] after: Option<String>,
+        #[graphql(desc = "Rows before `before`: 1 to 100.")] last: Option<i32>,
+        #[graphql(desc = "A cursor of this list.")] before: Option<String>,
+    ) -> Option<Result<Connection<String, Resource>>> {
+        Some(resource::page(ctx, filter, &arguments(first, after, last, before)).await)
+    }
+
+    /// How many resources meet the filter. Needs what `resources` needs.
+    #[graphql(complexity = "cost::one(0)")]
+    async fn resources_count(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Which ones.")] filter: Option<ResourceFilter>,
+    ) -> Option<Result<i32>> {
+        Some(resource::count(ctx, filter).await)
+    }
+
     /// Its roles, by name.
     #[graphql(complexity = "cost::one(child_complexity)")]
     async fn roles(
@@ -222,6 +273,11 @@ impl Account {
         ctx.viewer().is_some_and(|actor| actor.may(Action::Invite, Target::Anywhere).is_ok())
     }
 
+    /// Whether the viewer may make, change and archive groups.
+    async fn viewer_can_manage_groups(&self, ctx: &Context<'_>) -> bool {
+        ctx.viewer().is_some_and(|actor| actor.can(Action::ManageGroups))
+    }
+
     /// Whether the viewer may import members.
     async fn viewer_can_import(&self, ctx: &Context<'_>) -> bool {
         ctx.viewer().is_some_and(|actor| actor.can(Action::Import))
@@ -235,13 +291,17 @@ impl Account {
 
 /// Reads the viewer's account.
 pub async fn read(ctx: &Context<'_>) -> Result<Account> {
-    of(&ctx.state().db, ctx.actor()?).await
+    by_id(&ctx.state().db, ctx.account_id()?).await
 }
 
 /// Reads the account of somebody.
 pub async fn of(db: &Db, actor: &Actor) -> Result<Account> {
+    by_id(db, actor.account_id).await
+}
+
+async fn by_id(db: &Db, id: AccountId) -> Result<Account> {
     let mut conn = db.pool.acquire().await.map_err(failed)?;
-    Ok(account::read(&mut conn, actor.account_id).await.map_err(failed)?.into())
+    Ok(account::read(&mut conn, id).await.map_err(failed)?.into())
 }
 
 payloads! {

@@ -2,10 +2,10 @@
 
 use async_graphql::dataloader::DataLoader;
 use async_graphql::{Context, ID, Result, Value};
-use domain::actor::{Actor, Origin};
+use domain::actor::{Actor, Asker, Asks as _, Host, Origin};
 use domain::change::{self, Change, Done, Kind, Once};
 use domain::error::{Code, Error, Refused};
-use domain::id::Id;
+use domain::id::{AccountId, Id};
 use futures::future::BoxFuture;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -36,6 +36,12 @@ pub trait ContextExt {
     fn viewer(&self) -> Option<&Actor>;
     /// Who asks; UNAUTHENTICATED unless signed in.
     fn actor(&self) -> Result<&Actor>;
+    /// The host product, if it asks.
+    fn host(&self) -> Option<&Host>;
+    /// Who asks, a member or the host product; UNAUTHENTICATED for nobody.
+    fn asker(&self) -> Result<Asker>;
+    /// The account that is asked about; UNAUTHENTICATED for nobody.
+    fn account_id(&self) -> Result<AccountId>;
     /// Loads scattered references together.
     fn loader(&self) -> Result<&DataLoader<Loader>>;
 }
@@ -57,12 +63,38 @@ impl ContextExt for Context<'_> {
     }
 
     fn actor(&self) -> Result<&Actor> {
+        if self.host().is_some() {
+            return Err(ErrorCode::Forbidden.error("A service token may not ask for this."));
+        }
         self.viewer().ok_or_else(|| top_level(Error::Unauthenticated))
+    }
+
+    fn host(&self) -> Option<&Host> {
+        match &self.caller().credentials {
+            Credentials::Host(host) => Some(host),
+            _ => None,
+        }
+    }
+
+    fn asker(&self) -> Result<Asker> {
+        asker(self).ok_or_else(|| top_level(Error::Unauthenticated))
+    }
+
+    fn account_id(&self) -> Result<AccountId> {
+        self.asker().map(|asker| asker.account())
     }
 
     fn loader(&self) -> Result<&DataLoader<Loader>> {
         self.actor()?;
         self.data::<DataLoader<Loader>>().map_err(|_| ErrorCode::InternalServerError.error("no loader"))
+    }
+}
+
+fn asker(ctx: &Context<'_>) -> Option<Asker> {
+    match (ctx.host(), ctx.viewer()) {
+        (Some(host), _) => Some(Asker::Host(Box::new(host.clone()))),
+        (None, Some(actor)) => Some(Asker::Member(Box::new(actor.clone()))),
+        (None, None) => None,
     }
 }
 
@@ -98,6 +130,17 @@ where
     let actor = ctx.viewer().ok_or(Error::Unauthenticated)?;
     let once = once(ctx, key)?;
     change::run(&ctx.state().db, actor, kind, once.as_ref(), rule).await
+}
+
+/// [`mutate`], for a member or the host product.
+pub async fn mutate_as<T, F>(ctx: &Context<'_>, key: Option<&str>, kind: Kind, rule: F) -> Result<Done<T>, Error>
+where
+    T: Serialize + DeserializeOwned + Send,
+    F: for<'c> Fn(&'c mut Change, &'c Asker) -> Rule<'c, T> + Sync,
+{
+    let asker = asker(ctx).ok_or(Error::Unauthenticated)?;
+    let once = once(ctx, key)?;
+    change::run(&ctx.state().db, &asker, kind, once.as_ref(), rule).await
 }
 
 /// The idempotency key of the running mutation, with a fingerprint of the rest of its input.

@@ -21,6 +21,8 @@ pub mod part;
 pub enum EventActorKind {
     /// A member of the account.
     Member,
+    /// The host product, by itself.
+    Host,
     /// Whoever runs the installation.
     Operator,
     /// The service itself: deadlines, deliveries.
@@ -34,15 +36,19 @@ pub struct EventActor {
     kind: EventActorKind,
     /// Which member; null for anybody else.
     member_id: Option<ID>,
+    /// Which credential of the host product; null for anybody else.
+    service_token_id: Option<ID>,
 }
 
 impl From<Author> for EventActor {
     fn from(author: Author) -> Self {
-        match author {
-            Author::Member(member) => Self { kind: EventActorKind::Member, member_id: Some(member.to_string().into()) },
-            Author::Operator => Self { kind: EventActorKind::Operator, member_id: None },
-            Author::System => Self { kind: EventActorKind::System, member_id: None },
-        }
+        let (kind, member_id, service_token_id) = match author {
+            Author::Member(member) => (EventActorKind::Member, Some(member.to_string().into()), None),
+            Author::Host(token) => (EventActorKind::Host, None, Some(token.to_string().into())),
+            Author::Operator => (EventActorKind::Operator, None, None),
+            Author::System => (EventActorKind::System, None, None),
+        };
+        Self { kind, member_id, service_token_id }
     }
 }
 

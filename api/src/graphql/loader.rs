@@ -5,10 +5,12 @@ use std::sync::Arc;
 
 use async_graphql::dataloader;
 use domain::actor::Actor;
-use domain::id::{InvitationId, MemberId, RoleId, UnitId};
+use domain::group::{self, Group};
+use domain::id::{AccountId, GroupId, InvitationId, MemberId, ResourceId, RoleId, UnitId};
 use domain::infra::db::Db;
 use domain::invitation::{self, Invitation};
 use domain::member::{self, Include, Member};
+use domain::resource::{self, Opened};
 use domain::role;
 use domain::unit;
 
@@ -73,6 +75,36 @@ impl dataloader::Loader<MembersOf> for Loader {
         let mut conn = self.db.pool.acquire().await.map_err(failed)?;
         let counts = unit::member_counts(&mut conn, self.actor.account_id, &ids).await.map_err(failed)?;
         Ok(keys.iter().copied().zip(counts).collect())
+    }
+}
+
+impl dataloader::Loader<GroupId> for Loader {
+    type Value = Group;
+    type Error = Arc<domain::error::Error>;
+
+    async fn load(&self, keys: &[GroupId]) -> Result<HashMap<GroupId, Group>, Self::Error> {
+        let mut conn = self.db.pool.acquire().await.map_err(failed)?;
+        let groups = group::read_many(&mut conn, &self.actor, keys).await.map_err(failed)?;
+        Ok(groups.into_iter().map(|group| (group.group_id, group)).collect())
+    }
+}
+
+/// Loads to whom resources of an account are open. Made per request; whoever asks it has looked at the right to know.
+#[derive(Debug)]
+pub struct OpenedLoader {
+    /// The database.
+    pub db: Db,
+    /// The account.
+    pub account: AccountId,
+}
+
+impl dataloader::Loader<ResourceId> for OpenedLoader {
+    type Value = Opened;
+    type Error = Arc<domain::error::Error>;
+
+    async fn load(&self, keys: &[ResourceId]) -> Result<HashMap<ResourceId, Opened>, Self::Error> {
+        let mut conn = self.db.pool.acquire().await.map_err(failed)?;
+        resource::opened(&mut conn, self.account, keys).await.map_err(failed)
     }
 }
 

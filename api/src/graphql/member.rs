@@ -12,10 +12,12 @@ use domain::member::{self, Include, Status, Step, Visibility, Wish};
 use domain::permission::SystemRole;
 use domain::profile;
 
-use super::connection::connection;
+use super::connection::{arguments, connection};
 use super::context::{ContextExt as _, parse_id, parse_subjects};
+use super::cost;
 use super::error::{failed, top_level};
 use super::license::MemberLicense;
+use super::resource::{self, Resource, ResourceFilter};
 use super::role::{MemberGroup, MemberRole, MemberUnit};
 use super::scalar::{CountryCode, Date, DateTime, EmailAddress, PhoneNumber, TimeZone};
 use super::verdict::Verdict;
@@ -228,6 +230,22 @@ impl Member {
     /// Whether the viewer may change their login e-mail.
     async fn viewer_can_change_email(&self, ctx: &Context<'_>) -> Option<Result<Verdict>> {
         self.verdict(ctx, Wish::ChangeEmail).await
+    }
+
+    /// What they have access to in the host product, by name. For themselves, and for readers of resources (`resources.read`).
+    #[graphql(complexity = "cost::page(first, last, child_complexity)")]
+    #[expect(clippy::too_many_arguments, reason = "the arguments of a connection")]
+    async fn accessible_resources(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Which ones.")] filter: Option<ResourceFilter>,
+        #[graphql(desc = "Rows after `after`: 1 to 100, 20 unless given.")] first: Option<i32>,
+        #[graphql(desc = "A cursor of this list.")] after: Option<String>,
+        #[graphql(desc = "Rows before `before`: 1 to 100.")] last: Option<i32>,
+        #[graphql(desc = "A cursor of this list.")] before: Option<String>,
+    ) -> Option<Result<Connection<String, Resource>>> {
+        let arguments = arguments(first, after, last, before);
+        Some(resource::access::accessible(ctx, self.inner.member_id, filter, &arguments).await)
     }
 
     /// What they are to the account; null where the profile may not be read.

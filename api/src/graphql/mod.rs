@@ -1,9 +1,11 @@
 //! GraphQL: the protocol, its guards, the schema.
 
+use async_graphql::connection::Connection;
 use async_graphql::{Context, ID, MergedObject, Object, Result, SDLExportOptions, Schema};
 
 use self::account::{Account, AccountMutation};
 use self::event::Events;
+use self::group::{Group, GroupMutation};
 use self::import::{ImportMutation, Job, MemberImport};
 use self::invitation::InvitationMutation;
 use self::invitation::answer::{InvitationAnswer, InvitationByTokenPayload};
@@ -11,6 +13,10 @@ use self::member::MemberLifeMutation;
 use self::node::Node;
 use self::password::PasswordMutation;
 use self::permission::{AccessExplanation, Permission};
+use self::resource::access::{ResourceAccess, ResourceReferenceInput};
+use self::resource::manage::ResourceMutation;
+use self::resource::rate::{EffectiveRate, RateMutation};
+use self::resource::{Resource, ResourceFilter};
 use self::role::assign::RoleAssignMutation;
 use self::role::manage::RoleMutation;
 use self::session::{SessionMutation, Viewer};
@@ -26,13 +32,16 @@ pub mod document;
 pub mod error;
 pub mod event;
 pub mod graphiql;
+pub mod group;
 pub mod guard;
+pub mod host;
 pub mod http;
 pub mod import;
 pub mod invitation;
 pub mod license;
 pub mod loader;
 pub mod member;
+pub mod money;
 pub mod node;
 pub mod operation;
 pub mod order;
@@ -40,6 +49,7 @@ pub mod params;
 pub mod password;
 mod payload;
 pub mod permission;
+pub mod resource;
 pub mod role;
 pub mod root_field;
 pub mod scalar;
@@ -93,6 +103,72 @@ impl Query {
         #[graphql(desc = "Its id.")] id: ID,
     ) -> Option<Result<MemberImport>> {
         import::read(ctx, &id).await.transpose()
+    }
+
+    /// A group. Needs `members.read`; null for what does not exist in this account.
+    #[graphql(complexity = "cost::one(child_complexity)")]
+    async fn group(&self, ctx: &Context<'_>, #[graphql(desc = "Its id.")] id: ID) -> Option<Result<Group>> {
+        group::read(ctx, &id).await.transpose()
+    }
+
+    /// A resource: for who reads resources, and for members who have access to it. Null for what does not exist in this account.
+    #[graphql(complexity = "cost::one(child_complexity)")]
+    async fn resource(&self, ctx: &Context<'_>, #[graphql(desc = "Its id.")] id: ID) -> Option<Result<Resource>> {
+        resource::read(ctx, &id).await.transpose()
+    }
+
+    /// A resource by what the host product calls it, as `resource`.
+    #[graphql(complexity = "cost::one(child_complexity)")]
+    async fn resource_by_external_id(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(name = "type", desc = "Its type.")] kind: String,
+        #[graphql(desc = "Its id in the host product.")] external_id: String,
+    ) -> Option<Result<Resource>> {
+        resource::by_external_id(ctx, &kind, &external_id).await.transpose()
+    }
+
+    /// Whether a member has access to each of some resources, at most 100, in the order asked for: made to be asked on each
+    /// request of the host product. For the member themselves, for readers of resources (`resources.read`), and for service tokens
+    /// with the scope `access`.
+    #[graphql(complexity = "cost::one(resources.len().saturating_mul(child_complexity))")]
+    async fn can_access(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Who.")] member_id: ID,
+        #[graphql(desc = "To what.")] resources: Vec<ResourceReferenceInput>,
+    ) -> Option<Result<Vec<ResourceAccess>>> {
+        Some(resource::access::can_access(ctx, &member_id, &resources).await)
+    }
+
+    /// What a member has access to, by name. For whom: as `canAccess`.
+    #[graphql(complexity = "cost::page(first, last, child_complexity)")]
+    #[expect(clippy::too_many_arguments, reason = "the arguments of a connection")]
+    async fn accessible_resources(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Who.")] member_id: ID,
+        #[graphql(desc = "Which ones.")] filter: Option<ResourceFilter>,
+        #[graphql(desc = "Rows after `after`: 1 to 100, 20 unless given.")] first: Option<i32>,
+        #[graphql(desc = "A cursor of this list.")] after: Option<String>,
+        #[graphql(desc = "Rows before `before`: 1 to 100.")] last: Option<i32>,
+        #[graphql(desc = "A cursor of this list.")] before: Option<String>,
+    ) -> Option<Result<Connection<String, Resource>>> {
+        let arguments = connection::arguments(first, after, last, before);
+        Some(resource::access::accessible(ctx, context::parse_id(&member_id), filter, &arguments).await)
+    }
+
+    /// The rate per hour that holds for a member on a resource, and which rule chose it: of the groups they are in that are neither
+    /// archived nor excluded from custom rates the highest, then the oldest. Null if none applies. Needs `resources.read`, or a
+    /// service token with the scope `resources`.
+    #[graphql(complexity = "cost::one(child_complexity)")]
+    async fn effective_rate(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Who.")] member_id: ID,
+        #[graphql(desc = "On what.")] resource_id: ID,
+    ) -> Option<Result<EffectiveRate>> {
+        resource::rate::effective(ctx, &member_id, &resource_id).await.transpose()
     }
 
     /// Long work by its id; null for what does not exist in this account.
@@ -164,6 +240,9 @@ pub struct Mutation(
     UnitMutation,
     MemberLifeMutation,
     ImportMutation,
+    GroupMutation,
+    ResourceMutation,
+    RateMutation,
 );
 
 /// The public schema.

@@ -4,14 +4,16 @@ use std::collections::HashMap;
 use std::str::FromStr;
 
 use async_graphql::{Context, ID, Interface, Result};
-use domain::id::{AccountId, ImportId, InvitationId, MemberId, RoleId, UnitId};
+use domain::id::{AccountId, GroupId, ImportId, InvitationId, MemberId, ResourceId, RoleId, UnitId};
 
 use super::account::{self, Account};
 use super::context::ContextExt as _;
 use super::error::ErrorCode;
+use super::group::{self, Group};
 use super::import::{self, MemberImport};
 use super::invitation::{self, Invitation};
 use super::member::{self, Member};
+use super::resource::{self, Resource};
 use super::role::{self, Role};
 use super::unit::{self, Unit};
 
@@ -34,6 +36,10 @@ pub enum Node {
     Role(Box<Role>),
     /// A unit.
     Unit(Box<Unit>),
+    /// A group of members.
+    Group(Box<Group>),
+    /// A thing of the host product.
+    Resource(Box<Resource>),
 }
 
 /// Loads nodes: one statement per kind.
@@ -67,6 +73,16 @@ pub async fn load(ctx: &Context<'_>, ids: &[ID]) -> Result<Vec<Option<Node>>> {
     if !imports.is_empty() {
         let imports = import::read_many(ctx, &imports).await?;
         found.extend(imports.into_iter().map(|import| (import.id.clone(), Node::MemberImport(Box::new(import)))));
+    }
+    let groups: Vec<GroupId> = of_kind(ids);
+    if !groups.is_empty() {
+        let groups = group::read_many(ctx, &groups).await?;
+        found.extend(groups.into_iter().map(|group| (group.id.clone(), Node::Group(Box::new(group)))));
+    }
+    let resources: Vec<ResourceId> = of_kind(ids);
+    if !resources.is_empty() {
+        let resources = resource::read_many(ctx, &resources).await?;
+        found.extend(resources.into_iter().map(|one| (one.id.clone(), Node::Resource(Box::new(one)))));
     }
     if of_kind::<AccountId>(ids).contains(&actor.account_id) {
         let account = account::read(ctx).await?;

@@ -79,6 +79,12 @@ impl Operation {
         operation.map_or("unknown", |(_, operation)| root_field::name(self.document.parsed(), &operation.node))
     }
 
+    /// All it asks for at the root.
+    pub fn root_fields(&self) -> Vec<&str> {
+        let operation = self.document.operation(self.name.as_deref());
+        operation.map_or_else(|_| Vec::new(), |(_, operation)| root_field::all(self.document.parsed(), &operation.node))
+    }
+
     /// The request for the executor, and the order of the answer's fields.
     fn request(self, data: Data) -> (Request, Order) {
         let order = self.document.order(self.name.as_deref());

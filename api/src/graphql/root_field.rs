@@ -50,6 +50,29 @@ fn first<'a>(document: &'a ExecutableDocument, mut selections: &'a SelectionSet)
     None
 }
 
+/// All root fields of an operation, whatever fragments they stand in: each at least once.
+pub fn all<'d>(document: &'d ExecutableDocument, operation: &'d OperationDefinition) -> Vec<&'d str> {
+    let (mut fields, mut spread) = (Vec::new(), HashSet::new());
+    let mut open = vec![&operation.selection_set.node];
+    while let Some(selections) = open.pop() {
+        for selection in &selections.items {
+            match &selection.node {
+                Selection::Field(field) => fields.push(field.node.name.node.as_str()),
+                Selection::InlineFragment(fragment) => open.push(&fragment.node.selection_set.node),
+                Selection::FragmentSpread(fragment) => {
+                    let name = &fragment.node.fragment_name.node;
+                    if spread.insert(name)
+                        && let Some(fragment) = document.fragments.get(name)
+                    {
+                        open.push(&fragment.node.selection_set.node);
+                    }
+                }
+            }
+        }
+    }
+    fields
+}
+
 #[cfg(test)]
 mod tests {
     use async_graphql::parser::parse_query;
@@ -68,6 +91,16 @@ mod tests {
         assert_eq!(of("mutation { memberInvite(input: {}) { userErrors { code } } }"), "memberInvite");
         assert_eq!(of("{ ... on Query { ...A } } fragment A on Query { account { id } }"), "account");
         assert_eq!(of("{ __schema { types { name } } }"), "introspection");
+    }
+
+    #[test]
+    fn all_root_fields_are_found_wherever_they_stand() {
+        let text = "{ account { id } ...A ... on Query { ...A c: job(id: 1) { id } } } fragment A on Query { viewer { id } ...A }";
+        let document = parse_query(text).unwrap();
+        let operation = document.operations.iter().next().unwrap().1.node.clone();
+        let mut fields = all(&document, &operation);
+        fields.sort_unstable();
+        assert_eq!(fields, ["account", "job", "viewer"]);
     }
 
     #[test]

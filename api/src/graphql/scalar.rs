@@ -76,6 +76,27 @@ impl ScalarType for SafeInteger {
     }
 }
 
+/// A decimal number, written as a string like `"125.50"` so that no reader rounds it. Inputs may also be whole JSON numbers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decimal(pub String);
+
+/// A decimal number, written as a string like `"125.50"` so that no reader rounds it. Inputs may also be whole JSON numbers.
+#[Scalar(name = "Decimal", specified_by_url = "https://www.w3.org/TR/xmlschema11-2/#decimal")]
+impl ScalarType for Decimal {
+    fn parse(value: Value) -> InputValueResult<Self> {
+        match &value {
+            Value::String(text) => Ok(Self(text.clone())),
+            Value::Number(number) if number.is_i64() => Ok(Self(number.to_string())),
+            Value::Number(_) => Err(InputValueError::custom("wanted: a string like \"125.50\"")),
+            _ => Err(InputValueError::expected_type(value)),
+        }
+    }
+
+    fn to_value(&self) -> Value {
+        Value::String(self.0.clone())
+    }
+}
+
 impl From<Timestamp> for DateTime {
     fn from(at: Timestamp) -> Self {
         Self(at)
@@ -114,6 +135,8 @@ text_scalars! {
     TimeZone, "TimeZone", "https://www.iana.org/time-zones";
     /// A country code of two letters, like `US`.
     CountryCode, "CountryCode", "https://www.iso.org/iso-3166-country-codes.html";
+    /// A currency code of three capital letters, like `USD`.
+    CurrencyCode, "CurrencyCode", "https://www.iso.org/iso-4217-currency-codes.html";
     /// An absolute URL.
     Url, "URL", "https://url.spec.whatwg.org/";
 }

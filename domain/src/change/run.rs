@@ -10,7 +10,7 @@ use sqlx::PgConnection;
 use tokio::time::{Instant, sleep};
 
 use super::{Change, Kind};
-use crate::actor::Actor;
+use crate::actor::{Actor, Asks};
 use crate::error::{Code, Error, Result};
 use crate::infra::db::Db;
 
@@ -41,10 +41,11 @@ pub struct Done<T> {
 ///
 /// # Errors
 /// What the rule refuses; [`Error::Busy`] when it lost against changes of rights five times, or waited too long for a lock.
-pub async fn run<T, F>(db: &Db, actor: &Actor, kind: Kind, once: Option<&Once>, rule: F) -> Result<Done<T>>
+pub async fn run<A, T, F>(db: &Db, actor: &A, kind: Kind, once: Option<&Once>, rule: F) -> Result<Done<T>>
 where
+    A: Asks,
     T: Serialize + DeserializeOwned + Send,
-    F: for<'c> Fn(&'c mut Change, &'c Actor) -> BoxFuture<'c, Result<T>> + Sync,
+    F: for<'c> Fn(&'c mut Change, &'c A) -> BoxFuture<'c, Result<T>> + Sync,
 {
     persist(|| attempt_once(db, actor, kind, once, &rule)).await
 }
@@ -83,12 +84,13 @@ pub(crate) fn pause_after(attempt: u32) -> Duration {
     Duration::from_millis(u64::from(attempt) * u64::from(2 + jitter()))
 }
 
-async fn attempt_once<T, F>(db: &Db, actor: &Actor, kind: Kind, once: Option<&Once>, rule: &F) -> Result<Done<T>>
+async fn attempt_once<A, T, F>(db: &Db, actor: &A, kind: Kind, once: Option<&Once>, rule: &F) -> Result<Done<T>>
 where
+    A: Asks,
     T: Serialize + DeserializeOwned + Send,
-    F: for<'c> Fn(&'c mut Change, &'c Actor) -> BoxFuture<'c, Result<T>> + Sync,
+    F: for<'c> Fn(&'c mut Change, &'c A) -> BoxFuture<'c, Result<T>> + Sync,
 {
-    let mut change = Change::begin(db, actor.account_id, kind, actor.origin.clone(), Some(actor.now)).await?;
+    let mut change = Change::begin(db, actor.account(), kind, actor.origin().clone(), Some(actor.now())).await?;
     if let Some(once) = once
         && let Some(outcome) = earlier_outcome(&mut change, actor, once).await?
     {
@@ -99,8 +101,8 @@ where
         let stored = serde_json::to_value(&outcome).expect("outcomes are plain data");
         sqlx::query!(
             "UPDATE idempotency_key SET outcome = $4 WHERE account_id = $1 AND member_id = $2 AND idempotency_key = $3",
-            actor.account_id.0,
-            actor.member_id.0,
+            actor.account().0,
+            actor.keys_of(),
             once.key,
             stored,
         )
@@ -128,13 +130,13 @@ fn decode<T: DeserializeOwned>(outcome: Value) -> Result<T> {
 }
 
 /// Takes the key, waiting for whoever holds it; what it did when it is already spent.
-async fn earlier_outcome(change: &mut Change, actor: &Actor, once: &Once) -> Result<Option<Value>> {
+async fn earlier_outcome(change: &mut Change, actor: &impl Asks, once: &Once) -> Result<Option<Value>> {
     let now = change.now();
     let taken = sqlx::query!(
         "INSERT INTO idempotency_key (account_id, member_id, idempotency_key, mutation, fingerprint, created_at)
          VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
-        actor.account_id.0,
-        actor.member_id.0,
+        actor.account().0,
+        actor.keys_of(),
         once.key,
         once.mutation,
         once.fingerprint,
@@ -150,12 +152,12 @@ async fn earlier_outcome(change: &mut Change, actor: &Actor, once: &Once) -> Res
     earlier.ok_or(Error::Stale).map(Some)
 }
 
-async fn stored(conn: &mut PgConnection, actor: &Actor, once: &Once) -> Result<Option<Value>> {
+async fn stored(conn: &mut PgConnection, actor: &impl Asks, once: &Once) -> Result<Option<Value>> {
     let earlier = sqlx::query!(
         "SELECT mutation, fingerprint, outcome FROM idempotency_key
          WHERE account_id = $1 AND member_id = $2 AND idempotency_key = $3",
-        actor.account_id.0,
-        actor.member_id.0,
+        actor.account().0,
+        actor.keys_of(),
         once.key,
     )
     .fetch_optional(conn)

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::EventKind;
 use super::read::{Event, Row};
 use crate::actor::{Grants, permission_set};
-use crate::id::{AccountId, EventId, MemberId, SessionId, UnitId};
+use crate::id::{AccountId, EventId, SessionId, UnitId};
 use crate::infra::clock::Timestamp;
 use crate::permission::SystemRole;
 
@@ -85,7 +85,7 @@ struct Raw {
     event_id: Option<EventId>,
     kind: Option<String>,
     actor_kind: Option<String>,
-    actor_id: Option<MemberId>,
+    actor_id: Option<Uuid>,
     subject_id: Option<Uuid>,
     detail: Option<Value>,
     request_id: Option<String>,
@@ -122,7 +122,7 @@ pub async fn look(conn: &mut PgConnection, ask: &Ask<'_>) -> sqlx::Result<Look> 
                       FROM session s JOIN member m USING (account_id, member_id)
                       WHERE s.account_id = $1 AND s.session_id = ANY($6) AND m.status = 'ACTIVE') END AS "standings?",
                   NULL::bigint AS "seq?", NULL::uuid AS "event_id?: EventId", NULL AS "kind?", NULL AS "actor_kind?",
-                  NULL::uuid AS "actor_id?: MemberId", NULL::uuid AS "subject_id?", NULL::jsonb AS "detail?", NULL AS "request_id?",
+                  NULL::uuid AS "actor_id?", NULL::uuid AS "subject_id?", NULL::jsonb AS "detail?", NULL AS "request_id?",
                   NULL::timestamptz AS "occurred_at?: Timestamp", NULL::boolean AS "has_personal?", NULL::jsonb AS "body?"
            FROM account_feed f WHERE f.account_id = $1
            UNION ALL SELECT NULL, NULL, NULL, NULL, NULL, NULL, e.* FROM e"#,

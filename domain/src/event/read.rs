@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::{Cursor, EventKind};
 use crate::actor::Author;
-use crate::id::{AccountId, EventId, MemberId};
+use crate::id::{AccountId, EventId, MemberId, ServiceTokenId};
 use crate::infra::clock::Timestamp;
 
 /// An event of an account's feed.
@@ -58,7 +58,7 @@ pub(crate) struct Row {
     pub(crate) event_id: EventId,
     pub(crate) kind: String,
     pub(crate) actor_kind: String,
-    pub(crate) actor_id: Option<MemberId>,
+    pub(crate) actor_id: Option<Uuid>,
     pub(crate) subject_id: Option<Uuid>,
     pub(crate) detail: Value,
     pub(crate) request_id: Option<String>,
@@ -74,7 +74,8 @@ pub(crate) const COLUMNS: &str = "e.seq, e.event_id, e.kind, e.actor_kind, e.act
 impl From<Row> for Event {
     fn from(row: Row) -> Self {
         let author = match (row.actor_kind.as_str(), row.actor_id) {
-            ("MEMBER", Some(member)) => Author::Member(member),
+            ("MEMBER", Some(member)) => Author::Member(MemberId(member)),
+            ("HOST", Some(token)) => Author::Host(ServiceTokenId(token)),
             ("OPERATOR", _) => Author::Operator,
             _ => Author::System,
         };

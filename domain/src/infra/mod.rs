@@ -9,6 +9,7 @@ pub mod files;
 pub mod keys;
 pub mod metrics;
 pub mod migrate;
+pub mod money;
 pub mod page;
 pub mod personal_domain;
 pub mod presence;

@@ -174,6 +174,7 @@ impl<T> Page<T> {
         }
     }
 }
+
 /// A LIKE pattern for a part of a text that is kept in lower case. No stored name holds a control character, and the database takes no
 /// NUL.
 pub(crate) fn containing(text: &str) -> String {

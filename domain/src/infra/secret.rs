@@ -23,6 +23,8 @@ pub enum Purpose {
     PasswordReset,
     /// The address a file is put to.
     Upload,
+    /// A credential of the host product.
+    Service,
 }
 
 impl Purpose {
@@ -33,6 +35,7 @@ impl Purpose {
             Self::SignUp => "msup",
             Self::PasswordReset => "mpwr",
             Self::Upload => "mupl",
+            Self::Service => "msvc",
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What an account knows about a member: each field with the one function that makes a typed text into a stored value.
 
 mod fault;
-mod text;
+pub(crate) mod text;
 
 use std::fmt;
 

@@ -7,8 +7,8 @@ use domain::event::read::{Event, Personal};
 
 use super::EventActor;
 use super::part::{
-    EventAccountPolicy, EventTextChange, EventUnitRole, detail, detail_objects, import, member, nothing, personal,
-    policy, role, texts, unit,
+    EventAccountPolicy, EventRate, EventTextChange, EventUnitRole, detail, detail_objects, group, import, member,
+    nothing, personal, policy, rate, resource, role, texts, unit,
 };
 use crate::graphql::import::{JobErrorCode, JobStatus};
 use crate::graphql::member::{MemberStatus, SubscriptionType};
@@ -486,6 +486,161 @@ event_types! {
         unit_id: ID = unit();
         /// The members.
         member_ids: Vec<ID> = detail("/members");
+    }
+    /// A group was made.
+    GroupCreated => GroupCreatedEvent(group) {
+        /// The group.
+        group_id: ID = group();
+        /// Its name.
+        name: String = detail("/name");
+        /// Whether no custom rate applies by it.
+        excluded_from_custom_rates: bool = detail("/excludedFromCustomRates");
+    }
+    /// A group was changed.
+    GroupUpdated => GroupUpdatedEvent(group) {
+        /// The group.
+        group_id: ID = group();
+        /// Its name before.
+        name_before: String = detail("/name/before");
+        /// Its name from then on.
+        name_after: String = detail("/name/after");
+        /// Its description before.
+        description_before: Option<String> = detail("/description/before");
+        /// Its description from then on.
+        description_after: Option<String> = detail("/description/after");
+        /// Whether no custom rate applied by it before.
+        excluded_from_custom_rates_before: bool = detail("/excludedFromCustomRates/before");
+        /// Whether no custom rate applies by it from then on.
+        excluded_from_custom_rates_after: bool = detail("/excludedFromCustomRates/after");
+    }
+    /// A group was archived: it grants nothing from then on.
+    GroupArchived => GroupArchivedEvent(group) {
+        /// The group.
+        group_id: ID = group();
+        /// Its name.
+        name: String = detail("/name");
+    }
+    /// A group was taken out of the archive.
+    GroupUnarchived => GroupUnarchivedEvent(group) {
+        /// The group.
+        group_id: ID = group();
+        /// Its name.
+        name: String = detail("/name");
+    }
+    /// Members were put into a group.
+    GroupMembersAdded => GroupMembersAddedEvent(group) {
+        /// The group.
+        group_id: ID = group();
+        /// The members.
+        member_ids: Vec<ID> = detail("/members");
+    }
+    /// Members were taken out of a group.
+    GroupMembersRemoved => GroupMembersRemovedEvent(group) {
+        /// The group.
+        group_id: ID = group();
+        /// The members.
+        member_ids: Vec<ID> = detail("/members");
+    }
+    /// A resource was registered for the first time.
+    ResourceRegistered => ResourceRegisteredEvent(resource) {
+        /// The resource.
+        resource_id: ID = resource();
+        /// What it is.
+        resource_type: String = detail("/type");
+        /// Its id in the host product.
+        external_id: String = detail("/externalId");
+        /// Who answers for it.
+        responsible_member_id: Option<ID> = detail("/responsible");
+        /// The unit it belongs to.
+        unit_id: Option<ID> = detail("/unit");
+        /// Whether every active member has access.
+        open_to_all: bool = detail("/openToAll");
+    }
+    /// A resource was registered again with other values.
+    ResourceUpdated => ResourceUpdatedEvent(resource) {
+        /// The resource.
+        resource_id: ID = resource();
+        /// Whether it was given another name; names are not told, they may be those of people.
+        renamed: bool = detail("/renamed");
+        /// Who answered for it.
+        responsible_member_id_before: Option<ID> = detail("/responsible/before");
+        /// Who answers for it from then on.
+        responsible_member_id_after: Option<ID> = detail("/responsible/after");
+        /// The unit it belonged to.
+        unit_id_before: Option<ID> = detail("/unit/before");
+        /// The unit it belongs to from then on.
+        unit_id_after: Option<ID> = detail("/unit/after");
+        /// Whether it was open to everybody.
+        open_to_all_before: bool = detail("/openToAll/before");
+        /// Whether it is open to everybody from then on.
+        open_to_all_after: bool = detail("/openToAll/after");
+    }
+    /// Somebody else answers for a resource, or nobody.
+    ResourceAssigned => ResourceAssignedEvent(resource) {
+        /// The resource.
+        resource_id: ID = resource();
+        /// Who answered for it.
+        responsible_member_id_before: Option<ID> = detail("/responsible/before");
+        /// Who answers for it from then on.
+        responsible_member_id_after: Option<ID> = detail("/responsible/after");
+    }
+    /// A resource was opened.
+    ResourceGranted => ResourceGrantedEvent(resource) {
+        /// The resource.
+        resource_id: ID = resource();
+        /// Whether to every active member.
+        everybody: bool = detail("/everybody");
+        /// Which groups.
+        group_ids: Vec<ID> = detail("/groups");
+        /// Which members.
+        member_ids: Vec<ID> = detail("/members");
+    }
+    /// A resource was closed to some.
+    ResourceRevoked => ResourceRevokedEvent(resource) {
+        /// The resource.
+        resource_id: ID = resource();
+        /// Whether it is not open to every active member any more.
+        everybody: bool = detail("/everybody");
+        /// Which groups.
+        group_ids: Vec<ID> = detail("/groups");
+        /// Which members.
+        member_ids: Vec<ID> = detail("/members");
+    }
+    /// A resource was archived: nobody has access to it from then on.
+    ResourceArchived => ResourceArchivedEvent(resource) {
+        /// The resource.
+        resource_id: ID = resource();
+        /// Its id in the host product.
+        external_id: String = detail("/externalId");
+    }
+    /// A resource was taken out of the archive.
+    ResourceUnarchived => ResourceUnarchivedEvent(resource) {
+        /// The resource.
+        resource_id: ID = resource();
+        /// Its id in the host product.
+        external_id: String = detail("/externalId");
+    }
+    /// A group was given a rate on a resource.
+    ResourceRateSet => ResourceRateSetEvent(resource) {
+        /// The resource.
+        resource_id: ID = resource();
+        /// The group.
+        group_id: ID = detail("/group");
+        /// The rate before; null if there was none.
+        rate_before: Option<EventRate> = rate("/before");
+        /// The rate from then on.
+        rate_after: Option<EventRate> = rate("/after");
+    }
+    /// The rate of a group on a resource was removed.
+    ResourceRateRemoved => ResourceRateRemovedEvent(resource) {
+        /// The resource.
+        resource_id: ID = resource();
+        /// The group.
+        group_id: ID = detail("/group");
+        /// The rate before; null if there was none.
+        rate_before: Option<EventRate> = rate("/before");
+        /// Null: there is none from then on.
+        rate_after: Option<EventRate> = rate("/after");
     }
     /// An import of members was asked for.
     ImportStarted => ImportStartedEvent(import) {

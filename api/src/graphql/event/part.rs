@@ -2,7 +2,7 @@
 
 use async_graphql::{ID, InputType, SimpleObject, Value};
 use domain::event::read::{Event, Personal};
-use domain::id::{ImportId, MemberId, RoleId, UnitId};
+use domain::id::{GroupId, ImportId, MemberId, ResourceId, RoleId, UnitId};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 
@@ -65,6 +65,35 @@ fn id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ID, D::Error> {
 pub(super) fn detail_objects<T: DeserializeOwned>(event: &Event, pointer: &str) -> Option<Option<Vec<T>>> {
     let value = event.detail.pointer(pointer).cloned().unwrap_or_default();
     serde_json::from_value(value).ok()
+}
+
+/// The subject as a group's id.
+pub(super) fn group(event: &Event) -> Option<ID> {
+    event.subject.map(|id| GroupId(id).to_string().into())
+}
+
+/// The subject as a resource's id.
+pub(super) fn resource(event: &Event) -> Option<ID> {
+    event.subject.map(|id| ResourceId(id).to_string().into())
+}
+
+/// A rate per hour as an event tells it.
+#[derive(SimpleObject, Clone, Debug)]
+pub struct EventRate {
+    /// How much, as a decimal number.
+    amount: String,
+    /// Of what currency.
+    currency: String,
+}
+
+/// A rate of the lasting part; null where there was none.
+#[expect(clippy::option_option, reason = "a form that is not known, or null")]
+pub(super) fn rate(event: &Event, pointer: &str) -> Option<Option<EventRate>> {
+    let rate = event.detail.pointer(pointer)?;
+    if rate.is_null() {
+        return Some(None);
+    }
+    Some(Some(EventRate { amount: parse(rate.get("amount"))?, currency: parse(rate.get("currency"))? }))
 }
 
 /// Of an event that concerns the account as a whole.

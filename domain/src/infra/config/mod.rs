@@ -212,6 +212,8 @@ pub struct Limits {
     pub custom_roles: usize,
     /// Units that an account may have, archived ones aside.
     pub units: usize,
+    /// Groups of an account that are not archived.
+    pub groups: usize,
     /// Requests that are worked on at once, and a quarter as many that hash passwords; twice as many wait, further ones are refused.
     pub concurrent_requests: usize,
 }
@@ -316,6 +318,7 @@ impl Default for Limits {
             bulk: 500,
             custom_roles: 200,
             units: 1_000,
+            groups: 1000,
             concurrent_requests: 24,
         }
     }

@@ -128,6 +128,7 @@ pub(super) fn limits() -> config::Limits {
         upload_seconds: 0,
         import_rows: 0,
         import_field_bytes: 0,
+        groups: 0,
         bulk: 500,
         custom_roles: 200,
         units: 1_000,
