@@ -86,7 +86,7 @@ impl Stage {
 
     async fn invitation(&self, actor: &Actor, id: InvitationId) -> Invitation {
         let mut conn = self.db().pool.acquire().await.unwrap();
-        invitation::read_many(&mut conn, actor, &[id]).await.unwrap().remove(0)
+        invitation::read_many(&mut conn, actor, &[id], false).await.unwrap().remove(0)
     }
 
     /// `FINISHED`, `DEAD` or `DUE`, and the last error's code, of the newest job of a kind.

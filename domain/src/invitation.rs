@@ -22,6 +22,7 @@ mod invite;
 mod lapse;
 mod list;
 mod manage;
+mod verdict;
 
 pub use answer::{Acceptance, Accepted, Preview, accept, by_token, decline};
 pub(crate) use delivery::send_held;
@@ -32,6 +33,7 @@ pub(crate) use lapse::UNDELIVERABLE_AFTER;
 pub use lapse::{lapse_account, lapse_overdue};
 pub use list::{Filter, Invitation, Order, count, list, read_many};
 pub use manage::{Handled, Update, resend, revoke, send, update};
+pub use verdict::{Invitee, Wish, verdict};
 
 /// Where an invitation stands.
 #[derive(

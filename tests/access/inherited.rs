@@ -48,7 +48,7 @@ pub(crate) const FIELDS: &[(&str, &str)] = &[
     (
         "Invitation",
         "createdAt delivery deliveryAt deliveryReply email expiresAt finishedAt firstName id invitedBy lastName member message
-         sentAt state undeliverable",
+         sentAt state undeliverable viewerCanResend viewerCanRevoke viewerCanSend viewerCanUpdate",
     ),
     ("InvitationAcceptPayload", "accountId memberId userErrors"),
     ("InvitationByTokenPayload", "invitation userErrors"),

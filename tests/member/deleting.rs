@@ -73,7 +73,7 @@ async fn live(app: &App, owner: &Person) -> Result<Person> {
     done(app, owner, "memberInvite", json!({ "invitations": [item] })).await?;
     assert!(app.accept(&app.letter(EMAIL).await?.token(), "Quetzal", "Quetzalcoatl").await?.codes().is_empty());
     let person = app.person(EMAIL).await?;
-    let update = json!({ "memberId": person.member_id, "expectedVersion": 1, "address": "1 Quetzal St", "jobTitle": "Quetzal keeper",
+    let update = json!({ "memberId": person.member_id, "expectedVersion": 2, "address": "1 Quetzal St", "jobTitle": "Quetzal keeper",
                          "idempotencyKey": "quetzal-1" });
     done(app, &person, "memberUpdate", update).await?;
     // What they do to others stands in others' events, with their network address.

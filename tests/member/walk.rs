@@ -277,6 +277,43 @@ impl Walk<'_> {
         Ok(Some((answer.codes(), codes(wanted))))
     }
 
+    /// Deletes somebody, whatever their status; what is left of them are invitations that have ended.
+    async fn delete(&mut self, slot: usize) -> Result<Option<(Codes, Codes)>> {
+        let Some(member) = self.slots[slot].member.clone() else { return Ok(None) };
+        let input = json!({ "memberId": member.id });
+        let answer = self.app.mutate(Some(&self.owner.token), "memberDelete", input, "deletedIds").await?;
+        let fresh = self.fresh();
+        self.slots[slot] = fresh;
+        let events = format!(
+            "SELECT count(*) FROM event_personal WHERE subject_id = '{}' AND body - 'networkAddress' <> '{{}}'",
+            member.id.parse::<domain::id::MemberId>()?.0
+        );
+        assert_eq!(self.app.look(&events).await?.as_deref(), Some("0"), "something personal is left");
+        Ok(Some((answer.codes(), codes(""))))
+    }
+
+    /// Lets an active member leave by themselves; nobody else can sign in.
+    async fn leave(&mut self, slot: usize) -> Result<Option<(Codes, Codes)>> {
+        let Some(member) = self.slots[slot].member.clone() else { return Ok(None) };
+        if member.status == Status::Invited
+            || (member.status == Status::Suspended && member.prior == Some(Status::Invited))
+        {
+            return Ok(None);
+        }
+        let input = json!({ "email": self.slots[slot].email, "password": crate::support::app::PASSWORD });
+        let signed_in = self.app.mutate(None, "sessionCreate", input, "token").await?;
+        if member.status != Status::Active {
+            return Ok(Some((signed_in.codes(), codes("NO_USABLE_MEMBERSHIP"))));
+        }
+        let token = signed_in.text("/sessionCreate/token");
+        let answer = self.app.mutate(Some(&token), "memberLeave", json!({}), "memberId").await?;
+        let after = self.app.graphql(Some(&token), "{ viewer { permissions } }", serde_json::Value::Null).await?;
+        assert_eq!(after.errors(), ["UNAUTHENTICATED"], "the session outlives the membership");
+        let (status, prior) = (Status::Deactivated, Some(Status::Active));
+        self.slots[slot].member = Some(Member { status, prior, seat: false, ..member });
+        Ok(Some((answer.codes(), codes(""))))
+    }
+
     async fn step(&mut self) -> Result<(String, Option<(Codes, Codes)>)> {
         let slot = self.random.below(SLOTS);
         let names = [
@@ -294,6 +331,8 @@ impl Walk<'_> {
             "memberActivate",
             "memberDeactivate",
             "memberReactivate",
+            "memberDelete",
+            "memberLeave",
             "another address",
         ];
         let name = names[self.random.below(names.len())];
@@ -324,6 +363,8 @@ impl Walk<'_> {
                 }
                 None
             }
+            "memberDelete" => self.delete(slot).await?,
+            "memberLeave" => self.leave(slot).await?,
             status => self.status(slot, status).await?,
         };
         Ok((format!("{name} of {}", self.slots[slot].email), outcome))
@@ -432,7 +473,7 @@ async fn invitations_and_statuses_follow_their_model() -> Result<()> {
         Ok(seed) => seed.parse()?,
         Err(_) => uuid::Uuid::new_v4().as_u64_pair().0,
     };
-    let steps = if std::env::var("MUSTER_TEST_FULL").is_ok_and(|full| full == "1") { 10_000 } else { 2_000 };
+    let steps = if std::env::var("MUSTER_TEST_FULL").is_ok_and(|full| full == "1") { 100_000 } else { 2_000 };
     eprintln!("seed {seed}: set MUSTER_TEST_SEED to it to walk this way again");
     walk(seed, steps).await
 }

@@ -9,7 +9,7 @@ use domain::change::Kind;
 use domain::error::{Code, Error, Refused};
 use domain::id::InvitationId;
 use domain::infra::page::Request;
-use domain::invitation::{self, Delivery, Handled, Invite, State};
+use domain::invitation::{self, Delivery, Handled, Invite, State, Wish};
 use domain::member::{Place, Validity};
 
 use super::connection::connection;
@@ -20,6 +20,7 @@ use super::payload::payloads;
 use super::role::{UnitRoleInput, assignments};
 use super::scalar::{Date, DateTime, EmailAddress};
 use super::user_error::{UserError, split, user_errors};
+use super::verdict::Verdict;
 
 /// Where an invitation stands.
 #[derive(Enum, Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,9 +118,48 @@ impl Invitation {
         reference(ctx, self.inner.member_id).await
     }
 
+    /// Whether the viewer may send it for the first time; limits on mails are another question.
+    async fn viewer_can_send(&self, ctx: &Context<'_>) -> Option<Result<Verdict>> {
+        self.verdict(ctx, Wish::Send).await
+    }
+
+    /// Whether the viewer may send it again; seats and limits on mails are another question.
+    async fn viewer_can_resend(&self, ctx: &Context<'_>) -> Option<Result<Verdict>> {
+        self.verdict(ctx, Wish::Resend).await
+    }
+
+    /// Whether the viewer may correct it.
+    async fn viewer_can_update(&self, ctx: &Context<'_>) -> Option<Result<Verdict>> {
+        self.verdict(ctx, Wish::Update).await
+    }
+
+    /// Whether the viewer may withdraw it.
+    async fn viewer_can_revoke(&self, ctx: &Context<'_>) -> Option<Result<Verdict>> {
+        self.verdict(ctx, Wish::Revoke).await
+    }
+
     /// Who is answerable for what it grants; null for an operator, or when they are gone.
     async fn invited_by(&self, ctx: &Context<'_>) -> Option<Result<Member>> {
         reference(ctx, self.inner.invited_by).await
+    }
+}
+
+impl Invitation {
+    async fn verdict(&self, ctx: &Context<'_>, wish: Wish) -> Option<Result<Verdict>> {
+        let actor = match ctx.actor() {
+            Ok(actor) => actor,
+            Err(error) => return Some(Err(error)),
+        };
+        if self.inner.invitee.is_some() {
+            return Some(Ok(invitation::verdict(actor, &self.inner, wish).into()));
+        }
+        let loader = match ctx.loader() {
+            Ok(loader) => loader,
+            Err(error) => return Some(Err(error)),
+        };
+        let loaded = loader.load_one(self.inner.invitation_id).await.map_err(|error| super::loader::top_level(&error));
+        let loaded: Option<Result<invitation::Invitation>> = loaded.transpose();
+        Some(loaded?.map(|found| invitation::verdict(actor, &found, wish).into()))
     }
 }
 
@@ -181,9 +221,20 @@ pub async fn page(ctx: &Context<'_>, page: InvitationPage) -> Result<Connection<
     let (field, descending) = (invitation::Order::from(order.field), order.direction == OrderDirection::Desc);
     let request = Request::new(&page.arguments, (&field.key(descending), field.kind())).map_err(top_level)?;
     let filter = page.filter.unwrap_or_default().read();
+    let asked = (&request, asks_verdict(ctx));
     let mut conn = ctx.state().db.pool.acquire().await.map_err(failed)?;
-    let rows = invitation::list(&mut conn, actor, &filter, (field, descending), &request).await.map_err(failed)?;
+    let rows = invitation::list(&mut conn, actor, &filter, (field, descending), asked).await.map_err(failed)?;
     Ok(connection(rows, Invitation::from))
+}
+
+/// Whether a verdict is asked for of the invitations of a page.
+fn asks_verdict(ctx: &Context<'_>) -> bool {
+    let fields = ["viewerCanSend", "viewerCanResend", "viewerCanUpdate", "viewerCanRevoke"];
+    let below = |path: &str, name: &str| {
+        let below = ctx.look_ahead().field(path);
+        below.field(name).exists() || below.field("node").field(name).exists()
+    };
+    fields.iter().any(|name| below("nodes", name) || below("edges", name))
 }
 
 /// Counts invitations.
@@ -199,7 +250,7 @@ pub async fn count(ctx: &Context<'_>, filter: Option<InvitationFilter>) -> Resul
 pub async fn read_many(ctx: &Context<'_>, ids: &[InvitationId]) -> Result<Vec<Invitation>> {
     let actor = ctx.actor()?;
     let mut conn = ctx.state().db.pool.acquire().await.map_err(failed)?;
-    let invitations = invitation::read_many(&mut conn, actor, ids).await.map_err(failed)?;
+    let invitations = invitation::read_many(&mut conn, actor, ids, false).await.map_err(failed)?;
     Ok(invitations.into_iter().map(Invitation::from).collect())
 }
 

@@ -41,7 +41,7 @@ impl dataloader::Loader<InvitationId> for Loader {
 
     async fn load(&self, keys: &[InvitationId]) -> Result<HashMap<InvitationId, Invitation>, Self::Error> {
         let mut conn = self.db.pool.acquire().await.map_err(failed)?;
-        let invitations = invitation::read_many(&mut conn, &self.actor, keys).await.map_err(failed)?;
+        let invitations = invitation::read_many(&mut conn, &self.actor, keys, true).await.map_err(failed)?;
         Ok(invitations.into_iter().map(|invitation| (invitation.invitation_id, invitation)).collect())
     }
 }

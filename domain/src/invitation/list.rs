@@ -3,7 +3,7 @@
 use sqlx::{FromRow, PgConnection, Postgres, QueryBuilder};
 use uuid::Uuid;
 
-use super::{Delivery, State};
+use super::{Delivery, Invitee, State, verdict};
 use crate::actor::Actor;
 use crate::id::{InvitationId, MemberId};
 use crate::infra::clock::Timestamp;
@@ -45,6 +45,9 @@ pub struct Invitation {
     pub delivery_at: Option<Timestamp>,
     /// Whether it lapsed because no mail server took the mail for 72 hours.
     pub undeliverable: bool,
+    /// What decides over verdicts, if it was asked for.
+    #[sqlx(skip)]
+    pub invitee: Option<Invitee>,
 }
 
 /// What the list is sorted by.
@@ -92,34 +95,47 @@ const SELECT: &str = "SELECT invitation_id, member_id, email, first_name, last_n
 
 /// Reads invitations by id, in the order asked for; those that do not exist in the account, or are of members whom the actor may not
 /// read, are left out. Who reads some units sees those of people who are in one of them, so none that ended without an answer of yes.
-pub async fn read_many(conn: &mut PgConnection, actor: &Actor, ids: &[InvitationId]) -> sqlx::Result<Vec<Invitation>> {
+pub async fn read_many(
+    conn: &mut PgConnection,
+    actor: &Actor,
+    ids: &[InvitationId],
+    with_invitees: bool,
+) -> sqlx::Result<Vec<Invitation>> {
     let raw: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
     let mut statement = QueryBuilder::new(SELECT);
     statement.push_bind(actor.account_id.0);
     Sight::of(actor).push_readable_others(&mut statement, "member_id");
     statement.push(" AND invitation_id = ANY(").push_bind(raw).push(")");
-    let mut rows: Vec<Invitation> = statement.build_query_as().fetch_all(conn).await?;
+    let mut rows: Vec<Invitation> = statement.build_query_as().fetch_all(&mut *conn).await?;
+    if with_invitees {
+        verdict::attach(conn, actor, &mut rows).await?;
+    }
     rows.sort_by_key(|row| ids.iter().position(|id| *id == row.invitation_id));
     Ok(rows)
 }
 
-/// A page of the invitations of members whom the actor may read, each with its cursor: one statement. The caller has looked at the right
+/// A page of the invitations of members whom the actor may read, each with its cursor: one statement, three with what
+/// decides over verdicts. The caller has looked at the right
 /// to read them.
 pub async fn list(
     conn: &mut PgConnection,
     actor: &Actor,
     filter: &Filter,
     (order, descending): (Order, bool),
-    request: &Request,
+    (request, with_invitees): (&Request, bool),
 ) -> sqlx::Result<Page<(Cursor, Invitation)>> {
     let mut statement = QueryBuilder::new(SELECT);
     statement.push_bind(actor.account_id.0);
     Sight::of(actor).push_readable_others(&mut statement, "member_id");
     push_filter(&mut statement, filter);
     request.push_to(&mut statement, order.column(), "invitation_id", descending);
-    let rows: Vec<Invitation> = statement.build_query_as().fetch_all(conn).await?;
+    let rows: Vec<Invitation> = statement.build_query_as().fetch_all(&mut *conn).await?;
     let key = order.key(descending);
-    Ok(request.page(rows).map(|row| {
+    let mut page = request.page(rows);
+    if with_invitees {
+        verdict::attach(conn, actor, &mut page.rows).await?;
+    }
+    Ok(page.map(|row| {
         let value = match order {
             Order::CreatedAt => SortValue::Instant(row.created_at),
             Order::Email => SortValue::Text(row.email.clone()),

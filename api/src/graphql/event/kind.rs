@@ -377,7 +377,7 @@ event_types! {
         /// Where they stood.
         status_before: MemberStatus = detail("/before");
         /// Their last invitation; null for whoever had none, like a founder.
-        invitation_id: Option<ID> = detail("/invitation");
+        last_invitation_id: Option<ID> = detail("/invitation");
     }
     /// What a member who left was responsible for passed to somebody else.
     MemberSucceeded => MemberSucceededEvent(member) {
