@@ -18,7 +18,7 @@ fn prefixes(argument: &str) -> &'static [&'static str] {
         "invitationId" | "invitationIds" => &["inv"],
         "groupId" | "groupIds" => &["grp"],
         "resourceId" => &["res"],
-        "unitId" => &["unt"],
+        "unitId" | "unitIds" => &["unt"],
         "memberIds" | "responsibleMemberId" => &["mem"],
         "uploadId" => &["upl"],
         "sessionId" => &["ses"],

@@ -142,6 +142,12 @@ async fn faults_are_told_per_resource() -> Result<()> {
     assert_eq!(made.iter().map(|one| &one["externalId"]).collect::<Vec<_>>(), ["1", "7"]);
     let none = world.act(&world.owner, "resourceRegister", json!({ "resources": [] })).await?;
     assert_eq!(none.codes(), ["REQUIRED"]);
+    let twice = json!({ "resources": [item("8", "Name"), item(" 8", "Name")] });
+    assert_eq!(
+        world.act(&world.owner, "resourceRegister", twice).await?.codes(),
+        ["DUPLICATE"],
+        "trimmed, they are alike"
+    );
     let many = json!({ "resources": vec![item("1", "Name"); 501] });
     assert_eq!(world.act(&world.owner, "resourceRegister", many).await?.codes(), ["TOO_MANY"]);
     world.app.finish().await
