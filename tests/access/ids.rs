@@ -13,13 +13,12 @@ use crate::support::introspection::{Type, types};
 /// The kinds of ids, by the name of the argument.
 fn prefixes(argument: &str) -> &'static [&'static str] {
     match argument {
-        "memberId" => &["mem"],
         "roleId" | "roleIds" => &["rol"],
         "invitationId" | "invitationIds" => &["inv"],
         "groupId" | "groupIds" => &["grp"],
         "resourceId" => &["res"],
         "unitId" | "unitIds" => &["unt"],
-        "memberIds" | "responsibleMemberId" => &["mem"],
+        "memberId" | "memberIds" | "responsibleMemberId" => &["mem"],
         "uploadId" => &["upl"],
         "sessionId" => &["ses"],
         "accountId" => &["acc"],

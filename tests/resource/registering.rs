@@ -157,7 +157,8 @@ async fn faults_are_told_per_resource() -> Result<()> {
 async fn two_who_register_the_same_make_one() -> Result<()> {
     let world = World::new().await?;
     let register = async |number: usize| {
-        let items = if number % 2 == 0 { [item("a", "A"), item("b", "B")] } else { [item("b", "B"), item("a", "A")] };
+        let items =
+            if number.is_multiple_of(2) { [item("a", "A"), item("b", "B")] } else { [item("b", "B"), item("a", "A")] };
         world.done("resourceRegister", json!({ "resources": items })).await
     };
     futures::future::try_join_all((0..6).map(register)).await?;
