@@ -22,6 +22,8 @@ scalar("DateTime", "2026-11-21T12:00:00Z", "0000-00-00T00:00:00Z", "+999999-01-0
 scalar("TimeZone", "UTC", "Europe/London", "Etc/Unknown")
 scalar("PhoneNumber", "+12125550100", "+1")
 scalar("CountryCode", "US", "XX")
+scalar("CurrencyCode", "USD", "JPY", "XXX", "usd")
+scalar("Decimal", "125.50", "-0", "1e9", "00000000000000000000.1", "9" * 40)
 scalar("URL", "https://evil.example/", "javascript:alert(1)")
 graphql.scalar("SafeInteger", st.integers(-(2**63), 2**63).map(graphql.nodes.Int))
 scalar("ID", *os.environ.get("FUZZ_IDS", "").split(), "mem_", "acc_00000000000000000000000000000000", "inv_x")

@@ -142,6 +142,12 @@ async fn faults_are_told_per_resource() -> Result<()> {
     assert_eq!(made.iter().map(|one| &one["externalId"]).collect::<Vec<_>>(), ["1", "7"]);
     let none = world.act(&world.owner, "resourceRegister", json!({ "resources": [] })).await?;
     assert_eq!(none.codes(), ["REQUIRED"]);
+    let twice = json!({ "resources": [item("8", "Name"), item(" 8", "Name")] });
+    assert_eq!(
+        world.act(&world.owner, "resourceRegister", twice).await?.codes(),
+        ["DUPLICATE"],
+        "trimmed, they are alike"
+    );
     let many = json!({ "resources": vec![item("1", "Name"); 501] });
     assert_eq!(world.act(&world.owner, "resourceRegister", many).await?.codes(), ["TOO_MANY"]);
     world.app.finish().await
@@ -151,7 +157,8 @@ async fn faults_are_told_per_resource() -> Result<()> {
 async fn two_who_register_the_same_make_one() -> Result<()> {
     let world = World::new().await?;
     let register = async |number: usize| {
-        let items = if number % 2 == 0 { [item("a", "A"), item("b", "B")] } else { [item("b", "B"), item("a", "A")] };
+        let items =
+            if number.is_multiple_of(2) { [item("a", "A"), item("b", "B")] } else { [item("b", "B"), item("a", "A")] };
         world.done("resourceRegister", json!({ "resources": items })).await
     };
     futures::future::try_join_all((0..6).map(register)).await?;

@@ -25,7 +25,7 @@ use super::user_error::{UserError, split, user_errors};
 #[graphql(complex)]
 pub struct Group {
     #[graphql(skip)]
-    group_id: GroupId,
+    inner: GroupId,
     /// Opaque id.
     pub id: ID,
     /// Its name: no other group that is not archived has it.
@@ -47,7 +47,7 @@ pub struct Group {
 impl From<group::Group> for Group {
     fn from(group: group::Group) -> Self {
         Self {
-            group_id: group.group_id,
+            inner: group.group_id,
             id: group.group_id.to_string().into(),
             name: group.name,
             description: group.description,
@@ -72,7 +72,7 @@ impl Group {
         #[graphql(desc = "Rows before `before`: 1 to 100.")] last: Option<i32>,
         #[graphql(desc = "A cursor of this list.")] before: Option<String>,
     ) -> Option<Result<Connection<String, Member>>> {
-        Some(members(ctx, self.group_id, &arguments(first, after, last, before)).await)
+        Some(members(ctx, self.inner, &arguments(first, after, last, before)).await)
     }
 
     /// Whether the viewer may change and archive it, and choose its members.

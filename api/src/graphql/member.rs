@@ -234,7 +234,6 @@ impl Member {
 
     /// What they have access to in the host product, by name. For themselves, and for readers of resources (`resources.read`).
     #[graphql(complexity = "cost::page(first, last, child_complexity)")]
-    #[expect(clippy::too_many_arguments, reason = "the arguments of a connection")]
     async fn accessible_resources(
         &self,
         ctx: &Context<'_>,

@@ -115,12 +115,11 @@ impl Resource {
         if !self.is_within(ctx, Action::ReadResources) {
             return None;
         }
-        let loader = match ctx.data::<DataLoader<OpenedLoader>>() {
-            Ok(loader) => loader,
-            Err(_) => return Some(Err(ErrorCode::InternalServerError.error("no loader"))),
+        let Ok(loader) = ctx.data::<DataLoader<OpenedLoader>>() else {
+            return Some(Err(ErrorCode::InternalServerError.error("no loader")));
         };
-        let loaded = loader.load_one(self.inner.resource_id).await;
-        Some(loaded.map(Option::unwrap_or_default).map_err(|error| super::loader::top_level(&error)))
+        let opened = loader.load_one(self.inner.resource_id).await;
+        Some(opened.map(Option::unwrap_or_default).map_err(|error| super::loader::top_level(&error)))
     }
 }
 
