@@ -16,7 +16,8 @@ mod replay;
 
 pub use burial::{bury_by_operator, bury_claimed};
 pub use operate::{
-    Backlog, FINISHED_KEPT, Standing, Unfinished, Wanted, backlog, count_live, entomb, list, next_wake, purge_finished,
+    Backlog, FINISHED_KEPT, FOREIGN, Standing, Unfinished, Wanted, backlog, count_live, entomb, list, next_wake,
+    purge_finished,
 };
 pub use replay::{Replay, replay};
 
@@ -130,7 +131,8 @@ pub async fn claim(conn: &mut PgConnection, ids: &[Uuid], claim: Uuid) -> Result
            FROM pick
            WHERE outbox.job_id = pick.job_id AND (SELECT set_config('synchronous_commit', 'off', true)) = 'off'
            RETURNING outbox.job_id, outbox.claim AS "claim!", outbox.account_id, outbox.kind, outbox.payload,
-                     outbox.attempts, outbox.request_id, outbox.trace_context"#,
+                     outbox.attempts, (outbox.left_since < now() - interval '1 hour') IS TRUE AS "left_long!",
+                     outbox.request_id, outbox.trace_context"#,
         ids,
         claim,
     )
@@ -213,7 +215,8 @@ pub async fn finish(conn: &mut PgConnection, jobs: &[(Uuid, Uuid)]) -> Result<Ve
 pub async fn retry(conn: &mut PgConnection, job: (Uuid, Uuid), after: SignedDuration, code: &str) -> Result<bool> {
     let written = sqlx::query!(
         r#"UPDATE outbox
-           SET claim = NULL, hinted = false, wake_at = now() + $3::float8 * interval '1 s', last_error_code = $4
+           SET claim = NULL, hinted = false, wake_at = now() + $3::float8 * interval '1 s', last_error_code = $4,
+               left_since = NULL
            WHERE job_id = $1 AND claim = $2"#,
         job.0,
         job.1,
@@ -239,13 +242,13 @@ pub async fn bury(conn: &mut PgConnection, job: (Uuid, Uuid), code: &str) -> Res
     Ok(written.rows_affected() == 1)
 }
 
-/// Leaves a claimed job that this process cannot work to others, some time from now; the attempt does not count. False: the claim
-/// is somebody else's by now.
+/// Leaves a claimed job that this process cannot work to others, some time from now; the attempt does not count. Who claims it when
+/// it has been left like that for an hour is told so, by [`Claimed::left_long`]. False: the claim is somebody else's by now.
 pub async fn leave(conn: &mut PgConnection, job: (Uuid, Uuid), after: SignedDuration, code: &str) -> Result<bool> {
     let written = sqlx::query!(
         r#"UPDATE outbox
            SET claim = NULL, hinted = false, attempts = attempts - 1, wake_at = now() + $3::float8 * interval '1 s',
-               last_error_code = $4
+               last_error_code = $4, left_since = coalesce(left_since, now())
            WHERE job_id = $1 AND claim = $2"#,
         job.0,
         job.1,

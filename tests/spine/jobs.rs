@@ -184,7 +184,10 @@ async fn garbage_in_the_queue_ends_dead_and_stops_nothing() -> Result<()> {
     stage.until("finished_at IS NOT NULL", 200).await?;
     stage.until("dead_at IS NOT NULL AND last_error_code = 'MALFORMED_HINT'", 4).await?;
     let dead = outbox::list(&mut *stage.pool.acquire().await?, &DEAD, 10).await?;
-    assert!(dead.iter().all(|job| job.kind == "queue.foreign"));
+    assert!(dead.iter().all(|job| job.kind == outbox::FOREIGN));
+    for job in &dead {
+        assert_eq!(outbox::replay(&stage.db(), job.job_id).await?, Replay::Foreign);
+    }
     shutdown.cancel();
     worker.stopped().await?;
     stage.close().await
@@ -337,6 +340,23 @@ async fn a_job_is_retried_then_dead_then_replayed() -> Result<()> {
     stage.close().await
 }
 
+        // Nor after 59 minutes. After an hour none has come: they end.
+        stage
+            .execute(
+                "UPDATE outbox SET wake_at = now(), left_since = left_since - interval '59 minutes'
+                 WHERE last_error_code = 'UNKNOWN_KIND'",
+            )
+            .await?;
+        stage.waker.work_due(Lane::Interactive);
+        stage.until("wake_at > now() AND NOT hinted AND claim IS NULL AND last_error_code = 'UNKNOWN_KIND'", 2).await?;
+        stage
+            .execute(
+                "UPDATE outbox SET wake_at = now(), left_since = left_since - interval '2 minutes'
+                 WHERE last_error_code = 'UNKNOWN_KIND'",
+            )
+            .await?;
+        stage.waker.work_due(Lane::Interactive);
+        stage.until("dead_at IS NOT NULL AND last_error_code = 'UNKNOWN_KIND'", 2).await?;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_shutdown_ends_what_runs_and_gives_back_the_rest() -> Result<()> {
     for transport in [Transport::Memory, Transport::Redis(7)] {

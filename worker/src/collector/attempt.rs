@@ -18,7 +18,8 @@ use uuid::Uuid;
 use super::finish::Finished;
 use crate::handler::Registry;
 
-/// How long a job of a kind that this version does not know is left for a newer one, which may be starting right now.
+/// How long a job of a kind that this version does not know is left for a newer one, which may be starting right now. If none has
+/// come after an hour, the job is dead.
 const UNKNOWN_KIND_PAUSE: SignedDuration = SignedDuration::from_secs(10);
 
 /// What an attempt needs.
@@ -87,7 +88,7 @@ impl Attempt {
     async fn handle(&self, job: Claimed) -> Outcome {
         let attempts = job.attempts;
         let Some((kind, handler)) = self.registry.find(&job.kind) else {
-            return Outcome::Left("UNKNOWN_KIND", UNKNOWN_KIND_PAUSE);
+            return unknown_kind(&job);
         };
         if attempts > kind.max_attempts() {
             // It ended the process, or lost its lease, each time.
@@ -132,6 +133,11 @@ fn tell(outcome: Outcome, written: &domain::error::Result<bool>, attempts: i32, 
         (Outcome::Retry(..), _) => "retry",
         (Outcome::Left(..), _) => "left",
         (Outcome::Dead(_), _) => "dead",
+fn unknown_kind(job: &Claimed) -> Outcome {
+    const CODE: &str = "UNKNOWN_KIND";
+    if job.left_long { Outcome::Dead(CODE) } else { Outcome::Left(CODE, UNKNOWN_KIND_PAUSE) }
+}
+
     };
     metrics::job_ended(kind, word);
     telemetry::attribute(&Span::current(), "job.outcome", word);
