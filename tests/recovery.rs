@@ -195,8 +195,8 @@ async fn assert_refuses(app: &App, owner: &Person, how: &str) -> Result<()> {
         for (answer, took) in futures::future::try_join_all((0..20).map(ask)).await? {
             // TIMEOUT would have taken the time of a request, which is longer.
             ensure!(answer.errors() == ["SERVICE_UNAVAILABLE"], "{how}, round {round}: {}", answer.body);
-            // Known by then, it is refused before anything is asked for.
-            ensure!(round < 4 || answer.status == 503, "{how}: {}", answer.status);
+            let retry_after = answer.headers.get("retry-after").and_then(|value| value.to_str().ok());
+            ensure!(answer.status == 503 && retry_after == Some("1"), "{how}: {} {retry_after:?}", answer.status);
             slowest = slowest.max(took);
         }
     }
