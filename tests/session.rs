@@ -325,6 +325,24 @@ async fn the_last_use_of_a_session_prolongs_it_to_its_absolute_end() -> Result<(
 }
 
 #[tokio::test]
+async fn a_session_in_use_is_not_ended_for_what_is_not_written_yet() -> Result<()> {
+    let app = App::start().await?;
+    let olivia = app.found(OWNER, 3).await?;
+    let idle = SignedDuration::from_hours(7 * 24);
+    // What was used last half a minute before the idle time was over is still with a process; nobody writes it here.
+    app.pass(idle - SignedDuration::from_secs(29));
+    assert!(!is_dead(&app, &olivia.token).await?);
+    app.pass(SignedDuration::from_secs(30));
+    app.sweep("spent.delete").await?;
+    assert!(!is_dead(&app, &olivia.token).await?, "it was used half a minute ago");
+    app.pass(idle + SignedDuration::from_secs(61));
+    assert!(is_dead(&app, &olivia.token).await?);
+    app.sweep("spent.delete").await?;
+    assert_eq!(app.look("SELECT count(*) FROM session").await?.as_deref(), Some("0"));
+    app.finish().await
+}
+
+#[tokio::test]
 async fn sessions_are_listed_newest_first_with_where_they_come_from() -> Result<()> {
     let app = App::start().await?;
     let olivia = app.found(OWNER, 3).await?;

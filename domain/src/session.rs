@@ -7,7 +7,7 @@ use secrecy::SecretString;
 use serde_json::json;
 use sqlx::PgConnection;
 
-use crate::across::{Membership, memberships};
+use crate::across::{self, Membership, memberships};
 use crate::actor::{Actor, Author, Origin};
 use crate::change::{self, Change, Kind};
 use crate::error::{ClosedAccount, Code, Detail, Error, Refused, Result};
@@ -23,7 +23,8 @@ use crate::rate;
 mod activity;
 mod authenticate;
 
-pub use activity::Activity;
+use activity::UNWRITTEN;
+pub use activity::{Activity, FLUSH};
 pub(crate) use authenticate::RightsCache;
 pub use authenticate::{Authenticated, authenticate};
 
@@ -328,7 +329,13 @@ pub async fn of_member(db: &Db, actor: &Actor) -> Result<Vec<Session>> {
 
 /// When a session ends by itself, unless it is used again.
 fn ends(absolute: Timestamp, last_used: Timestamp, idle_seconds: i32) -> Timestamp {
-    absolute.min(last_used + SignedDuration::from_secs(i64::from(idle_seconds)))
+    absolute.min(last_used + SignedDuration::from_secs(i64::from(idle_seconds)) + UNWRITTEN)
+}
+
+/// Deletes sessions that have ended by themselves, at most `limit`; returns how many. That changes nobody's rights: they were
+/// refused from that moment on.
+pub(crate) async fn delete_ended(conn: &mut PgConnection, now: Timestamp, limit: i64) -> sqlx::Result<u64> {
+    across::delete_ended_sessions(conn, now, now - UNWRITTEN, limit).await
 }
 
 /// When some sessions end by themselves, for those that were not ended yet.
