@@ -144,7 +144,7 @@ impl App {
         }
         config.password = CHEAP;
         (options.configure)(&mut config);
-        database.db.rate_limits = config.limits.rate_limits;
+        database.db = database.db.clone().with_settings(&config);
         let (db, config) = (database.db.clone(), Arc::new(config));
         let files = files::open(&config)?;
         let stop = CancellationToken::new();
@@ -179,8 +179,8 @@ impl App {
         let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await?;
         let url = format!("http://{}", listener.local_addr()?);
         let pool = domain::infra::db::connect(&self.config.database_url, 10).await?;
-        let mut db = Db::new(pool, self.db.clock.clone(), self.db.waker.clone(), Arc::clone(&self.db.key));
-        db.rate_limits = self.db.rate_limits;
+        let db = Db::new(pool, self.db.clock.clone(), self.db.waker.clone(), Arc::clone(&self.db.key));
+        let db = db.with_settings(&self.config);
         let server = Server::new(State::new(db, Arc::clone(&self.config), self.files.clone()));
         let stopping = self.stop.clone();
         self.tasks.push(tokio::spawn(async move { server.serve(listener, stopping).await }));

@@ -1,5 +1,6 @@
 //! Connections to PostgreSQL, and what every write through them shares.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::str::FromStr as _;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -13,6 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::id::AccountId;
 use crate::infra::clock::{Clock, Timestamp};
 use crate::infra::config::Config;
+use crate::infra::email_address;
 use crate::infra::secret::TokenKey;
 use crate::infra::wake::Waker;
 use crate::session::RightsCache;
@@ -52,14 +54,38 @@ pub struct Db {
 
 impl Db {
     /// From connections that [`connect`] made.
+    /// Free-mail domains that the operator allows in every account, lower-cased and in their ASCII form.
+    pub allowed_personal_domains: Arc<[String]>,
     pub fn new(pool: PgPool, clock: Clock, waker: Waker, key: Arc<TokenKey>) -> Self {
-        Self { pool, clock, waker, key, rate_limits: true, rights: Arc::default(), writers: Arc::default() }
+        Self {
+            pool,
+            clock,
+            waker,
+            key,
+            rate_limits: true,
+            allowed_personal_domains: Arc::default(),
+            rights: Arc::default(),
+            writers: Arc::default(),
+        }
     }
 
     /// Opens the connections that a process's API or worker uses.
     pub async fn open(config: &Config, waker: Waker, key: Arc<TokenKey>) -> sqlx::Result<Self> {
         let pool = connect(&config.database_url, config.database_connections).await?;
-        Ok(Self { rate_limits: config.limits.rate_limits, ..Self::new(pool, Clock::default(), waker, key) })
+        Ok(Self::new(pool, Clock::default(), waker, key).with_settings(config))
+    }
+
+    /// The same database with what rules take from the settings.
+    #[must_use]
+    pub fn with_settings(self, config: &Config) -> Self {
+        let allowed = config.mail.allowed_personal_domains.iter();
+        // The setting's form is checked when it is read.
+        let allowed = allowed.filter_map(|domain| email_address::normalise_domain(domain).ok());
+        Self {
+            rate_limits: config.limits.rate_limits,
+            allowed_personal_domains: allowed.map(Cow::into_owned).collect(),
+            ..self
+        }
     }
 
     /// The same database over connections of its own, made when they are needed: for work that must not wait behind others.

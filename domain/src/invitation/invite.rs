@@ -71,7 +71,7 @@ pub async fn invite(
     actor.may(Action::Invite, Target::Account)?;
     let mut batch = Batch { policy, refused: Vec::new() };
     let account = change.account();
-    let domains = account::read(change.conn(), account).await?.policy.domains();
+    let domains = account::read(change.conn(), account).await?.policy.domains(change.db());
     let mut items = batch.validate(invites, &domains);
     batch.check_addresses(change, &mut items).await?;
     batch.settle()?;

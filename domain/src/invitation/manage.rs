@@ -394,7 +394,7 @@ async fn update_email(
     }
     let account = change.account();
     let policy = account::read(change.conn(), account).await?.policy;
-    policy.domains().check(&email).map_err(profile::FieldFault::from)?;
+    policy.domains(change.db()).check(&email).map_err(profile::FieldFault::from)?;
     match address_states(change, &[email.as_str().to_owned()]).await?.remove(email.as_str()) {
         None => {}
         Some(Ok(lapsed)) => super::invite::replace(change, &[lapsed]).await?,

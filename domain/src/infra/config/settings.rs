@@ -126,6 +126,8 @@ pub static SETTINGS: &[Setting] = &[
     Setting::new("mail.from", Text("a mailbox", check::is_mailbox), "Muster <muster@example.com>", |c| &mut c.mail.from, "Sender of every mail."),
     Setting::new("mail.templates_dir", PATH, "/etc/muster/templates", |c| &mut c.mail.templates_dir,
         "Folder whose templates replace the built-in ones of the same name."),
+    Setting::new("mail.allowed_personal_domains", List("domains", check::is_domain), "gmail.com", |c| &mut c.mail.allowed_personal_domains,
+        "Free-mail domains whose addresses are accepted all the same: in accounts that refuse free mail, and at sign-up."),
     Setting::new("mail.smtp.host", Text("a host name or IP address", check::is_host), "smtp.example.com", |c| &mut c.mail.smtp.host, "The mail server."),
     Setting::new("mail.smtp.port", Number(1, 65535), "587", |c| &mut c.mail.smtp.port, "Its port."),
     Setting::new("mail.smtp.tls", Word(&["none", "starttls", "implicit"]), "starttls", |c| &mut c.mail.smtp.tls,
