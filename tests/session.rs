@@ -8,7 +8,7 @@ use domain::permission::SystemRole;
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
-use crate::support::app::{Answer, App, Options, PASSWORD, Person};
+use crate::support::app::{Answer, App, Options, PASSWORD, Person, REQUEST_ID};
 
 const OWNER: &str = "olivia@harborandfinch.example";
 const SESSION: &str = "{ viewer { session { id accountName userAgent networkAddress createdAt lastUsedAt expiresAt isCurrent } \
@@ -76,7 +76,7 @@ async fn two_firms(app: &App) -> Result<(Person, Person, Person, Person)> {
 /// All of an answer that a client can see, but for the date.
 async fn seen(app: &App, email: &str, password: &str) -> Result<(u16, Vec<(String, String)>, Vec<u8>)> {
     let body = json!({ "query": CREATE, "variables": { "input": { "email": email, "password": password } } });
-    let request = app.http.post(format!("{}/graphql", app.url)).header("x-request-id", "same").json(&body);
+    let request = app.http.post(format!("{}/graphql", app.url)).header("x-request-id", REQUEST_ID).json(&body);
     let response = request.send().await?;
     let headers = response.headers().iter().filter(|(name, _)| *name != "date");
     let headers = headers.map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned())).collect();
@@ -518,7 +518,7 @@ async fn every_token_that_is_none_answers_alike() -> Result<()> {
     headers.extend(["Bearer".to_owned(), "Basic b2xpdmlhOng=".to_owned(), olivia.token.clone()]);
     let mut answers = Vec::new();
     for header in &headers {
-        let with = [("authorization", header.as_str()), ("x-request-id", "same")];
+        let with = [("authorization", header.as_str()), ("x-request-id", REQUEST_ID)];
         let answer = app.graphql_with(&with, SESSION, Value::Null).await?;
         assert_eq!((answer.status, answer.errors()), (401, vec!["UNAUTHENTICATED".to_owned()]), "{header:.60}");
         answers.push(answer.body);

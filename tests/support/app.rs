@@ -24,6 +24,9 @@ use super::database::Database;
 use super::firm::CHEAP;
 use super::mailbox::{Letter, Mailbox};
 
+/// A request id as clients may choose it.
+pub(crate) const REQUEST_ID: &str = "5a3e00005a3e40008a3e00005a3e0000";
+
 /// Nothing here takes this long; a test that waits longer has failed.
 const PATIENCE: Duration = Duration::from_secs(30);
 
