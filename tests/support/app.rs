@@ -241,6 +241,24 @@ impl App {
         self.mutate_at(&self.url, token, mutation, input, fields).await
     }
 
+    /// [`App::mutate`] of a client that comes again when it is told to, after the second it is told to wait.
+    pub(crate) async fn mutate_patiently(
+        &self,
+        token: Option<&str>,
+        mutation: &str,
+        input: Value,
+        fields: &str,
+    ) -> Result<Answer> {
+        loop {
+            let answer = self.mutate(token, mutation, input.clone(), fields).await?;
+            if answer.errors() != ["SERVICE_UNAVAILABLE"] {
+                return Ok(answer);
+            }
+            ensure!(answer.status == 503 && answer.headers["retry-after"] == "1", "{answer:?}");
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    }
+
     /// Runs a mutation at one of several APIs.
     pub(crate) async fn mutate_at(
         &self,
@@ -305,7 +323,7 @@ impl App {
     pub(crate) async fn invite(&self, by: &Person, email: &str, roles: &[SystemRole]) -> Result<Answer> {
         let roles: Vec<String> = roles.iter().map(|role| role.id().to_string()).collect();
         let input = json!({ "invitations": [{ "email": email, "roleIds": roles }] });
-        self.mutate(Some(&by.token), "memberInvite", input, "invitations { id state member { id } }").await
+        self.mutate_patiently(Some(&by.token), "memberInvite", input, "invitations { id state member { id } }").await
     }
 
     /// Invites somebody, who accepts by the link in the mail and signs in.
