@@ -80,9 +80,26 @@ pub async fn insert(conn: &mut PgConnection, jobs: &[NewJob], request_id: Option
     Ok(written.rows_affected())
 }
 
-/// Picks at most `limit` due jobs of a lane, as many of each account, and marks them hinted. Accounts after `after` come first,
-/// so that a caller that passes the last one served leaves nobody out when there are more accounts than `limit`.
-pub async fn hint(conn: &mut PgConnection, lane: Lane, limit: i64, after: Uuid) -> Result<Vec<Hinted>> {
+/// How many jobs are picked at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pick {
+    /// Jobs at most.
+    pub limit: i64,
+    /// Jobs of an account that may be hinted and not yet claimed, with those of before: whoever comes behind them in the queue waits
+    /// for all of them.
+    pub of_account: i64,
+}
+
+impl Pick {
+    /// So many jobs, be they of one account.
+    pub const fn up_to(limit: i64) -> Self {
+        Self { limit, of_account: limit }
+    }
+}
+
+/// Picks due jobs of a lane, as many of each account, and marks them hinted. Accounts after `after` come first, so that a caller
+/// that passes the last one served leaves nobody out when there are more accounts than the limit.
+pub async fn hint(conn: &mut PgConnection, lane: Lane, pick: Pick, after: Uuid) -> Result<Vec<Hinted>> {
     // The first live row of an account, by the index, is also its next due one: one probe per account.
     sqlx::query_as!(
         Hinted,
@@ -103,7 +120,10 @@ pub async fn hint(conn: &mut PgConnection, lane: Lane, limit: i64, after: Uuid) 
                    SELECT o.job_id FROM outbox o
                    WHERE o.lane = $1 AND o.account_id = due.account_id AND o.wake_at <= now()
                    ORDER BY o.wake_at, o.job_id
-                   LIMIT (SELECT greatest(1, $2 / greatest(1, count(*))) FROM due)
+                   LIMIT least((SELECT greatest(1, $2 / greatest(1, count(*))) FROM due),
+                               (SELECT greatest(0, $4 - count(*)) FROM outbox h
+                                WHERE h.lane = $1 AND h.account_id = due.account_id AND h.hinted
+                                  AND h.wake_at > now() AND h.wake_at <= now() + interval '15 s'))
                    FOR NO KEY UPDATE SKIP LOCKED) p
            )
            UPDATE outbox SET hinted = true, claim = NULL, hint_no = hint_no + 1, wake_at = now() + interval '15 s'
@@ -111,8 +131,9 @@ pub async fn hint(conn: &mut PgConnection, lane: Lane, limit: i64, after: Uuid) 
            WHERE outbox.job_id = pick.job_id AND (SELECT set_config('synchronous_commit', 'off', true)) = 'off'
            RETURNING outbox.job_id, outbox.hint_no, outbox.account_id"#,
         lane.as_str(),
-        limit,
+        pick.limit,
         after,
+        pick.of_account,
     )
     .fetch_all(conn)
     .await
