@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use domain::infra::db::answered;
+use domain::infra::fault::fail_point;
 use domain::infra::{metrics, telemetry};
 use domain::job::{Claimed, JobKind, Verdict, back_off};
 use domain::outbox;
@@ -71,18 +72,27 @@ impl Attempt {
         let (attempts, kind, started) = (job.attempts, job.kind.clone(), Instant::now());
         let outcome = self.handle(job.clone()).await;
         metrics::job_took(&kind, started.elapsed());
-        let written = match outcome {
-            Outcome::Done => {
-                let finished = Finished { key, kind, span: Span::current() };
-                let _ = self.done.send(finished).await;
-                return;
-            }
-            Outcome::Settled => Ok(true),
-            Outcome::Retry(code, after) => self.retry(key, after, code).await.map_err(Into::into),
-            Outcome::Left(code, after) => self.leave(key, after, code).await.map_err(Into::into),
-            Outcome::Dead(code) => self.bury(job, code).await,
-        };
+        if outcome == Outcome::Done {
+            let finished = Finished { key, kind, span: Span::current() };
+            let _ = self.done.send(finished).await;
+            return;
+        }
+        let written = self.write(job, outcome).await;
         tell(outcome, &written, attempts, &kind);
+    }
+
+    /// Writes an outcome that the collector is not asked to write. False: the claim is somebody else's by now.
+    async fn write(&self, job: Claimed, outcome: Outcome) -> domain::error::Result<bool> {
+        let key = (job.job_id, job.claim);
+        if outcome != Outcome::Settled {
+            fail_point!("attempt.before_outcome");
+        }
+        match outcome {
+            Outcome::Settled | Outcome::Done => Ok(true),
+            Outcome::Retry(code, after) => Ok(self.retry(key, after, code).await?),
+            Outcome::Left(code, after) => Ok(self.leave(key, after, code).await?),
+            Outcome::Dead(code) => self.bury(job, code).await,
+        }
     }
 
     async fn handle(&self, job: Claimed) -> Outcome {
@@ -123,6 +133,11 @@ impl Attempt {
     }
 }
 
+fn unknown_kind(job: &Claimed) -> Outcome {
+    const CODE: &str = "UNKNOWN_KIND";
+    if job.left_long { Outcome::Dead(CODE) } else { Outcome::Left(CODE, UNKNOWN_KIND_PAUSE) }
+}
+
 /// Says how an attempt ended that the collector is not asked to write.
 fn tell(outcome: Outcome, written: &domain::error::Result<bool>, attempts: i32, kind: &str) {
     let word = match (outcome, written) {
@@ -133,11 +148,6 @@ fn tell(outcome: Outcome, written: &domain::error::Result<bool>, attempts: i32, 
         (Outcome::Retry(..), _) => "retry",
         (Outcome::Left(..), _) => "left",
         (Outcome::Dead(_), _) => "dead",
-fn unknown_kind(job: &Claimed) -> Outcome {
-    const CODE: &str = "UNKNOWN_KIND";
-    if job.left_long { Outcome::Dead(CODE) } else { Outcome::Left(CODE, UNKNOWN_KIND_PAUSE) }
-}
-
     };
     metrics::job_ended(kind, word);
     telemetry::attribute(&Span::current(), "job.outcome", word);
