@@ -157,7 +157,7 @@ pub static SETTINGS: &[Setting] = &[
         "Selections of a GraphQL document with its fragments expanded."),
     Setting::new("limits.query_aliases", Number(0, 100_000), "15", |c| &mut c.limits.query_aliases, "Aliases of a GraphQL document."),
     Setting::new("limits.request_seconds", Number(1, 300), "5", |c| &mut c.limits.request_seconds, "Seconds a request may take."),
-    Setting::new("limits.sockets", Number(1, 10_000), "10", |c| &mut c.limits.sockets, "Sockets a user may have open with a process."),
+    Setting::new("limits.sockets", Number(1, 10_000), "10", |c| &mut c.limits.sockets, "Sockets a user may have open with each process: over all processes that many times as many."),
     Setting::new("limits.socket_operations", Number(1, 10_000), "20", |c| &mut c.limits.socket_operations,
         "Operations that may run at once on a socket."),
     Setting::new("limits.upload_bytes", Number(1_000, 10_000_000_000), "25000000", |c| &mut c.limits.upload_bytes, "Bytes of an uploaded file."),
