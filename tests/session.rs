@@ -343,6 +343,26 @@ async fn a_session_in_use_is_not_ended_for_what_is_not_written_yet() -> Result<(
 }
 
 #[tokio::test]
+async fn a_password_is_hashed_anew_at_the_sign_in_after_the_cost_was_changed() -> Result<()> {
+    let app = App::start().await?;
+    app.found(OWNER, 3).await?;
+    let earlier = domain::infra::config::Password { memory_kib: 128, passes: 2, concurrency: 1 };
+    let earlier = domain::password::Passwords::new(earlier).hash(&PASSWORD.into()).await?;
+    sqlx::query("UPDATE user_credential SET password_hash = $1").bind(&earlier).execute(&app.db.pool).await?;
+    let hash = async || -> Result<String> { Ok(app.look("SELECT password_hash FROM user_credential").await?.unwrap()) };
+    let wrong = json!({ "email": OWNER, "password": "not the right one" });
+    assert_eq!(app.mutate(None, "sessionCreate", wrong, "").await?.codes(), ["CREDENTIALS_INVALID"]);
+    assert_eq!(hash().await?, earlier, "only who knows the password can have it hashed");
+    app.sign_in(OWNER).await?;
+    let renewed = hash().await?;
+    let (cost, now) = (app.config.password, "$argon2id$v=19$");
+    assert!(renewed.starts_with(&format!("{now}m={},t={},p=1$", cost.memory_kib, cost.passes)), "{renewed}");
+    app.sign_in(OWNER).await?;
+    assert_eq!(hash().await?, renewed);
+    app.finish().await
+}
+
+#[tokio::test]
 async fn sessions_are_listed_newest_first_with_where_they_come_from() -> Result<()> {
     let app = App::start().await?;
     let olivia = app.found(OWNER, 3).await?;

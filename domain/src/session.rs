@@ -76,16 +76,19 @@ pub async fn create(db: &Db, passwords: &Passwords, origin: Origin, sign_in: Sig
     let memberships = memberships(&mut conn, known.user_id).await?;
     drop(conn);
     let membership = choose(&memberships, sign_in.account_id, known.last_account_id)?;
+    let renewed = passwords.renew(sign_in.password, &known.password_hash).await;
     let origin = &Origin { author: Author::Member(membership.member_id), ..origin };
-    let (known, client) = (&known, &sign_in.client);
+    let (known, client, renewed) = (&known, &sign_in.client, renewed.as_deref());
     change::persist(|| async move {
         let mut change = Change::begin(db, membership.account_id, Kind::System, origin.clone(), None).await?;
         // Locks the credential, and finds out whether the password that was compared is still the one.
         let same = sqlx::query!(
-            "UPDATE user_credential SET last_account_id = $3 WHERE user_id = $1 AND password_changed_at = $2",
+            "UPDATE user_credential SET last_account_id = $3, password_hash = coalesce($4, password_hash)
+             WHERE user_id = $1 AND password_changed_at = $2",
             known.user_id.0,
             known.password_changed_at,
             membership.account_id.0,
+            renewed,
         )
         .execute(change.conn())
         .await?;
@@ -103,6 +106,7 @@ pub async fn create(db: &Db, passwords: &Passwords, origin: Origin, sign_in: Sig
 pub(crate) struct Known {
     pub(crate) user_id: UserId,
     pub(crate) password_changed_at: Timestamp,
+    password_hash: String,
     last_account_id: Option<AccountId>,
 }
 
@@ -136,6 +140,7 @@ pub(crate) async fn verify(
     Ok(Known {
         user_id: credential.user_id,
         password_changed_at: credential.password_changed_at,
+        password_hash: credential.password_hash,
         last_account_id: credential.last_account_id,
     })
 }
@@ -327,7 +332,7 @@ pub async fn of_member(db: &Db, actor: &Actor) -> Result<Vec<Session>> {
         .collect())
 }
 
-/// When a session ends by itself, unless it is used again.
+/// When a session ends by itself, unless it is used again. `last_used` is the last use that was written.
 fn ends(absolute: Timestamp, last_used: Timestamp, idle_seconds: i32) -> Timestamp {
     absolute.min(last_used + SignedDuration::from_secs(i64::from(idle_seconds)) + UNWRITTEN)
 }
