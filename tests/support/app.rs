@@ -241,7 +241,7 @@ impl App {
         self.mutate_at(&self.url, token, mutation, input, fields).await
     }
 
-    /// [`App::mutate`] of a client that comes again when it is told to, after the second it is told to wait.
+    /// [`App::mutate`] of a client that comes again when it is told to, after the second it is told to wait, for half a minute.
     pub(crate) async fn mutate_patiently(
         &self,
         token: Option<&str>,
@@ -249,9 +249,10 @@ impl App {
         input: Value,
         fields: &str,
     ) -> Result<Answer> {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
         loop {
             let answer = self.mutate(token, mutation, input.clone(), fields).await?;
-            if answer.errors() != ["SERVICE_UNAVAILABLE"] {
+            if answer.errors() != ["SERVICE_UNAVAILABLE"] || tokio::time::Instant::now() > deadline {
                 return Ok(answer);
             }
             ensure!(answer.status == 503 && answer.headers["retry-after"] == "1", "{answer:?}");
