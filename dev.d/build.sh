@@ -16,6 +16,7 @@ generate() {
     "$MUSTER" schema >"$1/schema.graphql"
     "$MUSTER" config reference >"$1/docs/configuration.md"
     "$MUSTER" config metrics >"$1/docs/metrics.md"
+    "$MUSTER" config permissions >"$1/docs/permissions.md"
 }
 
 # Compiles everything against a fresh database and writes what the checked queries need to know offline, into a folder.

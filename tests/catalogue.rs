@@ -9,33 +9,41 @@ use crate::support::app::App;
 use crate::support::database::Database;
 
 /// One copy for all accounts; on Citus on every node, so that tenant tables may refer to them.
-const REFERENCE: [&str; 3] = ["app_user", "permission", "product"];
+const REFERENCE: [&str; 4] = ["app_user", "catalogue", "permission", "product"];
 
 /// On one node: what happens before anybody is signed in, and work, which one relay reads across accounts.
 const NOT_DISTRIBUTED: [&str; 7] =
     ["outbox", "password_reset", "rate_counter", "relay", "sign_up", "sweep_tick", "user_credential"];
 
 /// Everything else, by `account_id`.
-const BY_ACCOUNT: [&str; 20] = [
+const BY_ACCOUNT: [&str; 28] = [
     "account",
     "account_feed",
     "account_owner",
     "event",
     "event_personal",
     "event_seal",
+    "group_member",
     "idempotency_key",
     "invitation",
     "license_allocation",
     "license_pool",
     "member",
     "member_activity",
+    "member_group",
     "member_import",
     "member_import_row",
     "member_role",
+    "member_unit",
+    "resource",
+    "resource_group",
+    "resource_member",
+    "resource_rate",
     "role",
     "role_permission",
     "session",
     "session_activity",
+    "unit",
     "upload",
 ];
 

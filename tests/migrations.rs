@@ -3,6 +3,7 @@
 use std::process::Output;
 
 use anyhow::{Context as _, ensure};
+use serde_json::Value;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 use tokio::process::Command;
 
@@ -124,4 +125,64 @@ async fn a_refused_migration_leaves_the_ones_before_it_and_names_itself() -> any
     assert!(applied > 0 && applied < files()?, "only the rest is applied");
     drop(connection);
     database.drop().await
+}
+
+/// Columns whose values are the program's own business from one version to the next.
+const MOVING: [(&str, &str); 3] =
+    [("account_feed", "access_version"), ("permission", "description"), ("permission", "account_wide")];
+
+/// All rows of all tables, each as JSON.
+async fn rows(connection: &mut PgConnection) -> anyhow::Result<Vec<(String, Vec<Value>)>> {
+    let tables: Vec<String> = sqlx::query_scalar(
+        "SELECT tablename::text FROM pg_tables WHERE schemaname = 'public' AND tablename <> '_sqlx_migrations' ORDER BY 1",
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    let mut all = Vec::new();
+    for table in tables {
+        let statement = AssertSqlSafe(format!("SELECT to_jsonb(t) FROM public.{table} t"));
+        let mut rows: Vec<Value> = sqlx::query_scalar(statement).fetch_all(&mut *connection).await?;
+        for (_, column) in MOVING.iter().filter(|(of, _)| *of == table) {
+            rows.iter_mut().filter_map(Value::as_object_mut).for_each(|row| drop(row.remove(*column)));
+        }
+        all.push((table, rows));
+    }
+    Ok(all)
+}
+
+/// Whether a row of before is within one of now: columns may have been added.
+fn is_kept(before: &Value, now: &[Value]) -> bool {
+    let (Some(before), now) = (before.as_object(), now.iter().filter_map(Value::as_object)) else { return false };
+    now.into_iter().any(|now| before.iter().all(|(column, value)| now.get(column) == Some(value)))
+}
+
+/// A dump of the demo data is kept for each version that changed the schema much.
+#[tokio::test]
+async fn the_data_of_earlier_versions_migrates_and_none_of_it_is_lost() -> anyhow::Result<()> {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/dumps");
+    let mut dumps = 0;
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        let database = EmptyDatabase::create().await?;
+        let dump = std::fs::read_to_string(&path)?;
+        // It empties the search path of the connection.
+        database.connect().await?.execute(AssertSqlSafe(dump)).await?;
+        let before = rows(&mut database.connect().await?).await?;
+        ensure!(before.iter().any(|(table, rows)| table == "member" && rows.len() >= 40), "{}", path.display());
+        let migrated = database.muster(&["migrate"]).await?;
+        ensure!(migrated.status.success(), "{}: {}", path.display(), complaint(&migrated));
+        let after = rows(&mut database.connect().await?).await?;
+        let mut lost = Vec::new();
+        for (table, old) in &before {
+            let now = after.iter().find(|(name, _)| name == table).map(|(_, rows)| rows.as_slice()).unwrap_or_default();
+            lost.extend(old.iter().filter(|row| !is_kept(row, now)).map(|row| format!("{table}: {row}")));
+        }
+        assert!(lost.is_empty(), "{}:\n{}", path.display(), lost.join("\n"));
+        let sound = database.muster(&["verify"]).await?;
+        ensure!(sound.status.success(), "{}: {}{}", path.display(), lines(&sound).join("\n"), complaint(&sound));
+        database.drop().await?;
+        dumps += 1;
+    }
+    assert!(dumps > 0);
+    Ok(())
 }

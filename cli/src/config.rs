@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Subcommand;
+use domain::catalogue;
 use domain::infra::config::reference;
 use domain::infra::metrics;
 
@@ -23,6 +24,8 @@ enum Command {
     Reference,
     /// Print the reference of all metrics (docs/metrics.md)
     Metrics,
+    /// Print the reference of all permissions (docs/permissions.md)
+    Permissions,
 }
 
 pub(crate) fn run(args: &Args, sources: &SourceArgs) -> anyhow::Result<ExitCode> {
@@ -30,6 +33,7 @@ pub(crate) fn run(args: &Args, sources: &SourceArgs) -> anyhow::Result<ExitCode>
     match args.command {
         Command::Reference => write!(out, "{}", reference())?,
         Command::Metrics => write!(out, "{}", metrics::reference())?,
+        Command::Permissions => write!(out, "{}", catalogue::reference())?,
         Command::Show => {
             for setting in sources.load()?.effective() {
                 let value = setting.value.as_deref().unwrap_or("(not set)");

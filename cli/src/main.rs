@@ -1,5 +1,6 @@
 //! The one program of Muster: serves the API, works on jobs, and is what an operator runs on the host.
 
+mod catalogue;
 mod config;
 mod database;
 mod doctor;
@@ -57,6 +58,8 @@ enum Command {
     Jobs(jobs::Args),
     /// List sweeps and run one now
     Sweeps(sweeps::Args),
+    /// Apply the operator's catalogue: the host product's permissions
+    Catalogue(catalogue::Args),
     /// Change how many seats an account is granted
     Seats(seats::Args),
     /// Look whether what must always hold does; changes nothing, may run at any time
@@ -107,6 +110,7 @@ async fn work(command: Command, config: Config) -> anyhow::Result<ExitCode> {
         Command::Seed(args) => seed::run(&args, &config).await,
         Command::Jobs(args) => jobs::run(&args, &config).await,
         Command::Sweeps(args) => sweeps::run(&args, &config).await,
+        Command::Catalogue(args) => catalogue::run(&args, &config).await,
         Command::Seats(args) => seats::run(&args, &config).await,
         Command::Verify(args) => verify::run(&args, &config).await,
         Command::Config(_) | Command::Doctor | Command::Schema => unreachable!("they need no database"),

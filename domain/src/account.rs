@@ -191,8 +191,10 @@ async fn insert_owner(
 ) -> Result<()> {
     let administrator: RoleId = SystemRole::Administrator.id();
     sqlx::query!(
-        "INSERT INTO member (account_id, member_id, user_id, email, status, first_name, last_name, time_zone, created_at, joined_at)
-         VALUES ($1, $2, $3, $4, 'ACTIVE', $5, $6, $7, $8, $8)",
+        "WITH owner AS (
+         INSERT INTO member (account_id, member_id, user_id, email, status, first_name, last_name, time_zone, created_at, joined_at)
+         VALUES ($1, $2, $3, $4, 'ACTIVE', $5, $6, $7, $8, $8) RETURNING account_id, member_id)
+         INSERT INTO member_activity (account_id, member_id) SELECT account_id, member_id FROM owner",
         account.0,
         owner.0,
         founding.user_id.0,

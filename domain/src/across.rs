@@ -4,7 +4,7 @@
 use sqlx::{PgConnection, PgPool};
 
 use crate::id::{AccountId, ImportId, MemberId, SessionId, UploadId, UserId};
-use crate::infra::clock::Timestamp;
+use crate::infra::clock::{Date, Timestamp};
 use crate::invitation;
 
 /// Accounts that have events after their last seal, in the order of ids, from one on.
@@ -132,18 +132,55 @@ pub struct Membership {
     pub member_id: MemberId,
     /// Its status.
     pub status: String,
+    /// The day on which it begins, if that is still ahead at the time that was asked for.
+    pub valid_from: Option<Date>,
+}
+
+impl Membership {
+    /// Whether they may enter.
+    pub fn is_open(&self) -> bool {
+        self.status == "ACTIVE" && self.valid_from.is_none()
+    }
 }
 
 /// All accounts a person belongs to, in the order of their ids, which is the order they are locked in.
-pub async fn memberships(conn: &mut PgConnection, user: UserId) -> sqlx::Result<Vec<Membership>> {
+pub async fn memberships(conn: &mut PgConnection, user: UserId, now: Timestamp) -> sqlx::Result<Vec<Membership>> {
     sqlx::query_as!(
         Membership,
-        r#"SELECT m.account_id AS "account_id: AccountId", a.name AS account_name, m.member_id AS "member_id: MemberId", m.status
+        r#"SELECT m.account_id AS "account_id: AccountId", a.name AS account_name, m.member_id AS "member_id: MemberId", m.status,
+                  CASE WHEN m.valid_from > ($2::timestamptz AT TIME ZONE a.time_zone)::date THEN m.valid_from END AS valid_from
            FROM member m JOIN account a USING (account_id) WHERE m.user_id = $1 ORDER BY m.account_id"#,
         user.0,
+        now,
     )
     .fetch_all(conn)
     .await
+}
+
+/// The owner of an account.
+pub async fn owner_of(conn: &mut PgConnection, account: AccountId) -> sqlx::Result<MemberId> {
+    sqlx::query_scalar!(
+        r#"SELECT member_id AS "member_id: MemberId" FROM account_owner WHERE account_id = $1"#,
+        account.0
+    )
+    .fetch_one(conn)
+    .await
+}
+
+/// Erases the identities of people who are in no account any more: address, password, resets, and sign-ups under their address. The
+/// caller has them under lock, so that nobody of them joins an account meanwhile.
+pub(crate) async fn erase_people(conn: &mut PgConnection, users: &[UserId]) -> sqlx::Result<()> {
+    let ids: Vec<uuid::Uuid> = users.iter().map(|user| user.0).collect();
+    sqlx::query!(
+        "WITH gone AS (
+             DELETE FROM app_user u WHERE u.user_id = ANY($1) AND NOT EXISTS (SELECT FROM member m WHERE m.user_id = u.user_id)
+             RETURNING u.email)
+         DELETE FROM sign_up s USING gone WHERE s.email = gone.email",
+        &ids,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
 }
 
 /// Ends all sessions of a person, everywhere but `except`. Returns the accounts that had any.
@@ -181,6 +218,30 @@ pub async fn accounts_with_overdue_invitations(
         now,
         now - invitation::UNDELIVERABLE_AFTER,
         after,
+        limit,
+    )
+    .fetch_all(pool)
+    .await
+}
+
+/// Accounts that may have members whose time ends within nine days, or is over, and who were not told or taken out; in the order of ids,
+/// from one on. Their own dates decide.
+pub async fn accounts_with_ending_members(
+    pool: &PgPool,
+    now: Timestamp,
+    after: Option<AccountId>,
+    limit: i64,
+) -> sqlx::Result<Vec<AccountId>> {
+    let after = after.map_or(uuid::Uuid::nil(), |account| account.0);
+    let today = Date::at(now, "UTC");
+    sqlx::query_scalar!(
+        r#"SELECT DISTINCT account_id AS "account_id: AccountId" FROM member
+           WHERE valid_until IS NOT NULL AND status IN ('ACTIVE', 'SUSPENDED') AND account_id > $1
+             AND (valid_until <= $2 OR (valid_until <= $3 AND status = 'ACTIVE' AND validity_notice_for IS DISTINCT FROM valid_until))
+           ORDER BY 1 LIMIT $4"#,
+        after,
+        today,
+        today.plus_days(9),
         limit,
     )
     .fetch_all(pool)

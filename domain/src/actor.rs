@@ -4,12 +4,17 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use sqlx::PgConnection;
-use uuid::Uuid;
 
 use crate::error::{Code, Error, Refused, Result};
-use crate::id::{AccountId, MemberId, RoleId, SessionId, UserId};
+use crate::id::{AccountId, MemberId, SessionId, UnitId, UserId};
 use crate::infra::clock::Timestamp;
-use crate::permission::{Permission, PermissionSet, SystemRole};
+use crate::permission::{Permission, PermissionSet};
+
+mod grants;
+mod host;
+
+pub use grants::{Assignment, Grants, Reach, WHOLE_ACCOUNT, of_assignments, of_members};
+pub use host::HostGrants;
 
 /// Who causes a change, as its events name them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,8 +57,12 @@ pub struct Rights {
     pub version: i64,
     /// Whether the member is the account's owner.
     pub owner: bool,
-    /// The union of all roles.
-    pub permissions: PermissionSet,
+    /// What their roles give together, for the whole account and within units.
+    pub grants: Grants,
+    /// Permissions of the host product, by scope.
+    pub host: HostGrants,
+    /// The version of the operator's catalogue that those were read at.
+    pub catalogue: i64,
 }
 
 /// A signed-in member.
@@ -84,12 +93,28 @@ pub enum Action {
     ReadLicenses,
     /// Invite, resend, correct, revoke.
     Invite,
+    /// Change the profile or the validity of somebody else.
+    UpdateMember,
     /// Suspend and activate.
     Suspend,
     /// Deactivate and reactivate.
     Deactivate,
+    /// Delete for good.
+    Delete,
+    /// Change somebody else's login e-mail.
+    ChangeEmail,
     /// Change a member's roles.
     AssignRoles,
+    /// Create, change and archive roles.
+    ManageRoles,
+    /// Create, change and archive groups, and choose their members.
+    ManageGroups,
+    /// Create, change and archive units, and choose their members.
+    ManageUnits,
+    /// See resources, to whom they are open, and their rates.
+    ReadResources,
+    /// Register resources, open them, set rates.
+    ManageResources,
     /// See imports and what became of their rows.
     ReadImports,
     /// Import members.
@@ -107,9 +132,17 @@ impl Action {
             Self::ReadMembers => &[Permission::MembersRead],
             Self::ReadLicenses => &[Permission::LicensesRead, Permission::LicensesAllocate],
             Self::Invite => &[Permission::MembersInvite],
+            Self::UpdateMember => &[Permission::MembersUpdate],
             Self::Suspend => &[Permission::MembersSuspend],
             Self::Deactivate => &[Permission::MembersDeactivate],
+            Self::Delete => &[Permission::MembersDelete],
+            Self::ChangeEmail => &[Permission::MembersChangeEmail],
             Self::AssignRoles => &[Permission::RolesAssign],
+            Self::ManageRoles => &[Permission::RolesManage],
+            Self::ManageGroups => &[Permission::GroupsManage],
+            Self::ManageUnits => &[Permission::UnitsManage],
+            Self::ReadResources => &[Permission::ResourcesRead, Permission::ResourcesManage],
+            Self::ManageResources => &[Permission::ResourcesManage],
             Self::ReadImports => &[Permission::ImportsRead, Permission::ImportsRun],
             Self::Import => &[Permission::ImportsRun],
             Self::ReadActivity => &[Permission::ActivityRead],
@@ -120,20 +153,26 @@ impl Action {
 
 /// What it is done to.
 #[derive(Clone, Copy, Debug)]
-pub enum Target {
-    /// The account as a whole.
+pub enum Target<'a> {
+    /// The account as a whole: only a right that covers all of it will do.
     Account,
-    /// A member's status or roles.
+    /// Nothing in particular yet: to refuse who may nowhere do such a thing before anything is looked up.
+    Anywhere,
+    /// Something that may belong to a unit.
+    Unit(Option<UnitId>),
+    /// A member's profile, status, address or roles.
     Member {
         /// Who.
         member_id: MemberId,
         /// Whether they are the owner.
         owner: bool,
+        /// The units they belong to.
+        units: &'a [UnitId],
         /// What they may do.
-        permissions: PermissionSet,
+        held: &'a Grants,
     },
-    /// Somebody who is given permissions: by an invitation, an import, a role.
-    Grant(PermissionSet),
+    /// Somebody is given what assignments of roles give, in each of their scopes: by an invitation, an import, a role.
+    Grant(&'a Grants),
 }
 
 /// Decides whether a member may do something to a target. Every path asks here.
@@ -141,23 +180,32 @@ pub fn decide(
     member_id: MemberId,
     rights: &Rights,
     action: Action,
-    target: Target,
+    target: Target<'_>,
 ) -> std::result::Result<(), Refused> {
     let wanted = action.permissions();
-    if !wanted.iter().any(|permission| rights.permissions.holds(*permission)) {
-        return Err(Refused::missing(wanted[..1].to_vec()));
+    let lacking = || Err(Refused::missing(wanted[..1].to_vec()));
+    let reach = rights.grants.reach(wanted);
+    if reach == Reach::Nowhere {
+        return lacking();
     }
     let held = match target {
-        Target::Account => return Ok(()),
-        // What they would grant themselves is compared like any other grant.
-        Target::Member { member_id: target, .. } if target == member_id && action == Action::AssignRoles => {
-            return Ok(());
+        Target::Anywhere => return Ok(()),
+        Target::Account => return if reach == Reach::Everywhere { Ok(()) } else { lacking() },
+        // What lies outside of the units is as if it were not there.
+        Target::Unit(unit) => {
+            let inside = reach.includes(unit.as_slice());
+            return if inside { Ok(()) } else { Err(Refused::new(Code::NotFound)) };
         }
-        Target::Member { member_id: target, .. } if target == member_id => return Err(Refused::new(Code::OwnStatus)),
+        // What they would grant themselves is compared like any other grant.
+        Target::Member { member_id: target, .. } if target == member_id => {
+            return if action == Action::AssignRoles { Ok(()) } else { Err(Refused::new(Code::OwnStatus)) };
+        }
+        Target::Member { units, .. } if !reach.includes(units) => return Err(Refused::new(Code::NotFound)),
         Target::Member { owner: true, .. } => return Err(Refused::new(Code::OwnerProtected)),
-        Target::Member { permissions, .. } | Target::Grant(permissions) => permissions,
+        Target::Grant(given) if !given.scopes().all(|(scope, _)| reach.includes(&[scope])) => return lacking(),
+        Target::Member { held, .. } | Target::Grant(held) => held,
     };
-    if rights.permissions.covers(held) { Ok(()) } else { Err(Refused::missing(rights.permissions.missing(held))) }
+    if rights.grants.covers(held) { Ok(()) } else { Err(Refused::missing(rights.grants.missing(held))) }
 }
 
 /// An actor whose rights were read after the running transaction took its locks: only such a one may write.
@@ -171,20 +219,25 @@ pub struct Standing {
 
 impl Standing {
     /// [`decide`] for this actor.
-    pub fn may(&self, action: Action, target: Target) -> Result<()> {
+    pub fn may(&self, action: Action, target: Target<'_>) -> Result<()> {
         decide(self.member_id, &self.rights, action, target).map_err(Error::from)
     }
 }
 
 impl Actor {
     /// [`decide`], as of when the request began: for reads, and to refuse a write early.
-    pub fn may(&self, action: Action, target: Target) -> Result<()> {
+    pub fn may(&self, action: Action, target: Target<'_>) -> Result<()> {
         decide(self.member_id, &self.rights, action, target).map_err(Error::from)
     }
 
     /// Whether they may act on the account as a whole.
     pub fn can(&self, action: Action) -> bool {
         self.may(action, Target::Account).is_ok()
+    }
+
+    /// Where they may do something.
+    pub fn reach(&self, action: Action) -> Reach {
+        self.rights.grants.reach(action.permissions())
     }
 }
 
@@ -195,76 +248,79 @@ pub async fn read_rights(
     member: MemberId,
 ) -> sqlx::Result<Option<Rights>> {
     let row = sqlx::query!(
-        r#"SELECT f.access_version, o.member_id IS NOT NULL AS "owner!",
-                  EXISTS (SELECT FROM member_role a WHERE a.account_id = m.account_id AND a.member_id = m.member_id AND a.role_id = $3)
-                      AS "everything!",
-                  ARRAY(SELECT DISTINCT p.permission FROM member_role a JOIN role_permission p USING (account_id, role_id)
-                        WHERE a.account_id = m.account_id AND a.member_id = m.member_id) AS "keys!"
+        r#"SELECT f.access_version, (SELECT version FROM catalogue) AS "catalogue!", o.member_id IS NOT NULL AS "owner!"
            FROM member m
            JOIN account_feed f USING (account_id)
            LEFT JOIN account_owner o USING (account_id, member_id)
            WHERE m.account_id = $1 AND m.member_id = $2 AND m.status = 'ACTIVE'"#,
         account.0,
         member.0,
-        SystemRole::Administrator.id().0,
     )
-    .fetch_optional(conn)
+    .fetch_optional(&mut *conn)
     .await?;
-    Ok(row.map(|row| Rights {
-        version: row.access_version,
-        owner: row.owner,
-        permissions: permission_set(row.everything, &row.keys),
-    }))
+    let Some(row) = row else { return Ok(None) };
+    let grants = of_members(conn, account, &[member]).await?.remove(&member).unwrap_or_default();
+    let host = host::of_member(conn, account, member, row.owner).await?;
+    Ok(Some(Rights { version: row.access_version, owner: row.owner, grants, host, catalogue: row.catalogue }))
 }
 
 pub(crate) fn permission_set(everything: bool, keys: &[String]) -> PermissionSet {
     if everything { PermissionSet::EVERYTHING } else { PermissionSet::from_keys(keys.iter().map(String::as_str)) }
 }
 
-/// What some roles grant together. Fails with NOT_FOUND at `roleIds` when one does not exist in the account.
-pub async fn granted_by(conn: &mut PgConnection, account: AccountId, roles: &[RoleId]) -> Result<PermissionSet> {
-    let ids: Vec<Uuid> = roles.iter().map(|role| role.0).collect();
-    let rows = sqlx::query!(
-        r#"SELECT r.role_id, p.permission AS "permission?"
-           FROM role r LEFT JOIN role_permission p USING (account_id, role_id)
-           WHERE r.account_id = $1 AND r.role_id = ANY($2)"#,
-        account.0,
-        &ids,
-    )
-    .fetch_all(conn)
-    .await?;
-    if let Some(index) = ids.iter().position(|id| rows.iter().all(|row| row.role_id != *id)) {
-        return Err(Refused::new(Code::NotFound).at(index).at("roleIds").into());
-    }
-    let everything = ids.contains(&SystemRole::Administrator.id().0);
-    let keys: Vec<String> = rows.into_iter().filter_map(|row| row.permission).collect();
-    Ok(permission_set(everything, &keys))
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use uuid::Uuid;
 
-    fn rights(permissions: PermissionSet) -> Rights {
-        Rights { version: 1, owner: false, permissions }
+    use super::*;
+    use crate::permission::SystemRole;
+
+    fn refusal(grants: &Grants, action: Action, target: Target<'_>) -> Option<Code> {
+        let host = HostGrants::default();
+        let rights = Rights { version: 1, owner: false, grants: grants.clone(), host, catalogue: 1 };
+        decide(MemberId(Uuid::nil()), &rights, action, target).err().map(|refused| refused.code)
     }
 
-    fn refusal(permissions: PermissionSet, action: Action, target: Target) -> Option<Code> {
-        decide(MemberId(Uuid::nil()), &rights(permissions), action, target).err().map(|refused| refused.code)
+    fn of_role(role: SystemRole) -> PermissionSet {
+        match role {
+            SystemRole::Administrator => PermissionSet::EVERYTHING,
+            role => PermissionSet::from_keys(role.permissions().iter().map(|p| p.key())),
+        }
+    }
+
+    fn member<'a>(id: u128, owner: bool, units: &'a [UnitId], held: &'a Grants) -> Target<'a> {
+        Target::Member { member_id: MemberId(Uuid::from_u128(id)), owner, units, held }
     }
 
     #[test]
     fn refuses_self_owner_and_the_greater() {
-        let all = PermissionSet::EVERYTHING;
-        let manager = PermissionSet::from_keys(SystemRole::MemberManager.permissions().iter().map(|p| p.key()));
-        let member =
-            |id, owner, permissions| Target::Member { member_id: MemberId(Uuid::from_u128(id)), owner, permissions };
-        assert_eq!(refusal(all, Action::Suspend, member(0, false, manager)), Some(Code::OwnStatus));
-        assert_eq!(refusal(all, Action::AssignRoles, member(0, true, all)), None);
-        assert_eq!(refusal(all, Action::Suspend, member(1, true, all)), Some(Code::OwnerProtected));
-        assert_eq!(refusal(manager, Action::Suspend, member(1, false, all)), Some(Code::NotPermitted));
-        assert_eq!(refusal(manager, Action::Suspend, member(1, false, manager)), None);
+        let all = &Grants::wide_only(PermissionSet::EVERYTHING);
+        let manager = &Grants::wide_only(of_role(SystemRole::MemberManager));
+        assert_eq!(refusal(all, Action::Suspend, member(0, false, &[], manager)), Some(Code::OwnStatus));
+        assert_eq!(refusal(all, Action::AssignRoles, member(0, true, &[], all)), None);
+        assert_eq!(refusal(all, Action::Suspend, member(1, true, &[], all)), Some(Code::OwnerProtected));
+        assert_eq!(refusal(manager, Action::Suspend, member(1, false, &[], all)), Some(Code::NotPermitted));
+        assert_eq!(refusal(manager, Action::Suspend, member(1, false, &[], manager)), None);
         assert_eq!(refusal(manager, Action::Invite, Target::Grant(all)), Some(Code::NotPermitted));
-        assert_eq!(refusal(PermissionSet::default(), Action::Invite, Target::Account), Some(Code::NotPermitted));
+        assert_eq!(refusal(&Grants::default(), Action::Invite, Target::Anywhere), Some(Code::NotPermitted));
+    }
+
+    #[test]
+    fn who_manages_a_unit_finds_nobody_outside_of_it_and_gives_nothing_beyond_it() {
+        let (mine, other) = (UnitId::new(), UnitId::new());
+        let mut limited = Grants::default();
+        limited.add(mine, of_role(SystemRole::MemberManager));
+        let nothing = &Grants::default();
+        assert_eq!(refusal(&limited, Action::Suspend, member(1, false, &[other, mine], nothing)), None);
+        assert_eq!(refusal(&limited, Action::Suspend, member(1, false, &[other], nothing)), Some(Code::NotFound));
+        assert_eq!(refusal(&limited, Action::Suspend, member(1, true, &[other], nothing)), Some(Code::NotFound));
+        let auditor = &Grants::wide_only(of_role(SystemRole::Auditor));
+        assert_eq!(refusal(&limited, Action::Suspend, member(1, false, &[mine], auditor)), Some(Code::NotPermitted));
+        let standard = &Grants::wide_only(PermissionSet::default());
+        assert_eq!(refusal(&limited, Action::Invite, Target::Grant(standard)), Some(Code::NotPermitted));
+        assert_eq!(refusal(&limited, Action::Invite, Target::Grant(&limited)), None);
+        assert_eq!(refusal(&limited, Action::Import, Target::Account), Some(Code::NotPermitted));
+        assert_eq!(refusal(&limited, Action::ManageResources, Target::Unit(Some(mine))), None);
+        assert_eq!(refusal(&limited, Action::ManageResources, Target::Unit(None)), Some(Code::NotFound));
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::infra::clock::Timestamp;
+use crate::infra::clock::{Date, Timestamp};
 use crate::permission::Permission;
 use crate::profile::FieldFault;
 
@@ -81,8 +81,17 @@ pub enum Detail {
 pub struct ClosedAccount {
     /// The account's name.
     pub account_name: String,
-    /// The member's status there: `SUSPENDED` or `DEACTIVATED`.
+    /// The member's status there.
     pub status: String,
+    /// The day from which they may enter, if it is that what they must wait for.
+    pub valid_from: Option<Date>,
+}
+
+impl ClosedAccount {
+    /// Why it cannot be entered, for programs.
+    pub fn reason(&self) -> &str {
+        if self.status == "ACTIVE" { "NOT_YET_VALID" } else { &self.status }
+    }
 }
 
 /// One refusal: its code, the field it concerns, and a sentence that says what to do.
@@ -136,8 +145,11 @@ impl Refused {
             Detail::RetryAt(at) => format!("{sentence} Try again at {}.", at.0),
             Detail::Accounts(accounts) if accounts.is_empty() => sentence.to_owned(),
             Detail::Accounts(accounts) => {
-                let each: Vec<_> =
-                    accounts.iter().map(|a| format!("{} ({})", a.account_name, a.status.to_lowercase())).collect();
+                let why = |account: &ClosedAccount| match account.valid_from {
+                    Some(from) if account.status == "ACTIVE" => format!("from {} on", from.0),
+                    _ => account.status.to_lowercase(),
+                };
+                let each: Vec<_> = accounts.iter().map(|a| format!("{} ({})", a.account_name, why(a))).collect();
                 format!("{sentence} {}.", each.join(", "))
             }
         }
@@ -193,6 +205,15 @@ macro_rules! with_codes {
         $macro! {
             NotPermitted = "NOT_PERMITTED", "You may not do this.";
             NotFound = "NOT_FOUND", "There is no such thing in this account. Check the id.";
+            VersionConflict = "VERSION_CONFLICT", "It was changed meanwhile. Read it again and decide anew.";
+            NameTaken = "NAME_TAKEN", "Another one has this name. Choose a different name, or archive the other one.";
+            LimitReached = "LIMIT_REACHED", "The account has as many of these as it may have. Archive some first.";
+            SystemRole = "SYSTEM_ROLE", "System roles cannot be changed or archived. Copy the role and change the copy.";
+            UnknownPermission = "UNKNOWN_PERMISSION", "There is no such permission. The query `permissions` lists them.";
+            OwnerOnlyPermission = "OWNER_ONLY_PERMISSION", "Only the account's owner holds this permission. No role can hold it.";
+            PrerequisiteMissing = "PREREQUISITE_MISSING", "This permission needs another one. The query `permissions` says which; add it as well.";
+            ReplacementRequired = "REPLACEMENT_REQUIRED", "Members or open invitations have this role. Say which role replaces it.";
+            Archived = "ARCHIVED", "This is archived. Take it out of the archive first, or choose another one.";
             AccountReadOnly = "ACCOUNT_READ_ONLY", "The account is cancelled and can only be read.";
             IdempotencyKeyReused = "IDEMPOTENCY_KEY_REUSED", "The idempotency key was used for another input. Use a fresh key.";
             TooMany = "TOO_MANY", "Too many at once. Split the list.";
@@ -214,11 +235,15 @@ macro_rules! with_codes {
             AlreadyInvited = "ALREADY_INVITED", "This address is already invited. Resend the invitation instead.";
             MemberInactive = "MEMBER_INACTIVE", "Somebody with this address is suspended or deactivated here. Activate them instead.";
             DuplicateAddress = "DUPLICATE_ADDRESS", "The same address appears twice.";
+            UnitRequired = "UNIT_REQUIRED", "You manage some units only. Say which of them the person belongs to.";
             RoleRequired = "ROLE_REQUIRED", "At least one role is required.";
             SeatShortage = "SEAT_SHORTAGE", "There are not enough free seats. Add seats or free some.";
             OwnStatus = "OWN_STATUS", "You cannot change your own status. Ask another administrator.";
             OwnerProtected = "OWNER_PROTECTED", "This is the account's owner. Transfer the ownership first.";
             WrongStatus = "WRONG_STATUS", "The member's status does not allow this.";
+            SuccessorRequired = "SUCCESSOR_REQUIRED", "The member is responsible for something. Say who takes it over.";
+            SuccessorInvalid = "SUCCESSOR_INVALID", "The successor must be an active member who stays. Choose another one.";
+            ValidityOver = "VALIDITY_OVER", "The membership has ended by its date. Set a later one first.";
             InvitationNotOpen = "INVITATION_NOT_OPEN", "The invitation is no longer open.";
             InvitationLive = "INVITATION_ALREADY_SENT", "The invitation was sent already. Resend it instead.";
             InvitationNotSent = "INVITATION_NOT_SENT", "The invitation was never sent. Send it first.";

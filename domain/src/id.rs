@@ -56,7 +56,8 @@ macro_rules! ids {
                     if hex.len() != 32 || hex.bytes().any(|b| b.is_ascii_uppercase()) {
                         return Err(InvalidId);
                     }
-                    Uuid::try_parse(hex).map(Self).map_err(|_| InvalidId)
+                    // The nil one means "no unit" and "no account" in keys; nobody names it from outside.
+                    Uuid::try_parse(hex).ok().filter(|id| !id.is_nil()).map(Self).ok_or(InvalidId)
                 }
             }
 
@@ -85,6 +86,12 @@ ids! {
     MemberId = "mem";
     /// A role of an account.
     RoleId = "rol";
+    /// An organizational unit of an account.
+    UnitId = "unt";
+    /// A group of members.
+    GroupId = "grp";
+    /// A thing of the host product.
+    ResourceId = "res";
     /// An invitation.
     InvitationId = "inv";
     /// A session.
@@ -99,6 +106,10 @@ ids! {
     JobId = "job";
     /// A sign-up that waits for its confirmation.
     SignUpId = "sup";
+    /// A change of a login e-mail that waits for its confirmation, or was confirmed.
+    EmailChangeId = "emc";
+    /// A credential of the host product.
+    ServiceTokenId = "svt";
     /// A password reset that waits for its new password.
     PasswordResetId = "pwr";
 }

@@ -7,11 +7,13 @@ use uuid::Uuid;
 use crate::change::Change;
 use crate::error::{Error, Result};
 use crate::event::{EventKind, NewEvent};
-use crate::id::{AccountId, InvitationId, MemberId, RoleId};
+use crate::id::{AccountId, InvitationId, MemberId};
+use crate::infra::clock::Date;
 use crate::infra::email_address::EmailAddress;
 use crate::infra::secret::Purpose;
 use crate::job::{JobKind, NewJob};
 use crate::license;
+use crate::member::{Place, Validity, place};
 use crate::profile::Profile;
 
 mod answer;
@@ -89,7 +91,8 @@ pub(crate) struct NewInvitation {
     pub email: EmailAddress,
     pub profile: Profile,
     pub message: Option<String>,
-    pub roles: Vec<RoleId>,
+    pub place: Place,
+    pub validity: Validity,
 }
 
 /// Writes invited members with their invitations, roles and reservations, in a fixed number of statements. Seats must have
@@ -106,14 +109,16 @@ pub(crate) async fn create(
     let ids: Vec<(InvitationId, MemberId)> = items.iter().map(|_| (InvitationId::new(), MemberId::new())).collect();
     let members: Vec<MemberId> = ids.iter().map(|(_, member)| *member).collect();
     insert_members(change, items, &members).await?;
-    insert_roles(change, items, &members).await?;
+    let places: Vec<(MemberId, &Place)> = members.iter().copied().zip(items.iter().map(|item| &item.place)).collect();
+    place::insert(change, &places).await?;
     insert_invitations(change, invited_by, items, &ids, send).await?;
     license::allocate(change, &members, true).await?;
     for (item, (invitation, member)) in items.iter().zip(&ids) {
         change.record(
             NewEvent::new(EventKind::InvitationCreated)
                 .subject(member.0)
-                .detail(json!({ "invitation": invitation, "roles": item.roles, "sent": send }))
+                .detail(json!({ "invitation": invitation, "roles": item.place.roles(), "unitRoles": item.place.limited(),
+                                "units": item.place.units, "groups": item.place.groups, "sent": send }))
                 .personal(json!({ "email": item.email, "firstName": item.profile.first_name, "lastName": item.profile.last_name })),
         );
         if send {
@@ -151,15 +156,17 @@ async fn insert_members(change: &mut Change, items: &[NewInvitation], members: &
         .map(|item| item.profile.subscription_type.map(|subscription| subscription.as_str().to_owned()))
         .collect();
     let written = sqlx::query!(
-        "INSERT INTO member (account_id, member_id, email, status, first_name, last_name, initials, time_zone, address, city, state, zip,
-                             country, phone, job_title, subscription_type, created_at)
+        "WITH written AS (
+         INSERT INTO member (account_id, member_id, email, status, first_name, last_name, initials, time_zone, address, city, state, zip,
+                             country, phone, job_title, subscription_type, valid_from, valid_until, created_at)
          SELECT $1, u.id, u.email, 'INVITED', u.first_name, u.last_name, u.initials, u.time_zone, u.address, u.city, u.state, u.zip,
-                u.country, u.phone, u.job_title, u.subscription_type, $2
+                u.country, u.phone, u.job_title, u.subscription_type, u.valid_from, u.valid_until, $2
          FROM unnest($3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[], $10::text[], $11::text[],
-                     $12::text[], $13::text[], $14::text[], $15::text[], $16::text[])
+                     $12::text[], $13::text[], $14::text[], $15::text[], $16::text[], $17::date[], $18::date[])
               u(id, email, first_name, last_name, initials, time_zone, address, city, state, zip, country, phone, job_title,
-                subscription_type)
-         ON CONFLICT (account_id, email) DO NOTHING",
+                subscription_type, valid_from, valid_until)
+         ON CONFLICT (account_id, email) DO NOTHING RETURNING account_id, member_id)
+         INSERT INTO member_activity (account_id, member_id) SELECT account_id, member_id FROM written",
         account.0,
         now,
         &ids,
@@ -176,27 +183,12 @@ async fn insert_members(change: &mut Change, items: &[NewInvitation], members: &
         &column(|p| &p.phone) as &[Option<String>],
         &column(|p| &p.job_title) as &[Option<String>],
         &subscriptions as &[Option<String>],
+        &items.iter().map(|item| item.validity.from).collect::<Vec<_>>() as &[Option<Date>],
+        &items.iter().map(|item| item.validity.until).collect::<Vec<_>>() as &[Option<Date>],
     )
     .execute(change.conn())
     .await?;
     if written.rows_affected() == items.len() as u64 { Ok(()) } else { Err(Error::Stale) }
-}
-
-async fn insert_roles(change: &mut Change, items: &[NewInvitation], members: &[MemberId]) -> Result<()> {
-    let (account, now) = (change.account(), change.now());
-    let pairs = items.iter().zip(members).flat_map(|(item, member)| item.roles.iter().map(|role| (member.0, role.0)));
-    let (members, roles): (Vec<Uuid>, Vec<Uuid>) = pairs.unzip();
-    sqlx::query!(
-        "INSERT INTO member_role (account_id, member_id, role_id, assigned_at)
-         SELECT $1, u.member_id, u.role_id, $2 FROM unnest($3::uuid[], $4::uuid[]) u(member_id, role_id)",
-        account.0,
-        now,
-        &members,
-        &roles,
-    )
-    .execute(change.conn())
-    .await?;
-    Ok(())
 }
 
 async fn insert_invitations(
@@ -255,7 +247,11 @@ pub(crate) async fn remove_members(change: &mut Change, members: &[MemberId]) ->
     let freed = license::release(change, members).await?;
     // Data-modifying WITH parts see one snapshot but check foreign keys at the statement's end: one round trip.
     sqlx::query!(
-        "WITH roles AS (DELETE FROM member_role WHERE account_id = $1 AND member_id = ANY($2))
+        "WITH roles AS (DELETE FROM member_role WHERE account_id = $1 AND member_id = ANY($2)),
+              units AS (DELETE FROM member_unit WHERE account_id = $1 AND member_id = ANY($2)),
+              groups AS (DELETE FROM group_member WHERE account_id = $1 AND member_id = ANY($2)),
+              resources AS (DELETE FROM resource_member WHERE account_id = $1 AND member_id = ANY($2)),
+              responsible AS (UPDATE resource SET responsible_member_id = NULL WHERE account_id = $1 AND responsible_member_id = ANY($2))
          DELETE FROM member WHERE account_id = $1 AND member_id = ANY($2)",
         account.0,
         &ids,

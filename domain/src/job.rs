@@ -63,18 +63,27 @@ pub enum JobKind {
     MailPasswordReset,
     /// Notice that the password was changed.
     MailPasswordChanged,
+    /// Notice that somebody took over what others were responsible for.
+    MailSuccession,
+    /// Notice that a membership ends by its date.
+    MailValidityEnd,
     /// The rows of an uploaded CSV file.
     ImportMembers,
+    /// An uploaded file that has rows of somebody who was deleted.
+    EraseUpload,
 }
 
 impl JobKind {
     /// All kinds.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 8] = [
         Self::MailInvitation,
         Self::MailSignUp,
         Self::MailPasswordReset,
         Self::MailPasswordChanged,
+        Self::MailSuccession,
+        Self::MailValidityEnd,
         Self::ImportMembers,
+        Self::EraseUpload,
     ];
 
     /// As stored in `outbox.kind`.
@@ -84,17 +93,23 @@ impl JobKind {
             Self::MailSignUp => "mail.sign_up",
             Self::MailPasswordReset => "mail.password_reset",
             Self::MailPasswordChanged => "mail.password_changed",
+            Self::MailSuccession => "mail.succession",
+            Self::MailValidityEnd => "mail.validity_end",
             Self::ImportMembers => "import.members",
+            Self::EraseUpload => "upload.erase",
         }
     }
 
     /// The lane its jobs travel in.
     pub const fn lane(self) -> Lane {
         match self {
-            Self::MailInvitation | Self::MailSignUp | Self::MailPasswordReset | Self::MailPasswordChanged => {
-                Lane::Interactive
-            }
-            Self::ImportMembers => Lane::Bulk,
+            Self::MailInvitation
+            | Self::MailSignUp
+            | Self::MailPasswordReset
+            | Self::MailPasswordChanged
+            | Self::MailSuccession
+            | Self::MailValidityEnd => Lane::Interactive,
+            Self::ImportMembers | Self::EraseUpload => Lane::Bulk,
         }
     }
 

@@ -1,8 +1,10 @@
 //! The rules of Muster and their SQL: who is in an account, what they may do, and which seats they hold.
 
+pub mod access;
 pub mod account;
 pub mod across;
 pub mod actor;
+pub mod catalogue;
 pub mod change;
 pub mod demo;
 pub mod error;
@@ -25,6 +27,7 @@ pub mod session;
 pub mod sign_up;
 pub mod spent;
 pub mod sweep;
+pub mod unit;
 pub mod upload;
 pub mod user;
 pub mod verify;

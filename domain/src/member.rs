@@ -3,17 +3,35 @@
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::actor::{Action, Actor};
-use crate::id::{AccountId, MemberId, RoleId, UserId};
+use crate::actor::{Actor, Grants};
+use crate::id::{GroupId, MemberId, RoleId, UnitId, UserId};
 use crate::infra::clock::Timestamp;
 use crate::profile::Profile;
 
+mod attach;
+mod erase;
+mod life;
 mod list;
-mod status;
+pub(crate) mod place;
+mod roles;
+mod row;
+pub(crate) mod sight;
+pub(crate) mod status;
+pub mod successor;
+mod update;
+pub mod validity;
+mod verdict;
 
-pub use list::{Filter, Order, count, list};
-pub(crate) use status::{MAX_ROLES, distinct as distinct_roles};
-pub use status::{activate, assign_roles, deactivate, reactivate, suspend};
+pub(crate) use attach::attach_lists;
+pub use life::{Step, Subjects, Taken, activate, deactivate, leave, suspend, take};
+pub use list::{Counts, Filter, Order, count, counts, explain, list};
+pub(crate) use place::MAX_ROLES;
+pub use place::Place;
+use roles::columns;
+pub use roles::{Assigned, Mode, assign_roles};
+pub use update::{Texts, Update, Updated, update};
+pub use validity::Validity;
+pub use verdict::{Wish, verdict};
 
 /// Where a member stands.
 #[derive(
@@ -45,7 +63,8 @@ impl Status {
 }
 
 /// How much of a member an actor sees.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, sqlx::Type)]
+#[sqlx(type_name = "text", rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Visibility {
     /// Themselves.
     Own,
@@ -68,10 +87,14 @@ pub struct Member {
     pub email: Option<String>,
     /// Where they stand.
     pub status: Status,
+    /// Where they stood before they were suspended or deactivated.
+    pub prior_status: Option<Status>,
     /// Whether they own the account.
     pub owner: bool,
     /// Their profile; only names and job title when [`Visibility::Basic`].
     pub profile: Profile,
+    /// From when until when they are a member.
+    pub validity: Validity,
     /// Grows with each change of the profile.
     pub version: Option<i32>,
     /// When they were invited, imported, or founded the account.
@@ -86,6 +109,21 @@ pub struct Member {
     pub roles: Option<Vec<MemberRole>>,
     /// Asked for by [`Include`].
     pub licenses: Option<Vec<License>>,
+    /// Asked for by [`Include`].
+    pub groups: Option<Vec<MemberGroup>>,
+    /// Asked for by [`Include`].
+    pub units: Option<Vec<MemberUnit>>,
+    /// Asked for by [`Include`].
+    pub held: Option<Held>,
+}
+
+/// What decides over who may do something to a member.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Held {
+    /// What they may do.
+    pub grants: Grants,
+    /// The units they belong to.
+    pub units: Vec<UnitId>,
 }
 
 /// A role a member has.
@@ -97,6 +135,28 @@ pub struct MemberRole {
     pub name: String,
     /// Its key, if it is a system role.
     pub system_key: Option<String>,
+    /// The unit it is limited to.
+    pub unit: Option<MemberUnit>,
+}
+
+/// A unit a member belongs to, or a role of theirs is limited to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemberUnit {
+    /// The unit.
+    pub unit_id: UnitId,
+    /// Its name.
+    pub name: String,
+    /// Whether it is archived: then a role that is limited to it gives nothing.
+    pub archived: bool,
+}
+
+/// A group a member is in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemberGroup {
+    /// The group.
+    pub group_id: GroupId,
+    /// Its name.
+    pub name: String,
 }
 
 /// A licence a member holds.
@@ -119,16 +179,12 @@ pub struct Include {
     pub roles: bool,
     /// Their licences.
     pub licenses: bool,
-}
-
-pub(crate) fn visibility(actor: &Actor, member: MemberId) -> Visibility {
-    if member == actor.member_id {
-        Visibility::Own
-    } else if actor.can(Action::ReadMembers) {
-        Visibility::Full
-    } else {
-        Visibility::Basic
-    }
+    /// Their groups, but for archived ones.
+    pub groups: bool,
+    /// Their units, but for archived ones.
+    pub units: bool,
+    /// What decides over who may do something to them.
+    pub held: bool,
 }
 
 /// Reads members by id, in the order asked for; those that do not exist, or are not the actor's to see, are left out.
@@ -139,62 +195,11 @@ pub async fn read_many(
     include: Include,
 ) -> sqlx::Result<Vec<Member>> {
     let raw: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
-    let rows = sqlx::query_as::<_, list::Row>(list::SELECT_BY_ID)
-        .bind(actor.account_id.0)
-        .bind(&raw)
-        .fetch_all(&mut *conn)
-        .await?;
-    let mut members: Vec<Member> = rows.into_iter().filter_map(|row| row.seen_by(actor)).collect();
+    let mut statement = row::select("", actor, &sight::Sight::of(actor), None);
+    statement.push(" AND m.member_id = ANY(").push_bind(raw).push(")");
+    let rows: Vec<row::Row> = statement.build_query_as().fetch_all(&mut *conn).await?;
+    let mut members: Vec<Member> = rows.into_iter().map(row::Row::seen).collect();
     members.sort_by_key(|member| ids.iter().position(|id| *id == member.member_id));
     attach_lists(conn, actor.account_id, &mut members, include).await?;
     Ok(members)
-}
-
-/// All lists asked for, of all members, in one statement.
-pub(crate) async fn attach_lists(
-    conn: &mut PgConnection,
-    account: AccountId,
-    members: &mut [Member],
-    include: Include,
-) -> sqlx::Result<()> {
-    if members.is_empty() || include == Include::default() {
-        return Ok(());
-    }
-    let shown: Vec<Uuid> =
-        members.iter().filter(|m| m.visibility != Visibility::Basic).map(|m| m.member_id.0).collect();
-    let rows = sqlx::query!(
-        r#"SELECT a.member_id AS "member_id!: MemberId", r.role_id AS "role_id?: RoleId", r.name AS "name!", r.system_key AS "key?",
-                  NULL::text AS "product_id?", false AS "reserved!", a.assigned_at AS "since!"
-           FROM member_role a JOIN role r USING (account_id, role_id)
-           WHERE $3 AND a.account_id = $1 AND a.member_id = ANY($2)
-           UNION ALL
-           SELECT l.member_id, NULL, p.name, NULL, l.product_id, l.reserved, l.allocated_at
-           FROM license_allocation l JOIN product p USING (product_id)
-           WHERE $4 AND l.account_id = $1 AND l.member_id = ANY($2)
-           ORDER BY 3"#,
-        account.0,
-        &shown,
-        include.roles,
-        include.licenses,
-    )
-    .fetch_all(conn)
-    .await?;
-    for member in members.iter_mut() {
-        member.roles = include.roles.then(Vec::new);
-        member.licenses = include.licenses.then(Vec::new);
-    }
-    for row in rows {
-        let Some(member) = members.iter_mut().find(|member| member.member_id == row.member_id) else { continue };
-        if let (Some(roles), Some(role_id)) = (&mut member.roles, row.role_id) {
-            roles.push(MemberRole { role_id, name: row.name, system_key: row.key });
-        } else if let (Some(licenses), Some(product_id)) = (&mut member.licenses, row.product_id) {
-            licenses.push(License {
-                product_id,
-                product_name: row.name,
-                reserved: row.reserved,
-                allocated_at: row.since,
-            });
-        }
-    }
-    Ok(())
 }

@@ -211,7 +211,7 @@ async fn set(change: &mut Change, user: UserId, hash: &str, keep: Option<Session
         .execute(change.conn())
         .await?;
     let ended_in = across::end_sessions(change.conn(), user, keep).await?;
-    for place in across::memberships(change.conn(), user).await? {
+    for place in across::memberships(change.conn(), user, now).await? {
         change.record_in(
             place.account_id,
             place.member_id,

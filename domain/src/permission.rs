@@ -34,9 +34,17 @@ macro_rules! permissions {
 permissions! {
     MembersRead = "members.read", "See every member with profile, roles and licences, and all invitations.";
     MembersInvite = "members.invite", "Invite people; resend, correct and revoke invitations.";
+    MembersUpdate = "members.update", "Change the profiles of others, and from when until when they are members.";
     MembersSuspend = "members.suspend", "Suspend members and let them in again.";
     MembersDeactivate = "members.deactivate", "Deactivate members, which frees their seat, and reactivate them.";
+    MembersDelete = "members.delete", "Delete members for good, with their personal data.";
+    MembersChangeEmail = "members.changeEmail", "Change the login e-mail of others.";
     RolesAssign = "roles.assign", "Change which roles a member has.";
+    RolesManage = "roles.manage", "Create, change and archive roles.";
+    GroupsManage = "groups.manage", "Create, change and archive groups, and choose their members.";
+    UnitsManage = "units.manage", "Create, change and archive units, and choose their members.";
+    ResourcesRead = "resources.read", "See every resource, to whom it is open, and its rates.";
+    ResourcesManage = "resources.manage", "Register resources, open them to members and groups, and set rates.";
     LicensesRead = "licenses.read", "See the licence pools.";
     LicensesAllocate = "licenses.allocate", "Give licences to members and take them back.";
     ImportsRead = "imports.read", "See imports and what became of their rows.";
@@ -61,6 +69,9 @@ impl Permission {
                 | Self::ImportsRead
                 | Self::ImportsRun
                 | Self::ActivityRead
+                | Self::RolesManage
+                | Self::GroupsManage
+                | Self::UnitsManage
         )
     }
 
@@ -123,6 +134,13 @@ impl PermissionSet {
     /// Whether this set holds all that `other` holds, now and later.
     pub fn covers(self, other: Self) -> bool {
         (self.everything || !other.everything) && other.bits & !self.bits == 0
+    }
+
+    /// What of this set can be held within a unit.
+    #[must_use]
+    pub fn within_unit(self) -> Self {
+        let limitable = Permission::ALL.iter().filter(|p| !p.account_wide()).fold(0, |bits, p| bits | p.bit());
+        Self { everything: self.everything, bits: self.bits & limitable }
     }
 
     /// The permissions of the catalogue in this set.
@@ -193,17 +211,66 @@ impl SystemRole {
             Self::MemberManager => &[
                 P::MembersRead,
                 P::MembersInvite,
+                P::MembersUpdate,
                 P::MembersSuspend,
                 P::MembersDeactivate,
+                P::MembersDelete,
+                P::MembersChangeEmail,
                 P::RolesAssign,
+                P::GroupsManage,
+                P::UnitsManage,
+                P::ResourcesRead,
+                P::ResourcesManage,
                 P::LicensesAllocate,
                 P::ImportsRead,
                 P::ImportsRun,
             ],
             Self::BillingManager => &[P::MembersRead, P::LicensesRead, P::LicensesAllocate],
-            Self::Auditor => &[P::MembersRead, P::LicensesRead, P::ImportsRead, P::ActivityRead],
+            Self::Auditor => &[P::MembersRead, P::ResourcesRead, P::LicensesRead, P::ImportsRead, P::ActivityRead],
         }
     }
+}
+
+/// A permission as the database knows it: an administrative one, or one that the operator declared for the host product.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Declared {
+    /// `area.action`; the host product's begin with [`HOST_PREFIX`].
+    pub key: String,
+    /// What it allows, as a sentence.
+    pub description: String,
+    /// Whether it covers the whole account and so cannot be limited to a unit.
+    pub account_wide: bool,
+    /// Whether only the account's owner holds it, without any role.
+    pub owner_only: bool,
+    /// Keys without which no role may hold it.
+    pub prerequisites: Vec<String>,
+}
+
+/// What the keys of the host product's permissions begin with.
+pub const HOST_PREFIX: &str = "app.";
+
+/// All permissions that can be held: the administrative ones in the order they are shown, then the host product's by key.
+pub async fn read(conn: &mut PgConnection) -> sqlx::Result<Vec<Declared>> {
+    let mut all = sqlx::query_as!(
+        Declared,
+        "SELECT permission AS key, description, account_wide, owner_only, prerequisites FROM permission WHERE withdrawn_at IS NULL",
+    )
+    .fetch_all(conn)
+    .await?;
+    all.sort_by_cached_key(|declared| place(&declared.key));
+    Ok(all)
+}
+
+/// Keys in the order in which permissions are shown, each once.
+pub fn in_order(mut keys: Vec<String>) -> Vec<String> {
+    keys.sort_by_cached_key(|key| place(key));
+    keys.dedup();
+    keys
+}
+
+fn place(key: &str) -> (usize, String) {
+    let known = Permission::ALL.iter().position(|permission| permission.key() == key);
+    (known.unwrap_or(usize::MAX), key.to_owned())
 }
 
 /// Whether the database knows every permission of this program, so that any of them can be granted.
@@ -230,6 +297,25 @@ pub async fn write_catalogue(conn: &mut PgConnection) -> sqlx::Result<()> {
         &keys,
         &wide,
         &descriptions,
+    )
+    .execute(&mut *conn)
+    .await?;
+    write_system_roles(conn).await
+}
+
+/// Gives the system roles of accounts that exist what they hold by now. Nothing is taken away: an older process may still run.
+async fn write_system_roles(conn: &mut PgConnection) -> sqlx::Result<()> {
+    let held = SystemRole::ALL.iter().flat_map(|role| role.permissions().iter().map(|p| (role.key(), p.key())));
+    let (roles, keys): (Vec<String>, Vec<String>) = held.map(|(role, key)| (role.to_owned(), key.to_owned())).unzip();
+    sqlx::query!(
+        "WITH added AS (
+             INSERT INTO role_permission (account_id, role_id, permission)
+             SELECT r.account_id, r.role_id, h.permission
+             FROM unnest($1::text[], $2::text[]) h(system_key, permission) JOIN role r USING (system_key)
+             ON CONFLICT DO NOTHING RETURNING account_id)
+         UPDATE account_feed SET access_version = access_version + 1 WHERE account_id IN (SELECT account_id FROM added)",
+        &roles,
+        &keys,
     )
     .execute(conn)
     .await?;

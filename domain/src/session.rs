@@ -73,7 +73,8 @@ pub async fn create(db: &Db, passwords: &Passwords, origin: Origin, sign_in: Sig
     let email = EmailAddress::parse(sign_in.email).ok();
     let known = verify(db, passwords, &origin, email.as_ref(), sign_in.password).await?;
     let mut conn = db.pool.acquire().await?;
-    let memberships = memberships(&mut conn, known.user_id).await?;
+    let now = db.now_on(&mut conn).await?;
+    let memberships = memberships(&mut conn, known.user_id, now).await?;
     drop(conn);
     let membership = choose(&memberships, sign_in.account_id, known.last_account_id)?;
     let renewed = passwords.renew(sign_in.password, &known.password_hash).await;
@@ -146,16 +147,20 @@ pub(crate) async fn verify(
 }
 
 fn choose(memberships: &[Membership], wanted: Option<AccountId>, last: Option<AccountId>) -> Result<&Membership> {
-    let usable = |account: AccountId| memberships.iter().find(|m| m.account_id == account && m.status == "ACTIVE");
+    let usable = |account: AccountId| memberships.iter().find(|m| m.account_id == account && m.is_open());
     let chosen = match wanted {
         Some(account) => usable(account),
-        None => last.and_then(usable).or_else(|| memberships.iter().find(|m| m.status == "ACTIVE")),
+        None => last.and_then(usable).or_else(|| memberships.iter().find(|m| m.is_open())),
     };
     chosen.ok_or_else(|| {
         let closed = memberships
             .iter()
-            .filter(|m| m.status != "ACTIVE" && wanted.is_none_or(|account| account == m.account_id))
-            .map(|m| ClosedAccount { account_name: m.account_name.clone(), status: m.status.clone() })
+            .filter(|m| !m.is_open() && wanted.is_none_or(|account| account == m.account_id))
+            .map(|m| ClosedAccount {
+                account_name: m.account_name.clone(),
+                status: m.status.clone(),
+                valid_from: m.valid_from,
+            })
             .collect();
         Refused { detail: Detail::Accounts(closed), ..Refused::new(Code::NoUsableMembership) }.into()
     })
@@ -184,6 +189,7 @@ async fn open(change: &mut Change, member: MemberId, client: &Client, left: Opti
                 least($8::timestamptz + a.session_absolute_seconds * interval '1 second', $9), coalesce($10, $8::timestamptz)
          FROM (SELECT * FROM member WHERE account_id = $1 AND member_id = $2 AND status = 'ACTIVE' FOR KEY SHARE) m
          JOIN account a USING (account_id)
+         WHERE (m.valid_from > ($8::timestamptz AT TIME ZONE a.time_zone)::date) IS NOT TRUE
          RETURNING absolute_expires_at",
         account.0,
         member.0,
@@ -248,7 +254,7 @@ pub(crate) async fn end_of_members(change: &mut Change, members: &[MemberId]) ->
 /// NOT_FOUND for an account the person does not belong to; NO_USABLE_MEMBERSHIP where they may not enter.
 pub async fn switch_account(db: &Db, actor: &Actor, account: AccountId, client: &Client) -> Result<Opened> {
     let mut conn = db.pool.acquire().await?;
-    let places = memberships(&mut conn, actor.user_id).await?;
+    let places = memberships(&mut conn, actor.user_id, actor.now).await?;
     drop(conn);
     if places.iter().all(|place| place.account_id != account) {
         return Err(Refused::new(Code::NotFound).at("accountId").into());

@@ -22,7 +22,7 @@ use crate::rate;
 
 mod purge;
 
-pub use purge::purge_expired;
+pub use purge::{purge_expired, purge_one};
 
 /// How long a file can be put to its address.
 pub const PUT_LIFETIME: SignedDuration = SignedDuration::from_hours(1);

@@ -39,6 +39,10 @@ pub(crate) struct Firm {
     pub(crate) invitation: String,
     /// Id of the import that brought the colleague.
     pub(crate) import: String,
+    /// Id of a unit.
+    pub(crate) unit: String,
+    /// Id of a role of the account's own.
+    pub(crate) role: String,
     /// Things of the stranger's account.
     pub(crate) foreign: Foreign,
 }
@@ -51,6 +55,8 @@ pub(crate) struct Foreign {
     pub(crate) upload: String,
     pub(crate) session: String,
     pub(crate) account: String,
+    pub(crate) unit: String,
+    pub(crate) role: String,
 }
 
 const HEADER: &str =
@@ -77,7 +83,9 @@ impl Firm {
         let victim = join("vic", SystemRole::Standard).await?.member_id;
         let (import, _) = import(&app, &owner, "cora@harborandfinch.example").await?;
         let colleague = accepted(&app, "cora@harborandfinch.example").await?;
+        place(&app, &owner, &colleague).await?;
         let (invitation, invited) = invite(&app, &owner, "ivy@harborandfinch.example").await?;
+        let (unit, role) = (unit(&app, &owner).await?, role(&app, &owner).await?);
         let stranger = app.found("sven@elsewhere.example", 200).await?;
         let foreign = Foreign::of(&app, &stranger).await?;
         // Uses of sessions are shown once they are written.
@@ -97,6 +105,8 @@ impl Firm {
             invited,
             invitation,
             import,
+            unit,
+            role,
             foreign,
         })
     }
@@ -128,6 +138,13 @@ impl Firm {
         Ok(())
     }
 
+    /// Lets the owner run a mutation; answers its input.
+    pub(crate) async fn after(&self, mutation: &str, input: Value) -> Result<Value> {
+        let answer = self.app.mutate(Some(&self.owner.token), mutation, input.clone(), "__typename").await?;
+        ensure!(answer.codes().is_empty(), "{}", answer.body);
+        Ok(input)
+    }
+
     /// A further session of somebody in the account they belong to here: its token and id.
     pub(crate) async fn session(&self, person: &Person) -> Result<(String, String)> {
         session(&self.app, person).await
@@ -151,7 +168,8 @@ impl Foreign {
         let (import, upload) = import(app, stranger, "sue@elsewhere.example").await?;
         let (_, session) = session(app, stranger).await?;
         let (member, account) = (stranger.member_id.clone(), stranger.account_id.clone());
-        Ok(Self { member, invitation, import, upload, session, account })
+        let (unit, role) = (unit(app, stranger).await?, role(app, stranger).await?);
+        Ok(Self { member, invitation, import, upload, session, account, unit, role })
     }
 }
 
@@ -161,12 +179,52 @@ async fn invite(app: &App, by: &Person, email: &str) -> Result<(String, String)>
     Ok((answer.text("/memberInvite/invitations/0/id"), answer.text("/memberInvite/invitations/0/member/id")))
 }
 
+/// Makes a unit; its id.
+pub(crate) async fn unit(app: &App, by: &Person) -> Result<String> {
+    let input = json!({ "name": fresh_name() });
+    Ok(app.mutate(Some(&by.token), "unitCreate", input, "unit { id }").await?.text("/unitCreate/unit/id"))
+}
+
+/// Makes a role without permissions; its id.
+pub(crate) async fn role(app: &App, by: &Person) -> Result<String> {
+    let input = json!({ "name": fresh_name() });
+    Ok(app.mutate(Some(&by.token), "roleCreate", input, "role { id }").await?.text("/roleCreate/role/id"))
+}
+
+/// A name that nothing has.
+pub(crate) fn fresh_name() -> String {
+    uuid::Uuid::new_v4().simple().to_string()
+}
+
 /// Lets an invited person with known names accept and sign in.
 async fn accepted(app: &App, email: &str) -> Result<Person> {
     let letter = app.letter(email).await?;
     let accepted = app.accept(&letter.token(), "Cora", "Lane").await?;
     ensure!(accepted.codes().is_empty(), "{}", accepted.body);
     app.person(email).await
+}
+
+/// Gives the colleague a unit, a group and dates, so that there is something to see of each.
+async fn place(app: &App, owner: &Person, colleague: &Person) -> Result<()> {
+    let member: domain::id::MemberId = colleague.member_id.parse()?;
+    sqlx::query(
+        "WITH u AS (INSERT INTO unit (account_id, unit_id, name, created_at)
+                    SELECT account_id, gen_random_uuid(), 'Boston', now() FROM member WHERE member_id = $1 RETURNING account_id, unit_id),
+              g AS (INSERT INTO member_group (account_id, group_id, name, created_at)
+                    SELECT account_id, gen_random_uuid(), 'Litigation', now() FROM member WHERE member_id = $1 RETURNING account_id, group_id),
+              m AS (INSERT INTO group_member (account_id, group_id, member_id, added_at) SELECT account_id, group_id, $1, now() FROM g)
+         INSERT INTO member_unit (account_id, unit_id, member_id, added_at) SELECT account_id, unit_id, $1, now() FROM u",
+    )
+    .bind(member)
+    .execute(&app.db.pool)
+    .await?;
+    let document = "query ($id: ID!) { node(id: $id) { ... on Member { version } } }";
+    let version = app.graphql(Some(&owner.token), document, json!({ "id": colleague.member_id })).await?;
+    let input = json!({ "memberId": colleague.member_id, "expectedVersion": version.data("/node/version"),
+                        "validFrom": "2020-01-01", "validUntil": "2199-12-31" });
+    let answer = app.mutate(Some(&owner.token), "memberUpdate", input, "__typename").await?;
+    ensure!(answer.codes().is_empty(), "{}", answer.body);
+    Ok(())
 }
 
 async fn session(app: &App, person: &Person) -> Result<(String, String)> {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
+use domain::permission::SystemRole;
 use serde_json::{Value, json};
 
 use super::firm::Firm;
@@ -13,18 +14,21 @@ use crate::support::introspection::{Type, types};
 /// The kinds of ids, by the name of the argument.
 fn prefixes(argument: &str) -> &'static [&'static str] {
     match argument {
-        "memberId" => &["mem"],
-        "roleId" | "roleIds" => &["rol"],
+        "memberId" | "memberIds" | "successorId" => &["mem"],
+        "roleId" | "roleIds" | "copyOf" | "replacementRoleId" => &["rol"],
+        "unitId" | "unitIds" => &["unt"],
+        "groupId" | "groupIds" => &["grp"],
+        "resourceId" => &["res"],
         "invitationId" | "invitationIds" => &["inv"],
         "uploadId" => &["upl"],
         "sessionId" => &["ses"],
         "accountId" => &["acc"],
-        "id" | "ids" => &["mem", "rol", "inv", "imp", "acc", "upl", "ses"],
+        "id" | "ids" => &["mem", "rol", "inv", "imp", "acc", "upl", "ses", "unt"],
         other => panic!("{other}: say of what kind it is"),
     }
 }
 
-/// The stranger's thing of a kind. No account has a role of its own yet, so a foreign role is any unknown one.
+/// The stranger's thing of a kind.
 fn foreign(firm: &Firm, prefix: &str) -> String {
     match prefix {
         "mem" => firm.foreign.member.clone(),
@@ -33,6 +37,8 @@ fn foreign(firm: &Firm, prefix: &str) -> String {
         "upl" => firm.foreign.upload.clone(),
         "ses" => firm.foreign.session.clone(),
         "acc" => firm.foreign.account.clone(),
+        "unt" => firm.foreign.unit.clone(),
+        "rol" => firm.foreign.role.clone(),
         _ => absent(prefix),
     }
 }
@@ -84,11 +90,33 @@ fn query(field: &str, path: &str) -> &'static str {
         ("Query.nodes", "ids.0") => "query ($id: ID!) { it: nodes(ids: [$id]) { id } }",
         ("Query.memberImport", "id") => "query ($id: ID!) { it: memberImport(id: $id) { id } }",
         ("Query.job", "id") => "query ($id: ID!) { it: job(id: $id) { id } }",
+        ("Query.explainAccess", "memberId") => {
+            "query ($id: ID!) { it: explainAccess(memberId: $id, permission: \"members.read\") { granted } }"
+        }
+        ("Query.explainAccess", "resourceId") => {
+            "query ($id: ID!) { it: explainAccess(memberId: \"mem_x\", permission: \"members.read\", resourceId: $id) { granted } }"
+        }
+        ("Viewer.can", "unitId") => "query ($id: ID!) { viewer { can(permission: \"members.read\", unitId: $id) } }",
+        ("Viewer.can", "resourceId") => {
+            "query ($id: ID!) { viewer { can(permission: \"members.read\", resourceId: $id) } }"
+        }
         ("Account.members", "filter.roleId") => {
             "query ($id: ID!) { account { members(filter: { roleId: $id }) { nodes { id } pageInfo { hasNextPage } } } }"
         }
+        ("Account.members", "filter.groupId") => {
+            "query ($id: ID!) { account { members(filter: { groupId: $id }) { nodes { id } pageInfo { hasNextPage } } } }"
+        }
+        ("Account.members", "filter.unitId") => {
+            "query ($id: ID!) { account { members(filter: { unitId: $id }) { nodes { id } pageInfo { hasNextPage } } } }"
+        }
         ("Account.membersCount", "filter.roleId") => {
             "query ($id: ID!) { account { membersCount(filter: { roleId: $id }) } }"
+        }
+        ("Account.membersCount", "filter.groupId") => {
+            "query ($id: ID!) { account { membersCount(filter: { groupId: $id }) } }"
+        }
+        ("Account.membersCount", "filter.unitId") => {
+            "query ($id: ID!) { account { membersCount(filter: { unitId: $id }) } }"
         }
         other => panic!("{other:?}: say how it is asked"),
     }
@@ -129,6 +157,13 @@ impl Request<'_> {
         match self.field.strip_prefix("Mutation.") {
             Some(mutation) => {
                 let mut input = self.input.clone();
+                if self.path == "input.memberIds.0" {
+                    input.as_object_mut().expect("an input").remove("memberId");
+                }
+                if let Some((list, _)) = self.path.split_once(".unitRoles.0.") {
+                    put(&mut input, &format!("{list}.unitRoles.0.roleId"), &SystemRole::Standard.id().to_string());
+                    put(&mut input, &format!("{list}.unitRoles.0.unitId"), &self.firm.unit);
+                }
                 put(&mut input, self.path, id);
                 self.firm.app.mutate(self.token, mutation, input, "__typename").await
             }
@@ -151,6 +186,8 @@ fn said_to_the_owner(field: &str, path: &str) -> Value {
     let nothing = |value: Value| json!({ "data": value });
     match field {
         "Query.node" | "Query.memberImport" | "Query.job" => nothing(json!({ "it": null })),
+        "Query.explainAccess" => nothing(json!({ "it": null })),
+        "Viewer.can" => nothing(json!({ "viewer": { "can": path == "unitId" } })),
         "Query.nodes" => nothing(json!({ "it": [null] })),
         "Account.members" => {
             nothing(json!({ "account": { "members": { "nodes": [], "pageInfo": { "hasNextPage": false } } } }))

@@ -4,18 +4,21 @@ use anyhow::Result;
 use domain::permission::SystemRole;
 use serde_json::{Value, json};
 
-use super::firm::{Firm, upload};
+use super::firm::{Firm, fresh_name, upload};
 use super::{ALLOWED, Expected, Outcome};
 use crate::support::app::{Answer, PASSWORD};
 
 const SIGN_IN: Outcome = "error UNAUTHENTICATED";
 const REFUSED: Outcome = "NOT_PERMITTED";
 const NOT_HERE: Outcome = "NOT_FOUND";
+const OWNER: Outcome = "OWNER_PROTECTED";
 
 const ANYBODY: Expected = [ALLOWED; 8];
 const SIGNED_IN: Expected = [SIGN_IN, ALLOWED, ALLOWED, ALLOWED, ALLOWED, ALLOWED, ALLOWED, ALLOWED];
 /// Administrators, each in their account.
 const ADMINISTRATORS: Expected = [SIGN_IN, ALLOWED, ALLOWED, REFUSED, REFUSED, REFUSED, REFUSED, ALLOWED];
+/// Administrators, of something in the account.
+const ADMINISTRATORS_INSIDE: Expected = [SIGN_IN, NOT_HERE, ALLOWED, REFUSED, REFUSED, REFUSED, REFUSED, ALLOWED];
 /// Who manages members, each in their account.
 const MANAGERS: Expected = [SIGN_IN, ALLOWED, ALLOWED, ALLOWED, REFUSED, REFUSED, REFUSED, ALLOWED];
 /// Who manages members, of something in the account.
@@ -48,18 +51,32 @@ pub(crate) const ROWS: &[(&str, Expected)] = &[
     ("memberActivate", MANAGERS_INSIDE),
     ("memberAssignRoles", MANAGERS_INSIDE),
     ("memberDeactivate", MANAGERS_INSIDE),
+    ("memberDelete", MANAGERS_INSIDE),
     ("memberImportCreate", MANAGERS_INSIDE),
     ("memberInvite", MANAGERS),
+    // Somebody of the same roles leaves in their place.
+    ("memberLeave", [SIGN_IN, OWNER, ALLOWED, ALLOWED, ALLOWED, ALLOWED, ALLOWED, OWNER]),
     ("memberReactivate", MANAGERS_INSIDE),
     ("memberSuspend", MANAGERS_INSIDE),
+    ("memberUpdate", MANAGERS_INSIDE),
     ("passwordChange", SIGNED_IN),
     ("passwordReset", ANYBODY),
     ("passwordResetRequest", ANYBODY),
+    ("roleArchive", ADMINISTRATORS_INSIDE),
+    ("roleCreate", ADMINISTRATORS),
+    ("roleUnarchive", ADMINISTRATORS_INSIDE),
+    ("roleUpdate", ADMINISTRATORS_INSIDE),
     ("sessionCreate", ANYBODY),
     ("sessionRevoke", SIGNED_IN),
     ("sessionSwitchAccount", SIGNED_IN),
     ("signUp", ANYBODY),
     ("signUpConfirm", ANYBODY),
+    ("unitAddMembers", MANAGERS_INSIDE),
+    ("unitArchive", MANAGERS_INSIDE),
+    ("unitCreate", MANAGERS),
+    ("unitRemoveMembers", MANAGERS_INSIDE),
+    ("unitUnarchive", MANAGERS_INSIDE),
+    ("unitUpdate", MANAGERS_INSIDE),
     ("uploadCreate", MANAGERS),
 ];
 
@@ -69,6 +86,8 @@ pub(crate) async fn prepare(firm: &Firm, mutation: &str, caller: usize) -> Resul
     let input = if let Some(input) = of_members(firm, mutation).await? {
         input
     } else if let Some(input) = of_invitations(firm, mutation).await? {
+        input
+    } else if let Some(input) = of_roles_and_units(firm, mutation).await? {
         input
     } else if let Some(input) = of_people(firm, mutation).await? {
         input
@@ -93,12 +112,22 @@ async fn of_members(firm: &Firm, mutation: &str) -> Result<Option<Value>> {
             firm.app.mutate(Some(&firm.owner.token), mutation, standard, "__typename").await?;
             return Ok(Some(roles(&[SystemRole::Standard, SystemRole::MemberManager])));
         }
+        "memberUpdate" => {
+            return Ok(Some(json!({ "memberId": invited(firm).await?, "expectedVersion": 1, "jobTitle": "Clerk" })));
+        }
+        "memberDelete" => return Ok(Some(json!({ "memberId": invited(firm).await? }))),
         _ => return Ok(None),
     };
     for mutation in before {
         firm.set_status(mutation, &firm.victim).await?;
     }
     Ok(Some(victim))
+}
+
+/// Somebody new who is invited: their id.
+async fn invited(firm: &Firm) -> Result<String> {
+    let answer = firm.app.invite(&firm.owner, &fresh_address(), &[SystemRole::Standard]).await?;
+    Ok(answer.text("/memberInvite/invitations/0/member/id"))
 }
 
 async fn of_invitations(firm: &Firm, mutation: &str) -> Result<Option<Value>> {
@@ -124,6 +153,21 @@ async fn of_invitations(firm: &Firm, mutation: &str) -> Result<Option<Value>> {
         }
         "memberImportCreate" => json!({ "uploadId": upload(&firm.app, &firm.owner, &fresh_address()).await? }),
         "uploadCreate" => json!({ "fileName": "people.csv" }),
+        _ => return Ok(None),
+    }))
+}
+
+async fn of_roles_and_units(firm: &Firm, mutation: &str) -> Result<Option<Value>> {
+    let (unit, role) = (json!({ "unitId": firm.unit }), json!({ "roleId": firm.role }));
+    let members = json!({ "unitId": firm.unit, "memberIds": [firm.victim] });
+    Ok(Some(match mutation {
+        "unitCreate" | "roleCreate" => json!({ "name": fresh_name() }),
+        "unitUpdate" => json!({ "unitId": firm.unit, "name": fresh_name() }),
+        "roleUpdate" => json!({ "roleId": firm.role, "name": fresh_name() }),
+        "unitAddMembers" | "unitRemoveMembers" => members,
+        // What the one before did is undone, so that there is something to do.
+        "unitArchive" | "unitUnarchive" => firm.after("unitUnarchive", unit).await?,
+        "roleArchive" | "roleUnarchive" => firm.after("roleUnarchive", role).await?,
         _ => return Ok(None),
     }))
 }
@@ -155,6 +199,9 @@ async fn of_people(firm: &Firm, mutation: &str) -> Result<Option<Value>> {
 
 /// Mutations of the caller's own sessions run in a session of their own.
 async fn of_callers(firm: &Firm, mutation: &str, caller: usize) -> Result<(Option<String>, Value)> {
+    if mutation == "memberLeave" {
+        return Ok((leaver(firm, caller).await?, json!({})));
+    }
     let person = firm.caller(caller);
     let (token, id) = firm.session(person.unwrap_or(&firm.owner)).await?;
     match mutation {
@@ -166,6 +213,20 @@ async fn of_callers(firm: &Firm, mutation: &str, caller: usize) -> Result<(Optio
         }
         other => panic!("{other}: say on what it succeeds"),
     }
+}
+
+/// The token of somebody who has the roles of a caller; owners themselves.
+async fn leaver(firm: &Firm, caller: usize) -> Result<Option<String>> {
+    use SystemRole::{Administrator, Auditor, BillingManager, MemberManager, Standard};
+    let role = match caller {
+        2 => Administrator,
+        3 => MemberManager,
+        4 => BillingManager,
+        5 => Auditor,
+        6 => Standard,
+        _ => return Ok(firm.caller(caller).map(|person| person.token.clone())),
+    };
+    Ok(Some(firm.app.join(&firm.owner, &fresh_address(), &[role]).await?.token))
 }
 
 fn fresh_address() -> String {

@@ -53,6 +53,8 @@ const IMPORT: Expected = [SIGN_IN, NOTHING, ALLOWED, ALLOWED, FORBIDDEN, ALLOWED
 const IMPORT_NODE: Expected = [SIGN_IN, NOTHING, ALLOWED, ALLOWED, NOTHING, ALLOWED, NOTHING, ALLOWED];
 /// `activity.read`, of one's own account.
 const ACTIVITY: Expected = [SIGN_IN, ALLOWED, ALLOWED, FORBIDDEN, FORBIDDEN, ALLOWED, FORBIDDEN, ALLOWED];
+/// `members.read` of the viewer; nobody has no viewer.
+const VIEWERS_MEMBERS: Expected = [NOTHING, ALLOWED, ALLOWED, ALLOWED, ALLOWED, ALLOWED, NOTHING, ALLOWED];
 /// `account.update`.
 const UPDATE: Expected = [SIGN_IN, ALLOWED, ALLOWED, NOTHING, NOTHING, NOTHING, NOTHING, ALLOWED];
 /// `members.invite`, `imports.run`.
@@ -61,12 +63,23 @@ const MANAGE: Expected = [SIGN_IN, ALLOWED, ALLOWED, ALLOWED, NOTHING, NOTHING, 
 /// Fields with a guard of their own, or that are reached from the root.
 pub(crate) const ROWS: &[Read] = &[
     plain("Query.viewer", "{ viewer { permissions } }", "/viewer", OWN),
+    plain("Query.permissions", "{ permissions { key } }", "/permissions", SIGNED_IN),
+    read(
+        "Query.explainAccess",
+        "query ($id: ID!) { explainAccess(memberId: $id, permission: \"members.read\") { granted missing { code } } }",
+        "/explainAccess",
+        |firm| json!({ "id": firm.colleague.member_id }),
+        [SIGN_IN, NOTHING, ALLOWED, ALLOWED, ALLOWED, ALLOWED, FORBIDDEN, ALLOWED],
+    ),
     plain("Query.account", "{ account { id } }", "/account", SIGNED_IN),
     read("Query.node", NODE, "/node", |firm| json!({ "id": firm.colleague.member_id }), INSIDE),
     read("Query.node", NODE, "/node", |firm| json!({ "id": firm.invited }), MEMBERS_INSIDE),
     read("Query.node", NODE, "/node", |firm| json!({ "id": firm.invitation }), MEMBERS_INSIDE),
     read("Query.node", NODE, "/node", |firm| json!({ "id": firm.owner.account_id }), INSIDE),
     read("Query.node", NODE, "/node", |firm| json!({ "id": firm.import }), IMPORT_NODE),
+    read("Query.node", NODE, "/node", |firm| json!({ "id": firm.unit }), MEMBERS_INSIDE),
+    read("Query.node", NODE, "/node", |firm| json!({ "id": firm.role }), INSIDE),
+    read("Query.nodes", NODES, "/nodes/0", |firm| json!({ "id": firm.unit }), MEMBERS_INSIDE),
     read("Query.nodes", NODES, "/nodes/0", |firm| json!({ "id": firm.colleague.member_id }), INSIDE),
     read("Query.nodes", NODES, "/nodes/0", |firm| json!({ "id": firm.invited }), MEMBERS_INSIDE),
     read("Query.nodes", NODES, "/nodes/0", |firm| json!({ "id": firm.invitation }), MEMBERS_INSIDE),
@@ -98,6 +111,12 @@ pub(crate) const ROWS: &[Read] = &[
     plain("Account.members", "{ account { members { nodes { id } } } }", "/account/members/nodes", SIGNED_IN),
     plain("Account.membersCount", "{ account { membersCount } }", "/account/membersCount", SIGNED_IN),
     plain(
+        "Account.memberCounts",
+        "{ account { memberCounts { active invited suspended deactivated } } }",
+        "/account/memberCounts",
+        SIGNED_IN,
+    ),
+    plain(
         "Account.invitations",
         "{ account { invitations { nodes { id email member { email } } } } }",
         "/account/invitations/nodes",
@@ -112,6 +131,57 @@ pub(crate) const ROWS: &[Read] = &[
         IMPORTS,
     ),
     plain("Account.roles", "{ account { roles { name permissions } } }", "/account/roles", SIGNED_IN),
+    plain("Account.units", "{ account { units { nodes { id membersCount } } } }", "/account/units/nodes", MEMBERS),
+    plain("Account.unitsCount", "{ account { unitsCount } }", "/account/unitsCount", MEMBERS),
+    plain("Account.unitsInUse", "{ account { unitsInUse } }", "/account/unitsInUse", SIGNED_IN),
+    plain(
+        "Account.viewerCanManageRoles",
+        "{ account { viewerCanManageRoles { allowed } } }",
+        "/account/viewerCanManageRoles/allowed",
+        UPDATE,
+    ),
+    plain(
+        "Account.viewerCanManageUnits",
+        "{ account { viewerCanManageUnits { allowed } } }",
+        "/account/viewerCanManageUnits/allowed",
+        MANAGE,
+    ),
+    read(
+        "Role.usage",
+        "query ($id: ID!) { node(id: $id) { ... on Role { usage { membersCount } } } }",
+        "/node/usage",
+        |firm| json!({ "id": firm.role }),
+        MEMBERS_INSIDE,
+    ),
+    read(
+        "Role.viewerCanManage",
+        "query ($id: ID!) { node(id: $id) { ... on Role { viewerCanManage { allowed } } } }",
+        "/node/viewerCanManage/allowed",
+        |firm| json!({ "id": firm.role }),
+        [SIGN_IN, NOTHING, ALLOWED, NOTHING, NOTHING, NOTHING, NOTHING, ALLOWED],
+    ),
+    read(
+        "Role.viewerCanAssign",
+        "query ($id: ID!) { node(id: $id) { ... on Role { viewerCanAssign { allowed } } } }",
+        "/node/viewerCanAssign/allowed",
+        |firm| json!({ "id": firm.role }),
+        [SIGN_IN, NOTHING, ALLOWED, ALLOWED, NOTHING, NOTHING, NOTHING, ALLOWED],
+    ),
+    read(
+        "Unit.viewerCanManage",
+        "query ($id: ID!) { node(id: $id) { ... on Unit { viewerCanManage { allowed } } } }",
+        "/node/viewerCanManage/allowed",
+        |firm| json!({ "id": firm.unit }),
+        [SIGN_IN, NOTHING, ALLOWED, ALLOWED, NOTHING, NOTHING, NOTHING, ALLOWED],
+    ),
+    plain("Viewer.can", "{ viewer { can(permission: \"members.read\") } }", "/viewer/can", VIEWERS_MEMBERS),
+    // Nobody here holds anything within a unit only.
+    plain(
+        "Viewer.unitPermissions",
+        "{ viewer { unitPermissions { unitId } } }",
+        "/viewer/unitPermissions",
+        [NOTHING; 8],
+    ),
     plain("Account.viewerCanInvite", "{ account { viewerCanInvite } }", "/account/viewerCanInvite", MANAGE),
     plain("Account.viewerCanImport", "{ account { viewerCanImport } }", "/account/viewerCanImport", MANAGE),
     plain("Account.viewerCanUpdate", "{ account { viewerCanUpdate } }", "/account/viewerCanUpdate", UPDATE),
@@ -130,13 +200,14 @@ pub(crate) const ROWS: &[Read] = &[
 ];
 
 /// What of a member only they themselves and holders of `members.read` see.
-pub(crate) const PROFILE: [&str; 19] = [
+pub(crate) const PROFILE: [&str; 24] = [
     "accountRole",
     "address",
     "city",
     "country",
     "createdAt",
     "email",
+    "groups",
     "initials",
     "joinedAt",
     "lastActivityAt",
@@ -147,6 +218,10 @@ pub(crate) const PROFILE: [&str; 19] = [
     "state",
     "subscriptionType",
     "timeZone",
+    "units",
+    "unitsCount",
+    "validFrom",
+    "validUntil",
     "version",
     "viewerCanReadProfile",
     "zip",
@@ -157,6 +232,8 @@ pub(crate) fn of_profile(field: &'static str) -> Read {
     let selection = match field {
         "roles" => "roles { name }",
         "licenses" => "licenses { reserved }",
+        "groups" => "groups { name }",
+        "units" => "units { name }",
         field => field,
     };
     let document = format!("query ($id: ID!) {{ node(id: $id) {{ ... on Member {{ value: {selection} }} }} }}");

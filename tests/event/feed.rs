@@ -102,6 +102,33 @@ async fn import(app: &App, by: &Person) -> Result<String> {
     Ok(made.text("/memberImportCreate/memberImport/id"))
 }
 
+/// A role and a unit from their making to their archiving and back.
+async fn roles_and_units(app: &App, owner: &Person) -> Result<()> {
+    let copy = json!({ "name": "Desk", "copyOf": SystemRole::Auditor.id() });
+    let role = app.mutate(Some(&owner.token), "roleCreate", copy, "role { id }").await?.text("/roleCreate/role/id");
+    let unit = app.mutate(Some(&owner.token), "unitCreate", json!({ "name": "North" }), "unit { id }").await?;
+    let unit = unit.text("/unitCreate/unit/id");
+    let joined = app.join(owner, "una@harborandfinch.example", &[SystemRole::Standard]).await?;
+    let (of_role, of_unit) = (json!({ "roleId": role }), json!({ "unitId": unit }));
+    let members = json!({ "unitId": unit, "memberIds": [joined.member_id] });
+    let assigned = json!({ "memberId": joined.member_id, "unitRoles": [{ "roleId": role, "unitId": unit }] });
+    let replaced = json!({ "roleId": role, "replacementRoleId": SystemRole::Auditor.id() });
+    for (mutation, input) in [
+        ("unitUpdate", json!({ "unitId": unit, "name": "Nord" })),
+        ("unitAddMembers", members.clone()),
+        ("memberAssignRoles", assigned),
+        ("unitRemoveMembers", members),
+        ("roleUpdate", json!({ "roleId": role, "name": "Front desk", "permissions": ["members.read"] })),
+        ("roleArchive", replaced),
+        ("roleUnarchive", of_role),
+        ("unitArchive", of_unit.clone()),
+        ("unitUnarchive", of_unit),
+    ] {
+        done(app, owner, mutation, input).await?;
+    }
+    Ok(())
+}
+
 /// Two lives that together leave every kind of event: the events of each, and what the database holds of them.
 async fn lives() -> Result<Vec<(Value, Value)>> {
     let app = App::start().await?;
@@ -112,8 +139,10 @@ async fn lives() -> Result<Vec<(Value, Value)>> {
     app.pass(SignedDuration::from_hours(3));
     assert_eq!(app.sweep("invitations.lapse").await?, 1);
     app.invite(&owner, "ed@harborandfinch.example", &[SystemRole::Standard]).await?;
+    roles_and_units(&app, &owner).await?;
     import(&app, &owner).await?;
     app.settle().await?;
+    leave(&app, &owner).await?;
     done(&app, &owner, "passwordChange", json!({ "currentPassword": PASSWORD, "newPassword": "staple paper clip" }))
         .await?;
     let mut all = with_stored(&app, all_of(&app, &owner).await?).await?;
@@ -133,6 +162,25 @@ async fn lives() -> Result<Vec<(Value, Value)>> {
     all.extend(with_stored(&app, all_of(&app, &owner).await?).await?);
     app.close().await;
     Ok(all)
+}
+
+/// Somebody changes their profile, hands over to the owner, leaves, and is deleted; what names them is read before that.
+async fn leave(app: &App, owner: &Person) -> Result<()> {
+    let leo = app.join(owner, "leo@harborandfinch.example", &[SystemRole::Standard]).await?;
+    let update = json!({ "memberId": leo.member_id, "expectedVersion": 2, "city": "Boston", "subscriptionType": "ATTORNEY",
+                         "validFrom": "2020-01-01", "validUntil": "2199-12-31" });
+    done(app, owner, "memberUpdate", update).await?;
+    let member: domain::id::MemberId = leo.member_id.parse()?;
+    sqlx::query(
+        "INSERT INTO resource (account_id, resource_id, resource_type, external_id, name, responsible_member_id, created_at)
+         SELECT account_id, gen_random_uuid(), 'matter', '1', 'Doe v. Roe', member_id, now() FROM member WHERE member_id = $1",
+    )
+    .bind(member)
+    .execute(&app.db.pool)
+    .await?;
+    done(app, &leo, "memberLeave", json!({ "successorId": owner.member_id })).await?;
+    let gone = app.invite(owner, "gus@harborandfinch.example", &[SystemRole::Standard]).await?;
+    done(app, owner, "memberDelete", json!({ "memberId": gone.text("/memberInvite/invitations/0/member/id") })).await
 }
 
 async fn with_stored(app: &App, events: Vec<Value>) -> Result<Vec<(Value, Value)>> {

@@ -203,7 +203,9 @@ impl Deed {
                         sent = raw.send(frame(FINAL | PING, b"x")).await;
                     }
                 };
-                tokio::time::timeout(PATIENCE, writing).await.context("the server goes on with a peer that does not read")?;
+                tokio::time::timeout(PATIENCE, writing)
+                    .await
+                    .context("the server goes on with a peer that does not read")?;
                 Ok(closed(&raw.rest().await?))
             }
             Self::FloodOfPings | Self::FloodOfSubscribes | Self::FloodOfNonsense => {

@@ -7,6 +7,7 @@ use domain::permission::SystemRole;
 use futures::FutureExt as _;
 
 use super::world::{MEMBERS, World};
+use crate::support::firm::set_roles;
 
 const HEADER: &str = "email,first_name,last_name,subscription_type,roles,groups";
 
@@ -154,10 +155,7 @@ async fn an_importer_who_loses_the_right_in_the_middle_stops_the_import() {
         assert_eq!(run.step().await.unwrap(), Step::Going);
     }
     let (id, standard) = (manager.member_id, [SystemRole::Standard.id()]);
-    world
-        .ask(&world.owner, move |c, a| async move { member::assign_roles(c, a, id, &standard).await }.boxed())
-        .await
-        .unwrap();
+    world.ask(&world.owner, move |c, a| async move { set_roles(c, a, id, &standard).await }.boxed()).await.unwrap();
     assert_eq!(run.step().await.unwrap(), Step::Ended);
     let read = world.read(import).await;
     assert_eq!((read.error_code.as_deref(), read.rows_invited), (Some("NOT_PERMITTED"), 400));

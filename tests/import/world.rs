@@ -18,6 +18,7 @@ use domain::infra::secret::{Purpose, TokenKey};
 use domain::infra::wake::Waker;
 use domain::invitation::{self, Acceptance, ErrorPolicy, Invite, Invited};
 use domain::job::{Claimed, Lane};
+use domain::member::Place;
 use domain::password::Passwords;
 use domain::permission::{self, SystemRole};
 use domain::session::{self, Client, SignIn};
@@ -94,7 +95,8 @@ impl World {
             last_name: None,
             message: None,
             subscription_type: None,
-            role_ids: vec![role],
+            place: Place::with_roles([role]),
+            validity: domain::member::Validity::default(),
         };
         self.ask(actor, move |change, actor| {
             let invite = invite.clone();

@@ -21,7 +21,7 @@ use tower::ServiceExt as _;
 
 use super::assert_usable;
 use crate::support::database::Database;
-use crate::support::firm::{self, PASSWORD};
+use crate::support::firm::{self, PASSWORD, set_roles};
 
 const SITE: &str = "https://muster.example";
 const SIGN_IN: &str = "https://app.example.com/sign-in";
@@ -299,7 +299,7 @@ async fn a_demotion_between_the_check_and_the_commit_is_noticed() {
     let bob = firm::signed_in(stage.db(), "bob@firm.example").await.member_id;
     let assign = |role: SystemRole| {
         firm::act(stage.db(), &owner, move |change, actor| {
-            Box::pin(async move { member::assign_roles(change, actor, bob, &[role.id()]).await })
+            Box::pin(async move { set_roles(change, actor, bob, &[role.id()]).await })
         })
     };
     assign(SystemRole::Administrator).await.unwrap();

@@ -1,13 +1,14 @@
 //! A firm that was founded as firms are, by a sign-up and its confirmation, and the people it invites.
 
-use domain::actor::{Actor, Origin};
+use domain::actor::{Actor, Assignment, Origin};
 use domain::change::{self, Change, Kind};
 use domain::error::Result;
-use domain::id::{AccountId, InvitationId, SignUpId};
+use domain::id::{AccountId, InvitationId, MemberId, RoleId, SignUpId};
 use domain::infra::config;
 use domain::infra::db::Db;
 use domain::infra::secret::Purpose;
 use domain::invitation::{self, ErrorPolicy, Invite};
+use domain::member::{self, Mode, Place, Validity};
 use domain::password::Passwords;
 use domain::permission::SystemRole;
 use domain::session::{self, Client, SignIn};
@@ -69,6 +70,12 @@ where
     change::run(db, actor, Kind::Asked, None, rule).await.map(|done| done.outcome)
 }
 
+/// Sets which roles a member has in the whole account.
+pub(crate) async fn set_roles(change: &mut Change, actor: &Actor, member: MemberId, roles: &[RoleId]) -> Result<()> {
+    let wanted: Vec<Assignment> = roles.iter().copied().map(Assignment::wide).collect();
+    member::assign_roles(change, actor, &[member], (Mode::Set, &wanted), ErrorPolicy::AllOrNothing).await.map(|_| ())
+}
+
 /// Invites Ann, with a mail.
 pub(crate) async fn invite(db: &Db, actor: &Actor, email: &str, role: SystemRole) -> InvitationId {
     let invite = Invite {
@@ -77,7 +84,8 @@ pub(crate) async fn invite(db: &Db, actor: &Actor, email: &str, role: SystemRole
         last_name: Some("Lee".to_owned()),
         message: Some("Welcome!\nSee you on Monday.".to_owned()),
         subscription_type: None,
-        role_ids: vec![role.id()],
+        place: Place::with_roles([role.id()]),
+        validity: Validity::default(),
     };
     let invited = change::run(db, actor, Kind::Asked, None, |change, actor| {
         let invites = [invite.clone()];

@@ -11,6 +11,7 @@ use domain::infra::config::Retention;
 use domain::infra::db::Db;
 use domain::infra::files::Files;
 use domain::invitation;
+use domain::member::validity;
 use domain::spent;
 use domain::sweep::Sweep;
 use jiff::SignedDuration;
@@ -24,6 +25,7 @@ const ACCOUNTS: i64 = 500;
 pub fn all(db: &Db, files: &Files, retention: Retention) -> Vec<Sweep> {
     let mut sweeps = schedule::housekeeping(&db.pool);
     sweeps.push(sweep("invitations.lapse", SignedDuration::from_mins(1), db, lapse_invitations));
+    sweeps.push(sweep("members.validity", SignedDuration::from_mins(1), db, end_memberships));
     sweeps.push(sweep("spent.delete", SignedDuration::from_hours(1), db, delete_spent));
     sweeps.push(sweep("events.purge", SignedDuration::from_hours(24), db, move |db, now| {
         purge_events(db, retention, now)
@@ -94,6 +96,43 @@ async fn lapse_in(db: &Db, account: AccountId, now: Timestamp) -> Result<usize> 
         change.commit().await?;
         all += lapsed;
         if lapsed == 0 {
+            return Ok(all);
+        }
+    }
+}
+
+/// Takes out members whose time is over, and tells those whose time ends within a week. An account that fails keeps no other one
+/// waiting; the sweep is tried again for it.
+async fn end_memberships(db: Db, now: Timestamp) -> Result<usize> {
+    let (mut done, mut failure) = (0, None);
+    let mut after = None;
+    loop {
+        let accounts = across::accounts_with_ending_members(&db.pool, now, after, ACCOUNTS).await?;
+        for account in &accounts {
+            match end_in(&db, *account, now).await {
+                Ok(count) => done += count,
+                Err(error) => {
+                    tracing::error!(%error, account.id = %account, "memberships that are over were not ended");
+                    failure = Some(error);
+                }
+            }
+        }
+        match accounts.last() {
+            Some(last) => after = Some(*last),
+            None => return failure.map_or(Ok(done), Err),
+        }
+    }
+}
+
+async fn end_in(db: &Db, account: AccountId, now: Timestamp) -> Result<usize> {
+    let mut all = 0;
+    loop {
+        let mut change = Change::begin(db, account, Kind::System, Origin::system(), Some(now)).await?;
+        let ended = validity::end_due(&mut change).await?;
+        let told = validity::notify_due(&mut change).await?;
+        change.commit().await?;
+        all += ended + told;
+        if ended + told == 0 {
             return Ok(all);
         }
     }

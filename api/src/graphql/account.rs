@@ -3,7 +3,7 @@
 use async_graphql::connection::Connection;
 use async_graphql::{ComplexObject, Context, ID, InputObject, Object, Result, SimpleObject};
 use domain::account::{self, PolicyUpdate};
-use domain::actor::{Action, Actor};
+use domain::actor::{Action, Actor, Target};
 use domain::change::Kind;
 use domain::error::Error;
 use domain::id::MemberId;
@@ -16,11 +16,13 @@ use super::error::failed;
 use super::import::{self, MemberImport};
 use super::invitation::{self, Invitation, InvitationFilter, InvitationOrder, InvitationPage};
 use super::license::{self, LicensePool};
-use super::member::{self, Member, MemberFilter, MemberOrder, MemberPage};
+use super::member::{self, Member, MemberCounts, MemberFilter, MemberOrder, MemberPage};
 use super::payload::payloads;
 use super::role::{self, Role};
 use super::scalar::{DateTime, TimeZone};
+use super::unit::{self, Unit, UnitFilter};
 use super::user_error::{UserError, split};
+use super::verdict::Verdict;
 
 /// A firm, an organization: the account the session belongs to.
 #[derive(SimpleObject, Clone, Debug)]
@@ -84,7 +86,8 @@ impl Account {
         member::reference(ctx, Some(self.owner_id)).await
     }
 
-    /// Its members. Without `members.read` only active ones, with names and job titles.
+    /// Its members. Without `members.read` only active ones, with names and job titles; and for those whose roles are limited to units,
+    /// only those of their units.
     #[graphql(complexity = "cost::page(first, last, child_complexity)")]
     #[expect(clippy::too_many_arguments, reason = "the arguments of a connection")]
     async fn members(
@@ -111,7 +114,14 @@ impl Account {
         Some(member::count(ctx, filter).await)
     }
 
-    /// Its invitations, newest first unless sorted otherwise. Needs `members.read`.
+    /// How many members of each status the viewer sees, in one look.
+    #[graphql(complexity = "cost::one(child_complexity)")]
+    async fn member_counts(&self, ctx: &Context<'_>) -> Option<Result<MemberCounts>> {
+        Some(member::counts(ctx).await)
+    }
+
+    /// Its invitations, newest first unless sorted otherwise. Needs `members.read`; who has it in some units only sees those of people
+    /// who are in one of them.
     #[graphql(complexity = "cost::page(first, last, child_complexity)")]
     #[expect(clippy::too_many_arguments, reason = "the arguments of a connection")]
     async fn invitations(
@@ -159,13 +169,57 @@ impl Account {
 
     /// Its roles, by name.
     #[graphql(complexity = "cost::one(child_complexity)")]
-    async fn roles(&self, ctx: &Context<'_>) -> Option<Result<Vec<Role>>> {
-        Some(role::read(ctx, None).await)
+    async fn roles(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Archived ones, rather than those that can be given.", default)] archived: bool,
+    ) -> Option<Result<Vec<Role>>> {
+        Some(role::read(ctx, domain::role::Filter { ids: None, archived: Some(archived) }).await)
     }
 
-    /// Whether the viewer may invite.
+    /// Its units, by name. Needs `members.read`; who has it within units only sees those.
+    #[graphql(complexity = "cost::page(first, last, child_complexity)")]
+    async fn units(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Which ones.")] filter: Option<UnitFilter>,
+        #[graphql(desc = "Rows after `after`: 1 to 100, 20 unless given.")] first: Option<i32>,
+        #[graphql(desc = "A cursor of this list.")] after: Option<String>,
+        #[graphql(desc = "Rows before `before`: 1 to 100.")] last: Option<i32>,
+        #[graphql(desc = "A cursor of this list.")] before: Option<String>,
+    ) -> Option<Result<Connection<String, Unit>>> {
+        Some(unit::page(ctx, filter, &arguments(first, after, last, before)).await)
+    }
+
+    /// How many units meet the filter. Needs `members.read`.
+    #[graphql(complexity = "cost::one(0)")]
+    async fn units_count(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Which ones.")] filter: Option<UnitFilter>,
+    ) -> Option<Result<i32>> {
+        Some(unit::count(ctx, filter).await)
+    }
+
+    /// Whether the account has any unit that is not archived: only then does a frontend show units.
+    #[graphql(complexity = "cost::one(0)")]
+    async fn units_in_use(&self, ctx: &Context<'_>) -> Option<Result<bool>> {
+        Some(unit::in_use(ctx).await)
+    }
+
+    /// Whether the viewer may make roles.
+    async fn viewer_can_manage_roles(&self, ctx: &Context<'_>) -> Option<Verdict> {
+        Some(ctx.viewer()?.may(Action::ManageRoles, Target::Account).into())
+    }
+
+    /// Whether the viewer may make units.
+    async fn viewer_can_manage_units(&self, ctx: &Context<'_>) -> Option<Verdict> {
+        Some(ctx.viewer()?.may(Action::ManageUnits, Target::Account).into())
+    }
+
+    /// Whether the viewer may invite, were it into some units only.
     async fn viewer_can_invite(&self, ctx: &Context<'_>) -> bool {
-        ctx.viewer().is_some_and(|actor| actor.can(Action::Invite))
+        ctx.viewer().is_some_and(|actor| actor.may(Action::Invite, Target::Anywhere).is_ok())
     }
 
     /// Whether the viewer may import members.

@@ -3,20 +3,22 @@
 pub mod answer;
 
 use async_graphql::connection::Connection;
-use async_graphql::{ComplexObject, Context, Enum, ID, InputObject, Object, Result, SimpleObject};
+use async_graphql::{ComplexObject, Context, Enum, ID, InputObject, MaybeUndefined, Object, Result, SimpleObject};
 use domain::actor::{Action, Target};
 use domain::change::Kind;
 use domain::error::{Code, Error, Refused};
 use domain::id::InvitationId;
 use domain::infra::page::Request;
 use domain::invitation::{self, Delivery, Handled, Invite, State};
+use domain::member::{Place, Validity};
 
 use super::connection::connection;
 use super::context::{ContextExt as _, mutate, parse_id, parse_ids, parse_subjects};
 use super::error::{failed, top_level};
 use super::member::{Member, OrderDirection, SubscriptionType, reference};
 use super::payload::payloads;
-use super::scalar::{DateTime, EmailAddress};
+use super::role::{UnitRoleInput, assignments};
+use super::scalar::{Date, DateTime, EmailAddress};
 use super::user_error::{UserError, split, user_errors};
 
 /// Where an invitation stands.
@@ -172,7 +174,7 @@ pub struct InvitationPage {
 /// Reads a page of invitations.
 pub async fn page(ctx: &Context<'_>, page: InvitationPage) -> Result<Connection<String, Invitation>> {
     let actor = ctx.actor()?;
-    actor.may(Action::ReadMembers, Target::Account).map_err(top_level)?;
+    actor.may(Action::ReadMembers, Target::Anywhere).map_err(top_level)?;
     let order = page
         .order
         .unwrap_or(InvitationOrder { field: InvitationOrderField::CreatedAt, direction: OrderDirection::Desc });
@@ -187,7 +189,7 @@ pub async fn page(ctx: &Context<'_>, page: InvitationPage) -> Result<Connection<
 /// Counts invitations.
 pub async fn count(ctx: &Context<'_>, filter: Option<InvitationFilter>) -> Result<i32> {
     let actor = ctx.actor()?;
-    actor.may(Action::ReadMembers, Target::Account).map_err(top_level)?;
+    actor.may(Action::ReadMembers, Target::Anywhere).map_err(top_level)?;
     let mut conn = ctx.state().db.pool.acquire().await.map_err(failed)?;
     let count = invitation::count(&mut conn, actor, &filter.unwrap_or_default().read()).await.map_err(failed)?;
     Ok(i32::try_from(count).unwrap_or(i32::MAX))
@@ -230,8 +232,22 @@ pub struct MemberInviteItem {
     message: Option<String>,
     /// Attorney or not.
     subscription_type: Option<SubscriptionType>,
-    /// The roles they will have: at least one.
+    /// The roles they will have in the whole account. At least one role is needed, here or in `unitRoles`.
+    #[graphql(default)]
     role_ids: Vec<ID>,
+    /// The roles they will have within units.
+    #[graphql(default)]
+    unit_roles: Vec<UnitRoleInput>,
+    /// The units they will belong to. Whoever manages some units only names at least one of those.
+    #[graphql(default)]
+    unit_ids: Vec<ID>,
+    /// The groups they will be in. Needs `groups.manage`.
+    #[graphql(default)]
+    group_ids: Vec<ID>,
+    /// The first day on which they may sign in, in the account's time zone; from acceptance on unless given.
+    valid_from: Option<Date>,
+    /// The last day of their membership, in the account's time zone: after it they are deactivated.
+    valid_until: Option<Date>,
 }
 
 /// Whom to invite.
@@ -326,8 +342,18 @@ pub struct InvitationUpdateInput {
     message: Option<String>,
     /// Attorney or not.
     subscription_type: Option<SubscriptionType>,
-    /// The roles it will give, instead of those before.
+    /// The roles it will give for the whole account, instead of those before.
     role_ids: Option<Vec<ID>>,
+    /// The roles it will give within units, instead of those before.
+    unit_roles: Option<Vec<UnitRoleInput>>,
+    /// The units the person will belong to, instead of those before.
+    unit_ids: Option<Vec<ID>>,
+    /// The groups the person will be in, instead of those before. Needs `groups.manage`.
+    group_ids: Option<Vec<ID>>,
+    /// The first day of the membership; null clears it.
+    valid_from: MaybeUndefined<Date>,
+    /// The last day of the membership; null clears it.
+    valid_until: MaybeUndefined<Date>,
     /// Makes a repetition harmless.
     idempotency_key: Option<String>,
 }
@@ -352,7 +378,12 @@ fn invites(items: Vec<MemberInviteItem>, bulk: usize) -> Result<Vec<Invite>, Err
         last_name: item.last_name,
         message: item.message,
         subscription_type: item.subscription_type.map(Into::into),
-        role_ids: parse_ids(&item.role_ids),
+        place: Place {
+            assignments: assignments(&item.role_ids, &item.unit_roles),
+            units: parse_ids(&item.unit_ids),
+            groups: parse_ids(&item.group_ids),
+        },
+        validity: Validity { from: item.valid_from.map(|date| date.0), until: item.valid_until.map(|date| date.0) },
     };
     Ok(items.into_iter().map(invite).collect())
 }
@@ -436,6 +467,11 @@ impl InvitationMutation {
                 message: input.message,
                 subscription_type: input.subscription_type.map(Into::into),
                 role_ids: input.role_ids.map(|ids| parse_ids(&ids)),
+                unit_roles: input.unit_roles.map(|roles| assignments(&[], &roles)),
+                unit_ids: input.unit_ids.map(|ids| parse_ids(&ids)),
+                group_ids: input.group_ids.map(|ids| parse_ids(&ids)),
+                valid_from: input.valid_from.as_opt_ref().map(|date| date.map(|date| date.0)),
+                valid_until: input.valid_until.as_opt_ref().map(|date| date.map(|date| date.0)),
             };
             let done = mutate(ctx, input.idempotency_key.as_deref(), Kind::Asked, move |change, actor| {
                 let update = update.clone();

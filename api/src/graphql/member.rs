@@ -1,24 +1,26 @@
 //! Members.
 
+pub mod life;
+
 use async_graphql::connection::Connection;
-use async_graphql::{ComplexObject, Context, Enum, ID, InputObject, Object, Result, SimpleObject};
+use async_graphql::{ComplexObject, Context, Enum, ID, InputObject, Result, SimpleObject};
 use domain::actor::{Action, Actor, Target};
-use domain::change::Kind;
-use domain::error::Error;
-use domain::id::{MemberId, RoleId};
+use domain::error::{Code, Error, Refused};
+use domain::id::{GroupId, MemberId, RoleId, UnitId};
 use domain::infra::page::Request;
-use domain::member::{self, Include, Status, Visibility};
+use domain::member::{self, Include, Status, Step, Visibility, Wish};
 use domain::permission::SystemRole;
 use domain::profile;
 
 use super::connection::connection;
-use super::context::{ContextExt as _, mutate, parse_id, parse_ids};
+use super::context::{ContextExt as _, parse_id, parse_subjects};
 use super::error::{failed, top_level};
 use super::license::MemberLicense;
-use super::payload::payloads;
-use super::role::MemberRole;
-use super::scalar::{CountryCode, DateTime, EmailAddress, PhoneNumber, TimeZone};
-use super::user_error::{UserError, split};
+use super::role::{MemberGroup, MemberRole, MemberUnit};
+use super::scalar::{CountryCode, Date, DateTime, EmailAddress, PhoneNumber, TimeZone};
+use super::verdict::Verdict;
+
+pub use life::MemberLifeMutation;
 
 /// Where a member stands.
 #[derive(Enum, Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,6 +105,10 @@ pub struct Member {
     job_title: Option<String>,
     /// Attorney or not.
     subscription_type: Option<SubscriptionType>,
+    /// The first day on which they may sign in, in the account's time zone; null for no such day.
+    valid_from: Option<Date>,
+    /// The last day of their membership, in the account's time zone; null for no such day.
+    valid_until: Option<Date>,
     /// Grows with each change of the profile.
     version: Option<i32>,
     /// When they were invited, imported, or founded the account.
@@ -139,6 +145,8 @@ impl From<member::Member> for Member {
             phone: profile.phone.map(PhoneNumber),
             job_title: profile.job_title,
             subscription_type: profile.subscription_type.map(Into::into),
+            valid_from: member.validity.from.map(Date),
+            valid_until: member.validity.until.map(Date),
             version: member.version,
             created_at: member.created_at.map(Into::into),
             joined_at: member.joined_at.map(Into::into),
@@ -154,28 +162,72 @@ impl From<member::Member> for Member {
 impl Member {
     /// Their roles; null where the profile may not be read.
     async fn roles(&self, ctx: &Context<'_>) -> Option<Result<Vec<MemberRole>>> {
-        if self.inner.visibility == Visibility::Basic {
-            return None;
-        }
         let convert = |roles: &[member::MemberRole]| roles.iter().cloned().map(MemberRole::from).collect();
-        if let Some(roles) = &self.inner.roles {
-            return Some(Ok(convert(roles)));
-        }
-        let loaded = load(ctx, self.inner.member_id).await.map(|member| member.and_then(|m| m.roles));
-        loaded.map(|roles| roles.map(|roles| convert(&roles))).transpose()
+        self.listed(ctx, |member| member.roles.as_deref().map(convert)).await
     }
 
     /// The licences they hold or that are reserved for them; null where the profile may not be read.
     async fn licenses(&self, ctx: &Context<'_>) -> Option<Result<Vec<MemberLicense>>> {
-        if self.inner.visibility == Visibility::Basic {
-            return None;
-        }
         let convert = |held: &[member::License]| held.iter().cloned().map(MemberLicense::from).collect();
-        if let Some(held) = &self.inner.licenses {
-            return Some(Ok(convert(held)));
-        }
-        let loaded = load(ctx, self.inner.member_id).await.map(|member| member.and_then(|m| m.licenses));
-        loaded.map(|held| held.map(|held| convert(&held))).transpose()
+        self.listed(ctx, |member| member.licenses.as_deref().map(convert)).await
+    }
+
+    /// The groups they are in, but for archived ones; null where the profile may not be read.
+    async fn groups(&self, ctx: &Context<'_>) -> Option<Result<Vec<MemberGroup>>> {
+        let convert = |groups: &[member::MemberGroup]| groups.iter().cloned().map(MemberGroup::from).collect();
+        self.listed(ctx, |member| member.groups.as_deref().map(convert)).await
+    }
+
+    /// The units they belong to, but for archived ones; null where the profile may not be read.
+    async fn units(&self, ctx: &Context<'_>) -> Option<Result<Vec<MemberUnit>>> {
+        let convert = |units: &[member::MemberUnit]| units.iter().cloned().map(MemberUnit::from).collect();
+        self.listed(ctx, |member| member.units.as_deref().map(convert)).await
+    }
+
+    /// How many units they belong to; null where the profile may not be read.
+    async fn units_count(&self, ctx: &Context<'_>) -> Option<Result<i32>> {
+        let count = |units: &[member::MemberUnit]| i32::try_from(units.len()).unwrap_or(i32::MAX);
+        self.listed(ctx, |member| member.units.as_deref().map(count)).await
+    }
+
+    /// Whether the viewer may change their profile.
+    async fn viewer_can_update(&self, ctx: &Context<'_>) -> Option<Result<Verdict>> {
+        self.verdict(ctx, Wish::Update).await
+    }
+
+    /// Whether the viewer may suspend them.
+    async fn viewer_can_suspend(&self, ctx: &Context<'_>) -> Option<Result<Verdict>> {
+        self.verdict(ctx, Wish::Step(Step::Suspend)).await
+    }
+
+    /// Whether the viewer may let them in again.
+    async fn viewer_can_activate(&self, ctx: &Context<'_>) -> Option<Result<Verdict>> {
+        self.verdict(ctx, Wish::Step(Step::Activate)).await
+    }
+
+    /// Whether the viewer may take them out.
+    async fn viewer_can_deactivate(&self, ctx: &Context<'_>) -> Option<Result<Verdict>> {
+        self.verdict(ctx, Wish::Step(Step::Deactivate)).await
+    }
+
+    /// Whether the viewer may take them back; whether there is a seat is another question.
+    async fn viewer_can_reactivate(&self, ctx: &Context<'_>) -> Option<Result<Verdict>> {
+        self.verdict(ctx, Wish::Step(Step::Reactivate)).await
+    }
+
+    /// Whether the viewer may delete them.
+    async fn viewer_can_delete(&self, ctx: &Context<'_>) -> Option<Result<Verdict>> {
+        self.verdict(ctx, Wish::Step(Step::Delete)).await
+    }
+
+    /// Whether the viewer may change their roles; roles that grant more than the viewer holds are refused all the same.
+    async fn viewer_can_assign_roles(&self, ctx: &Context<'_>) -> Option<Result<Verdict>> {
+        self.verdict(ctx, Wish::AssignRoles).await
+    }
+
+    /// Whether the viewer may change their login e-mail.
+    async fn viewer_can_change_email(&self, ctx: &Context<'_>) -> Option<Result<Verdict>> {
+        self.verdict(ctx, Wish::ChangeEmail).await
     }
 
     /// What they are to the account; null where the profile may not be read.
@@ -187,8 +239,33 @@ impl Member {
             Ok(roles) => roles,
             Err(error) => return Some(Err(error)),
         };
-        let administrator = roles.iter().any(|role| role.is(SystemRole::Administrator));
+        let administrator = roles.iter().any(|role| role.is_wide(SystemRole::Administrator));
         Some(Ok(if administrator { AccountRole::Administrator } else { AccountRole::User }))
+    }
+}
+
+impl Member {
+    async fn verdict(&self, ctx: &Context<'_>, wish: Wish) -> Option<Result<Verdict>> {
+        let actor = match ctx.actor() {
+            Ok(actor) => actor,
+            Err(error) => return Some(Err(error)),
+        };
+        if self.inner.held.is_some() {
+            return Some(Ok(member::verdict(actor, &self.inner, wish).into()));
+        }
+        let loaded = load(ctx, self.inner.member_id).await.transpose()?;
+        Some(loaded.map(|member| member::verdict(actor, &member, wish).into()))
+    }
+
+    /// Something that was read with the member, or is read now with that of others.
+    async fn listed<T>(&self, ctx: &Context<'_>, get: impl Fn(&member::Member) -> Option<T>) -> Option<Result<T>> {
+        if self.inner.visibility == Visibility::Basic {
+            return None;
+        }
+        if let Some(found) = get(&self.inner) {
+            return Some(Ok(found));
+        }
+        load(ctx, self.inner.member_id).await.map(|member| member.as_ref().and_then(&get)).transpose()
     }
 }
 
@@ -207,10 +284,16 @@ pub async fn reference(ctx: &Context<'_>, id: Option<MemberId>) -> Option<Result
 pub enum MemberOrderField {
     /// Last name, then first name.
     Name,
-    /// Address. Needs `members.read`.
+    /// Address. Needs `members.read`, and lists those whose profile the viewer may read.
     Email,
-    /// When they were invited, imported, or founded the account. Needs `members.read`.
+    /// When they were invited, imported, or founded the account. Needs `members.read`, and lists those whose profile the viewer may
+    /// read.
     CreatedAt,
+    /// When they accepted; who has not stands where 1970 does. Needs `members.read`, and lists those whose profile the viewer may read.
+    JoinedAt,
+    /// When they were last active; who never was stands where 1970 does. Needs `members.read`, and lists those whose profile the viewer
+    /// may read.
+    LastActivity,
 }
 
 /// Up or down.
@@ -233,14 +316,20 @@ pub struct MemberOrder {
     direction: OrderDirection,
 }
 
-/// Which members are wanted: those that meet every given condition.
+/// Which members are wanted: those that meet every given condition. What the viewer may not see of somebody is not found.
 #[derive(InputObject, Clone, Debug, Default)]
 pub struct MemberFilter {
     /// Who stand here.
     status: Option<Vec<MemberStatus>>,
     /// Who have this role.
     role_id: Option<ID>,
-    /// Part of the name or the address.
+    /// Who are in this group.
+    group_id: Option<ID>,
+    /// Who belong to this unit.
+    unit_id: Option<ID>,
+    /// Whose subscription covers this.
+    subscription_type: Option<SubscriptionType>,
+    /// Part of the name or the address, in any letter case.
     text: Option<String>,
 }
 
@@ -249,6 +338,9 @@ impl MemberFilter {
         member::Filter {
             statuses: self.status.unwrap_or_default().into_iter().map(Into::into).collect(),
             role_id: self.role_id.as_ref().map(parse_id::<RoleId>),
+            group_id: self.group_id.as_ref().map(parse_id::<GroupId>),
+            unit_id: self.unit_id.as_ref().map(parse_id::<UnitId>),
+            subscription_type: self.subscription_type.map(Into::into),
             text: self.text.map(|text| text.chars().take(200).collect()),
         }
     }
@@ -271,13 +363,14 @@ pub async fn page(ctx: &Context<'_>, page: MemberPage) -> Result<Connection<Stri
     let (field, descending) = (member::Order::from(order.field), order.direction == OrderDirection::Desc);
     if field != member::Order::Name {
         // The order, and the cursors, would tell what only readers of profiles may know.
-        actor.may(Action::ReadMembers, Target::Account).map_err(top_level)?;
+        actor.may(Action::ReadMembers, Target::Anywhere).map_err(top_level)?;
     }
     let filter = page.filter.unwrap_or_default().read();
     let request = Request::new(&page.arguments, (&field.key(descending), field.kind())).map_err(top_level)?;
     let include = include(ctx, &["nodes", "edges"]);
     let mut conn = ctx.state().db.pool.acquire().await.map_err(failed)?;
-    let rows = member::list(&mut conn, actor, &filter, (field, descending), &request, include).await.map_err(failed)?;
+    let rows =
+        member::list(&mut conn, actor, &filter, (field, descending), &request, include).await.map_err(top_level)?;
     Ok(connection(rows, Member::from))
 }
 
@@ -290,6 +383,45 @@ pub async fn count(ctx: &Context<'_>, filter: Option<MemberFilter>) -> Result<i3
     Ok(i32::try_from(count).unwrap_or(i32::MAX))
 }
 
+/// How many members of each status the viewer sees: a number for each tab of a frontend.
+#[derive(SimpleObject, Clone, Copy, Debug)]
+pub struct MemberCounts {
+    /// Who have joined.
+    active: i32,
+    /// Who were asked to join, lapsed ones included.
+    invited: i32,
+    /// Who are shut out.
+    suspended: i32,
+    /// Who were taken out.
+    deactivated: i32,
+}
+
+/// Counts members by status.
+pub async fn counts(ctx: &Context<'_>) -> Result<MemberCounts> {
+    let actor = ctx.actor()?;
+    let mut conn = ctx.state().db.pool.acquire().await.map_err(failed)?;
+    let counts = member::counts(&mut conn, actor).await.map_err(failed)?;
+    let number = |count: i64| i32::try_from(count).unwrap_or(i32::MAX);
+    Ok(MemberCounts {
+        active: number(counts.active),
+        invited: number(counts.invited),
+        suspended: number(counts.suspended),
+        deactivated: number(counts.deactivated),
+    })
+}
+
+/// Fields that are decided by what a member may do.
+const VERDICTS: [&str; 8] = [
+    "viewerCanUpdate",
+    "viewerCanSuspend",
+    "viewerCanActivate",
+    "viewerCanDeactivate",
+    "viewerCanReactivate",
+    "viewerCanDelete",
+    "viewerCanAssignRoles",
+    "viewerCanChangeEmail",
+];
+
 /// Which lists of members are asked for below the running field.
 fn include(ctx: &Context<'_>, paths: &[&str]) -> Include {
     let below = |name: &str| {
@@ -298,16 +430,27 @@ fn include(ctx: &Context<'_>, paths: &[&str]) -> Include {
             below.field(name).exists() || below.field("node").field(name).exists()
         })
     };
-    Include { roles: below("roles") || below("accountRole"), licenses: below("licenses") }
+    Include {
+        roles: below("roles") || below("accountRole"),
+        licenses: below("licenses"),
+        groups: below("groups"),
+        units: below("units") || below("unitsCount"),
+        held: VERDICTS.iter().any(|field| below(field)),
+    }
 }
 
 /// Reads a member again after a mutation; null when that fails, so that the payload still arrives.
 pub async fn reread(ctx: &Context<'_>, id: MemberId) -> Option<Member> {
+    reread_many(ctx, &[id], &["member"]).await?.pop()
+}
+
+/// Reads members again after a mutation whose payload has them in these fields.
+pub async fn reread_many(ctx: &Context<'_>, ids: &[MemberId], fields: &[&str]) -> Option<Vec<Member>> {
     let actor = ctx.viewer()?;
-    let lists = include(ctx, &["member"]);
+    let lists = include(ctx, fields);
     let mut conn = ctx.state().db.pool.acquire().await.ok()?;
-    let mut members = member::read_many(&mut conn, actor, &[id], lists).await.ok()?;
-    members.pop().map(Member::from)
+    let members = member::read_many(&mut conn, actor, ids, lists).await.ok()?;
+    Some(members.into_iter().map(Member::from).collect())
 }
 
 /// Reads members by id for `nodes`.
@@ -317,141 +460,12 @@ pub async fn read_many(ctx: &Context<'_>, actor: &Actor, ids: &[MemberId]) -> Re
     Ok(members.into_iter().map(Member::from).collect())
 }
 
-payloads! {
-    {
-        /// The member as of now.
-        member: Option<Member>,
-    }
-    /// Somebody was shut out.
-    MemberSuspendPayload;
-    /// Somebody was let in again.
-    MemberActivatePayload;
-    /// Somebody was taken out.
-    MemberDeactivatePayload;
-    /// Somebody was taken back.
-    MemberReactivatePayload;
-    /// Somebody's roles were set.
-    MemberAssignRolesPayload;
-}
-
-macro_rules! status_inputs {
-    ($($(#[$doc:meta])* $name:ident;)*) => {$(
-        $(#[$doc])*
-        #[derive(InputObject, Debug)]
-        pub struct $name {
-            /// The member.
-            member_id: ID,
-            /// Makes a repetition harmless.
-            idempotency_key: Option<String>,
-        }
-    )*};
-}
-
-status_inputs! {
-    /// Whom to suspend.
-    MemberSuspendInput;
-    /// Whom to let in again.
-    MemberActivateInput;
-    /// Whom to take out.
-    MemberDeactivateInput;
-    /// Whom to take back.
-    MemberReactivateInput;
-}
-
-/// Whose roles to set.
-#[derive(InputObject, Debug)]
-pub struct MemberAssignRolesInput {
-    /// The member.
-    member_id: ID,
-    /// The roles they will have: at least one, at most 20.
-    role_ids: Vec<ID>,
-    /// Makes a repetition harmless.
-    idempotency_key: Option<String>,
-}
-
-async fn answer<P>(ctx: &Context<'_>, outcome: Result<MemberId, Error>) -> Result<P>
-where
-    P: From<(Option<Member>, Vec<UserError>)>,
-{
-    Ok(P::from(match split(outcome)? {
-        Ok(member) => (reread(ctx, member).await, Vec::new()),
-        Err(user_errors) => (None, user_errors),
-    }))
-}
-
-/// Runs one of the rules that take a member and nothing else.
-macro_rules! on_member {
-    ($ctx:expr, $input:expr, $rule:path) => {{
-        let outcome = async {
-            let id: MemberId = parse_id(&$input.member_id);
-            let done = mutate($ctx, $input.idempotency_key.as_deref(), Kind::Asked, move |change, actor| {
-                Box::pin(async move { $rule(change, actor, id).await.map(|()| id) })
-            });
-            Ok(done.await?.outcome)
-        };
-        let outcome = outcome.await;
-        Some(answer($ctx, outcome).await)
-    }};
-}
-
-/// Mutations of members.
-#[derive(Debug, Default)]
-pub struct MemberMutation;
-
-#[Object]
-impl MemberMutation {
-    /// Shuts a member or an invited person out at once; the seat is kept. Needs `members.suspend`; not yourself, not the owner.
-    async fn member_suspend(
-        &self,
-        ctx: &Context<'_>,
-        #[graphql(desc = "Whom to suspend.")] input: MemberSuspendInput,
-    ) -> Option<Result<MemberSuspendPayload>> {
-        on_member!(ctx, input, member::suspend)
-    }
-
-    /// Gives a suspended member the status before. Needs `members.suspend`; not yourself.
-    async fn member_activate(
-        &self,
-        ctx: &Context<'_>,
-        #[graphql(desc = "Whom to let in again.")] input: MemberActivateInput,
-    ) -> Option<Result<MemberActivatePayload>> {
-        on_member!(ctx, input, member::activate)
-    }
-
-    /// Takes a member out and frees the seat. Needs `members.deactivate`; not yourself, not the owner.
-    async fn member_deactivate(
-        &self,
-        ctx: &Context<'_>,
-        #[graphql(desc = "Whom to take out.")] input: MemberDeactivateInput,
-    ) -> Option<Result<MemberDeactivatePayload>> {
-        on_member!(ctx, input, member::deactivate)
-    }
-
-    /// Takes a deactivated member back: takes a seat and gives the status before. Needs `members.deactivate`.
-    async fn member_reactivate(
-        &self,
-        ctx: &Context<'_>,
-        #[graphql(desc = "Whom to take back.")] input: MemberReactivateInput,
-    ) -> Option<Result<MemberReactivatePayload>> {
-        on_member!(ctx, input, member::reactivate)
-    }
-
-    /// Sets which roles a member has. Needs `roles.assign`, and every permission that the roles grant and the member holds.
-    async fn member_assign_roles(
-        &self,
-        ctx: &Context<'_>,
-        #[graphql(desc = "Whose roles to set.")] input: MemberAssignRolesInput,
-    ) -> Option<Result<MemberAssignRolesPayload>> {
-        let outcome = async {
-            let id: MemberId = parse_id(&input.member_id);
-            let roles: Vec<RoleId> = parse_ids(&input.role_ids);
-            let done = mutate(ctx, input.idempotency_key.as_deref(), Kind::Asked, move |change, actor| {
-                let roles = roles.clone();
-                Box::pin(async move { member::assign_roles(change, actor, id, &roles).await.map(|()| id) })
-            });
-            Ok(done.await?.outcome)
-        };
-        let outcome = outcome.await;
-        Some(answer(ctx, outcome).await)
+/// The members a mutation names: one by `memberId`, or several by `memberIds`. Answers whether they came as a list.
+pub fn subjects(one: Option<&ID>, many: Option<&[ID]>, bulk: usize) -> Result<(Vec<MemberId>, bool), Error> {
+    match (one, many) {
+        (Some(id), None) => Ok((vec![parse_id(id)], false)),
+        (None, Some(ids)) => parse_subjects(ids, "memberIds", bulk).map(|ids| (ids, true)),
+        (None, None) => Err(Refused::new(Code::Required).at("memberId").into()),
+        (Some(_), Some(_)) => Err(Refused::new(Code::OutOfRange).at("memberIds").into()),
     }
 }

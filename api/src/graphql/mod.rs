@@ -7,12 +7,16 @@ use self::event::Events;
 use self::import::{ImportMutation, Job, MemberImport};
 use self::invitation::InvitationMutation;
 use self::invitation::answer::{InvitationAnswer, InvitationByTokenPayload};
-use self::member::MemberMutation;
+use self::member::MemberLifeMutation;
 use self::node::Node;
 use self::password::PasswordMutation;
+use self::permission::{AccessExplanation, Permission};
+use self::role::assign::RoleAssignMutation;
+use self::role::manage::RoleMutation;
 use self::session::{SessionMutation, Viewer};
 use self::sign_up::SignUpMutation;
 use self::subscription::Subscription;
+use self::unit::manage::UnitMutation;
 
 pub mod account;
 pub mod connection;
@@ -35,13 +39,16 @@ pub mod order;
 pub mod params;
 pub mod password;
 mod payload;
+pub mod permission;
 pub mod role;
 pub mod root_field;
 pub mod scalar;
 pub mod session;
 pub mod sign_up;
 pub mod subscription;
+pub mod unit;
 pub mod user_error;
+pub mod verdict;
 pub mod ws;
 
 /// What can be asked.
@@ -94,6 +101,25 @@ impl Query {
         import::read(ctx, &id).await.map(|import| import.map(|import| Job::MemberImport(Box::new(import)))).transpose()
     }
 
+    /// Everything that a role can allow: what Muster knows, then what the host product declared.
+    #[graphql(complexity = "cost::one(child_complexity)")]
+    async fn permissions(&self, ctx: &Context<'_>) -> Option<Result<Vec<Permission>>> {
+        Some(permission::read(ctx).await)
+    }
+
+    /// Why a member may, or may not, do something. Everybody may ask it of themselves; of others it needs `members.read`. Null for a member
+    /// or a resource that does not exist in this account.
+    #[graphql(complexity = "cost::one(child_complexity)")]
+    async fn explain_access(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The member.")] member_id: ID,
+        #[graphql(desc = "Key of the permission.")] permission: String,
+        #[graphql(desc = "On which resource; without one, anywhere.")] resource_id: Option<ID>,
+    ) -> Option<Result<AccessExplanation>> {
+        permission::explain(ctx, &member_id, &permission, resource_id.as_ref()).await.transpose()
+    }
+
     /// What happened in the account, the oldest kept event first. Needs `activity.read`. Events come in the order of their numbers;
     /// whoever reads on after the last cursor they got misses none and gets none twice.
     #[graphql(complexity = "cost::page(first, None, child_complexity)")]
@@ -133,7 +159,10 @@ pub struct Mutation(
     AccountMutation,
     InvitationMutation,
     InvitationAnswer,
-    MemberMutation,
+    RoleMutation,
+    RoleAssignMutation,
+    UnitMutation,
+    MemberLifeMutation,
     ImportMutation,
 );
 

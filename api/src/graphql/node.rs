@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::str::FromStr;
 
 use async_graphql::{Context, ID, Interface, Result};
-use domain::id::{AccountId, ImportId, InvitationId, MemberId, RoleId};
+use domain::id::{AccountId, ImportId, InvitationId, MemberId, RoleId, UnitId};
 
 use super::account::{self, Account};
 use super::context::ContextExt as _;
@@ -13,6 +13,7 @@ use super::import::{self, MemberImport};
 use super::invitation::{self, Invitation};
 use super::member::{self, Member};
 use super::role::{self, Role};
+use super::unit::{self, Unit};
 
 /// Ids that `nodes` takes at once.
 const MAX_IDS: usize = 100;
@@ -31,6 +32,8 @@ pub enum Node {
     MemberImport(Box<MemberImport>),
     /// A role.
     Role(Box<Role>),
+    /// A unit.
+    Unit(Box<Unit>),
 }
 
 /// Loads nodes: one statement per kind.
@@ -52,8 +55,13 @@ pub async fn load(ctx: &Context<'_>, ids: &[ID]) -> Result<Vec<Option<Node>>> {
     }
     let roles: Vec<RoleId> = of_kind(ids);
     if !roles.is_empty() {
-        let roles = role::read(ctx, Some(&roles)).await?;
+        let roles = role::read_many(ctx, &roles).await?;
         found.extend(roles.into_iter().map(|role| (role.id.clone(), Node::Role(Box::new(role)))));
+    }
+    let units: Vec<UnitId> = of_kind(ids);
+    if !units.is_empty() {
+        let units = unit::read_many(ctx, &units).await?;
+        found.extend(units.into_iter().map(|unit| (unit.id.clone(), Node::Unit(Box::new(unit)))));
     }
     let imports: Vec<ImportId> = of_kind(ids);
     if !imports.is_empty() {

@@ -1,7 +1,7 @@
 //! Scalars, each with the document that specifies it.
 
 use async_graphql::{InputValueError, InputValueResult, Scalar, ScalarType, Value};
-use domain::infra::clock::Timestamp;
+use domain::infra::clock::{self, Timestamp};
 
 /// An instant in UTC as RFC 3339 writes it, like `2026-11-21T09:30:00Z`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +22,35 @@ impl ScalarType for DateTime {
 
     fn to_value(&self) -> Value {
         Value::String(self.0.0.to_string())
+    }
+}
+
+/// A civil date as RFC 3339 writes it, like `2026-11-21`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Date(pub clock::Date);
+
+/// A civil date as RFC 3339 writes it, like `2026-11-21`.
+#[Scalar(name = "Date", specified_by_url = "https://datatracker.ietf.org/doc/html/rfc3339#section-5.6")]
+impl ScalarType for Date {
+    fn parse(value: Value) -> InputValueResult<Self> {
+        match &value {
+            // The date parser also reads other forms, and the beginning of an instant.
+            Value::String(text) => match text.parse() {
+                Ok(date) if text.len() == 10 => Ok(Self(clock::Date(date))),
+                _ => Err(InputValueError::custom("wanted: a date like 2026-11-21")),
+            },
+            _ => Err(InputValueError::expected_type(value)),
+        }
+    }
+
+    fn to_value(&self) -> Value {
+        Value::String(self.0.0.to_string())
+    }
+}
+
+impl From<clock::Date> for Date {
+    fn from(date: clock::Date) -> Self {
+        Self(date)
     }
 }
 

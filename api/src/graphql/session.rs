@@ -1,13 +1,16 @@
 //! Signing in and out, and the viewer.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_graphql::{ComplexObject, Context, Error as GraphqlError, ID, InputObject, Object, Result, SimpleObject};
+use domain::access;
 use domain::across;
-use domain::actor::Actor;
+use domain::actor::{Actor, WHOLE_ACCOUNT};
 use domain::change::Kind;
 use domain::error::Error;
-use domain::id::{AccountId, SessionId};
+use domain::id::{AccountId, SessionId, UnitId};
+use domain::permission::PermissionSet;
 use domain::session::{self, Client, Opened, SignIn};
 use secrecy::SecretString;
 
@@ -17,7 +20,7 @@ use super::cost;
 use super::error::{ErrorCode, failed, top_level};
 use super::member::{Member, MemberStatus, reference};
 use super::payload::payloads;
-use super::scalar::{DateTime, EmailAddress};
+use super::scalar::{Date, DateTime, EmailAddress};
 use super::user_error::{UserError, split};
 use crate::auth::{Credentials, session_cookie};
 use crate::live::Watch;
@@ -28,7 +31,18 @@ use crate::live::Watch;
 pub struct Viewer {
     #[graphql(skip)]
     actor: Actor,
-    /// Keys of the permissions they hold in this account.
+    /// Keys of the permissions they hold for the whole account: the administrative ones, then the host product's.
+    permissions: Vec<String>,
+    /// What they hold within units only.
+    unit_permissions: Vec<UnitPermissions>,
+}
+
+/// What somebody holds within a unit, besides what they hold for the whole account.
+#[derive(SimpleObject, Clone, Debug)]
+pub struct UnitPermissions {
+    /// The unit.
+    unit_id: ID,
+    /// Keys of the permissions.
     permissions: Vec<String>,
 }
 
@@ -43,6 +57,24 @@ impl Viewer {
             Ok(email.map(|email| User { id: self.actor.user_id.to_string().into(), email: EmailAddress(email) }))
         };
         read.await.transpose()
+    }
+
+    /// Whether they may do something: in the whole account, in a unit, or on a resource. On a resource, a permission of the host product
+    /// counts only where the resource is open to them. False for what does not exist.
+    #[graphql(complexity = "cost::one(0)")]
+    async fn can(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Key of the permission.")] permission: String,
+        #[graphql(desc = "Within which unit.")] unit_id: Option<ID>,
+        #[graphql(desc = "On which resource.")] resource_id: Option<ID>,
+    ) -> Option<Result<bool>> {
+        let scope = (unit_id.as_ref().map(parse_id), resource_id.as_ref().map(parse_id));
+        let can = async {
+            let mut conn = ctx.state().db.pool.acquire().await.map_err(failed)?;
+            access::can(&mut conn, &self.actor, &permission, scope).await.map_err(top_level)
+        };
+        Some(can.await)
     }
 
     /// Their place in this account.
@@ -79,12 +111,13 @@ impl Viewer {
     async fn accounts(&self, ctx: &Context<'_>) -> Option<Result<Vec<Membership>>> {
         let read = async {
             let mut conn = ctx.state().db.pool.acquire().await.map_err(failed)?;
-            let places = across::memberships(&mut conn, self.actor.user_id).await.map_err(failed)?;
+            let places = across::memberships(&mut conn, self.actor.user_id, self.actor.now).await.map_err(failed)?;
             let membership = |place: across::Membership| {
                 Some(Membership {
                     account_id: place.account_id.to_string().into(),
                     account_name: place.account_name,
                     status: place.status.parse().ok()?,
+                    valid_from: place.valid_from.map(Date),
                     is_current: place.account_id == self.actor.account_id,
                 })
             };
@@ -97,8 +130,22 @@ impl Viewer {
 /// The viewer, if anybody is signed in.
 pub fn viewer(ctx: &Context<'_>) -> Option<Viewer> {
     let Credentials::Session(session) = &ctx.caller().credentials else { return None };
-    let permissions = session.actor.rights.permissions.iter().map(|permission| permission.key().to_owned()).collect();
-    Some(Viewer { actor: session.actor.clone(), permissions })
+    let rights = &session.actor.rights;
+    let mut permissions: Vec<String> = keys(rights.grants.wide());
+    permissions.extend(rights.host.wide().map(str::to_owned));
+    let limited = rights.grants.scopes().filter(|(scope, _)| *scope != WHOLE_ACCOUNT);
+    let mut units: BTreeMap<UnitId, Vec<String>> = limited.map(|(unit, held)| (unit, keys(held))).collect();
+    for (unit, held) in rights.host.limited() {
+        units.entry(unit).or_default().extend(held.iter().cloned());
+    }
+    let within =
+        |(unit, permissions): (UnitId, Vec<String>)| UnitPermissions { unit_id: unit.to_string().into(), permissions };
+    let unit_permissions = units.into_iter().map(within).collect();
+    Some(Viewer { actor: session.actor.clone(), permissions, unit_permissions })
+}
+
+fn keys(held: PermissionSet) -> Vec<String> {
+    held.iter().map(|permission| permission.key().to_owned()).collect()
 }
 
 /// A person's global identity.
@@ -119,6 +166,8 @@ pub struct Membership {
     account_name: String,
     /// The viewer's status there.
     status: MemberStatus,
+    /// The day from which they may enter it, while that is ahead.
+    valid_from: Option<Date>,
     /// Whether it is the account this session belongs to.
     is_current: bool,
 }

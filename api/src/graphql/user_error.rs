@@ -5,7 +5,7 @@ use domain::error::{Code, Detail, Error, Refused};
 use domain::infra::metrics;
 
 use super::error::top_level;
-use super::scalar::DateTime;
+use super::scalar::{Date, DateTime};
 
 macro_rules! user_error_codes {
     ($($name:ident = $key:literal, $sentence:literal;)*) => {
@@ -114,6 +114,32 @@ pub struct ClosedAccount {
     name: String,
     /// The person's status there.
     status: super::member::MemberStatus,
+    /// Why it cannot be entered.
+    reason: ClosedReason,
+    /// The day from which it can be, where that is why.
+    valid_from: Option<Date>,
+}
+
+/// Why an account cannot be entered.
+#[derive(Enum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClosedReason {
+    /// An administrator has shut the person out.
+    Suspended,
+    /// The person was taken out, or has left.
+    Deactivated,
+    /// The membership begins on a later day.
+    NotYetValid,
+}
+
+impl ClosedReason {
+    fn from_key(key: &str) -> Option<Self> {
+        match key {
+            "SUSPENDED" => Some(Self::Suspended),
+            "DEACTIVATED" => Some(Self::Deactivated),
+            "NOT_YET_VALID" => Some(Self::NotYetValid),
+            _ => None,
+        }
+    }
 }
 
 impl From<Refused> for UserError {
@@ -134,7 +160,12 @@ impl From<Refused> for UserError {
             Detail::RetryAt(at) => Self::Quota(QuotaError { code, field, message, retry_at: at.into() }),
             Detail::Accounts(accounts) => {
                 let accounts = accounts.into_iter().filter_map(|account| {
-                    Some(ClosedAccount { name: account.account_name, status: account.status.parse().ok()? })
+                    Some(ClosedAccount {
+                        reason: ClosedReason::from_key(account.reason())?,
+                        status: account.status.parse().ok()?,
+                        name: account.account_name,
+                        valid_from: account.valid_from.map(Date),
+                    })
                 });
                 Self::ClosedAccounts(ClosedAccountsError { code, field, message, accounts: accounts.collect() })
             }

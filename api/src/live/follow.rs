@@ -166,7 +166,7 @@ impl Follow {
         let look = self.look(after, up_to).await?;
         let follower = &self.watch.follower;
         let standing = look.standings.as_ref().and_then(|standings| standings.get(&follower.session));
-        match follower.holds(standing.copied(), look.access_version) {
+        match follower.holds(standing, look.access_version) {
             Some(true) => {}
             Some(false) => {
                 follower.ended.cancel();

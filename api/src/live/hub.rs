@@ -5,13 +5,13 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use domain::across::Position;
+use domain::actor::Grants;
 use domain::event::live::{Ask, Look, NO_EVENTS, look};
 use domain::event::read::Event;
 use domain::id::{AccountId, EventId, SessionId};
 use domain::infra::clock::Timestamp;
 use domain::infra::db::Db;
 use domain::infra::metrics;
-use domain::permission::PermissionSet;
 use domain::session::{self, Authenticated};
 use sqlx::PgConnection;
 use tokio::sync::{OnceCell, broadcast, watch};
@@ -37,10 +37,10 @@ pub(super) struct Follower {
 }
 
 /// What is known of a follower.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Known {
     /// What they could do when they began to follow, on any of their sockets; with less they may not go on.
-    held: PermissionSet,
+    held: Grants,
     /// The access version up to which they had all of that.
     judged: i64,
     /// The newest access version at which anything of it was read: an older statement does not judge them.
@@ -85,9 +85,9 @@ impl Follower {
     }
 
     /// Whether they have, as of an access version, what they had when they began; `None` when more was read of them since.
-    pub(super) fn holds(&self, now: Option<PermissionSet>, version: i64) -> Option<bool> {
+    pub(super) fn holds(&self, now: Option<&Grants>, version: i64) -> Option<bool> {
         let known = self.known();
-        (known.newest <= version).then(|| now.is_some_and(|now| now.covers(known.held)))
+        (known.newest <= version).then(|| now.is_some_and(|now| now.covers(&known.held)))
     }
 }
 
@@ -114,7 +114,7 @@ impl Hub {
         let mut state = self.state();
         let known = state.followers.get(&actor.session_id).and_then(Weak::upgrade);
         let follower = known.filter(|follower| !follower.ended.is_cancelled()).unwrap_or_else(|| {
-            let (held, judged, newest) = (actor.rights.permissions, session.looked_at, actor.rights.version);
+            let (held, judged, newest) = (actor.rights.grants.clone(), session.looked_at, actor.rights.version);
             Arc::new(Follower {
                 session: actor.session_id,
                 ended: CancellationToken::new(),
@@ -292,8 +292,8 @@ pub(super) async fn within<T>(asked: impl Future<Output = sqlx::Result<T>>) -> s
 /// Takes note of a look at a session. Under the hub's lock, so that no look at the hub falls between.
 fn note(state: &mut State, follower: &Follower, session: &Authenticated) {
     let (mut known, rights) = (follower.known(), &session.actor.rights);
-    if !known.held.covers(rights.permissions) {
-        known.held.extend(rights.permissions);
+    if !known.held.covers(&rights.grants) {
+        known.held.extend(&rights.grants);
         known.judged = known.judged.min(session.looked_at);
     }
     known.newest = known.newest.max(rights.version);
@@ -315,7 +315,7 @@ fn judge(state: &mut State, seen: i64, asked: &[SessionId], look: &Look) -> bool
             return true;
         }
         let standing = look.standings.as_ref().filter(|_| asked.contains(session));
-        let holds = standing.and_then(|now| follower.holds(now.get(session).copied(), look.access_version));
+        let holds = standing.and_then(|now| follower.holds(now.get(session), look.access_version));
         match holds {
             Some(true) => follower.known().judged = look.access_version,
             Some(false) => follower.ended.cancel(),

@@ -167,8 +167,10 @@ impl Past {
         self.travel_to(30 * DAY);
         let consulting = self.found(CONSULTING_NAME, CONSULTING, CONSULTING_DOMAIN, 10).await?;
         let own = self.invite(&consulting, &[Fate::Active], Mailed::Accepted).await?;
-        let shared =
-            NewInvitation { roles: vec![SystemRole::BillingManager.id()], ..new_invitation(0, &FIRM[0], FIRM_DOMAIN) };
+        let shared = NewInvitation {
+            place: member::Place::with_roles([SystemRole::BillingManager.id()]),
+            ..new_invitation(0, &FIRM[0], FIRM_DOMAIN)
+        };
         let shared = self.invite_each(&consulting, vec![(Fate::Active, shared)], Mailed::Accepted).await?;
         self.travel_to(30 * DAY - 3);
         self.accept(&consulting, &own).await?;
@@ -283,7 +285,8 @@ fn new_invitation(index: usize, person: &Person, domain: &str) -> NewInvitation 
         message: (person.6 == Fate::JustInvited).then(|| {
             "We look forward to working with you.\nThis account is where the firm keeps its people.".to_owned()
         }),
-        roles: vec![person.5.id()],
+        place: member::Place::with_roles([person.5.id()]),
+        validity: member::Validity::default(),
     }
 }
 

@@ -10,10 +10,10 @@ use uuid::Uuid;
 
 use super::EventKind;
 use super::read::{Event, Row};
-use crate::actor::permission_set;
-use crate::id::{AccountId, EventId, MemberId, SessionId};
+use crate::actor::{Grants, permission_set};
+use crate::id::{AccountId, EventId, MemberId, SessionId, UnitId};
 use crate::infra::clock::Timestamp;
-use crate::permission::{PermissionSet, SystemRole};
+use crate::permission::SystemRole;
 
 /// What is to be read.
 #[derive(Clone, Copy, Debug)]
@@ -57,12 +57,18 @@ pub struct Look {
     pub events: Vec<Event>,
     /// What the members of valid sessions may do; who is not in it may not do anything. `None` while the access version is the
     /// one that was seen.
-    pub standings: Option<HashMap<SessionId, PermissionSet>>,
+    pub standings: Option<HashMap<SessionId, Grants>>,
 }
 
 #[derive(Deserialize)]
 struct Standing {
     session: Uuid,
+    grants: Vec<Scope>,
+}
+
+#[derive(Deserialize)]
+struct Scope {
+    unit: Uuid,
     everything: bool,
     keys: Vec<String>,
 }
@@ -106,10 +112,13 @@ pub async fn look(conn: &mut PgConnection, ask: &Ask<'_>) -> sqlx::Result<Look> 
                   CASE WHEN f.access_version <> $5 THEN (
                       SELECT coalesce(jsonb_agg(jsonb_build_object(
                           'session', s.session_id,
-                          'everything', EXISTS (SELECT FROM member_role a WHERE a.account_id = m.account_id
-                                                AND a.member_id = m.member_id AND a.role_id = $7),
-                          'keys', ARRAY(SELECT DISTINCT p.permission FROM member_role a JOIN role_permission p USING (account_id, role_id)
-                                        WHERE a.account_id = m.account_id AND a.member_id = m.member_id))), '[]')
+                          'grants', (SELECT coalesce(jsonb_agg(jsonb_build_object(
+                                         'unit', a.unit_id, 'everything', a.role_id = $7,
+                                         'keys', ARRAY(SELECT p.permission FROM role_permission p
+                                                       WHERE p.account_id = a.account_id AND p.role_id = a.role_id))), '[]')
+                                     FROM member_role a LEFT JOIN unit u ON u.account_id = a.account_id AND u.unit_id = a.unit_ref
+                                     WHERE a.account_id = m.account_id AND a.member_id = m.member_id
+                                       AND u.archived_at IS NULL))), '[]')
                       FROM session s JOIN member m USING (account_id, member_id)
                       WHERE s.account_id = $1 AND s.session_id = ANY($6) AND m.status = 'ACTIVE') END AS "standings?",
                   NULL::bigint AS "seq?", NULL::uuid AS "event_id?: EventId", NULL AS "kind?", NULL AS "actor_kind?",
@@ -156,9 +165,14 @@ fn read(rows: Vec<Raw>) -> Option<Look> {
     feed.map(|feed| Look { events, ..feed })
 }
 
-fn standings(value: Value) -> HashMap<SessionId, PermissionSet> {
+fn standings(value: Value) -> HashMap<SessionId, Grants> {
     let list: Vec<Standing> = serde_json::from_value(value).expect("the statement builds these objects");
-    list.into_iter().map(|s| (SessionId(s.session), permission_set(s.everything, &s.keys))).collect()
+    let grants = |scopes: Vec<Scope>| {
+        let mut grants = Grants::default();
+        scopes.iter().for_each(|s| grants.add(UnitId(s.unit), permission_set(s.everything, &s.keys)));
+        grants
+    };
+    list.into_iter().map(|s| (SessionId(s.session), grants(s.grants))).collect()
 }
 
 fn event(raw: Raw) -> Option<Event> {

@@ -10,12 +10,13 @@ use super::column::Column;
 use super::list::Outcome;
 use super::row::{ImportRow, RowFault};
 use super::run::{Halt, Run};
-use crate::actor::{Action, Author, Standing, Target, granted_by};
+use crate::actor::{Action, Assignment, Author, Standing, Target, of_assignments};
 use crate::change::{Change, Kind};
 use crate::error::{Code, Detail, Error, Result};
 use crate::id::{MemberId, RoleId};
 use crate::infra::metrics;
 use crate::invitation::{self, Lapsed, NewInvitation};
+use crate::member::{Place, Validity};
 use crate::permission::SystemRole;
 use crate::profile::FieldFault;
 
@@ -105,7 +106,16 @@ async fn decide(change: &mut Change, standing: &Standing, batch: &[Judged]) -> R
             return Fate::Rejected(faults);
         }
         let (email, profile) = (row.email.clone(), row.profile.clone());
-        Fate::Invited(Box::new(NewInvitation { email, profile, message: None, roles: granted }), lapsed)
+        Fate::Invited(
+            Box::new(NewInvitation {
+                email,
+                profile,
+                message: None,
+                place: Place::with_roles(granted),
+                validity: Validity::default(),
+            }),
+            lapsed,
+        )
     };
     Ok(batch.iter().map(fate).collect())
 }
@@ -142,7 +152,7 @@ impl Roles {
         }
         let account = change.account();
         let roles = sqlx::query!(
-            r#"SELECT role_id AS "role_id: RoleId", name FROM role WHERE account_id = $1 ORDER BY role_id"#,
+            r#"SELECT role_id AS "role_id: RoleId", name FROM role WHERE account_id = $1 AND archived_at IS NULL ORDER BY role_id"#,
             account.0
         )
         .fetch_all(change.conn())
@@ -153,8 +163,8 @@ impl Roles {
             let Some(role) = exact.or_else(|| roles.iter().find(|role| role.name.to_lowercase() == folded)) else {
                 continue;
             };
-            let permissions = granted_by(change.conn(), account, &[role.role_id]).await?;
-            let may = standing.may(Action::Import, Target::Grant(permissions)).is_ok();
+            let given = of_assignments(change.conn(), account, &[Assignment::wide(role.role_id)]).await?;
+            let may = standing.may(Action::Import, Target::Grant(&given)).is_ok();
             by_name.insert(name.to_owned(), (role.role_id, may));
         }
         Ok(Self { by_name })

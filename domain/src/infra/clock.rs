@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use jiff::SignedDuration;
+use jiff::tz::{TimeZone, TimeZoneDatabase};
 use jiff_sqlx::ToSqlx as _;
 use sqlx::encode::IsNull;
 use sqlx::error::BoxDynError;
@@ -62,6 +63,49 @@ impl Encode<'_, Postgres> for Timestamp {
 impl Decode<'_, Postgres> for Timestamp {
     fn decode(value: PgValueRef<'_>) -> Result<Self, BoxDynError> {
         Ok(Self(jiff_sqlx::Timestamp::decode(value)?.to_jiff()))
+    }
+}
+
+/// A civil date, without a time zone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(transparent)]
+pub struct Date(pub jiff::civil::Date);
+
+impl Date {
+    /// The date at an instant, in a time zone by its name in the IANA database.
+    pub fn at(now: Timestamp, time_zone: &str) -> Self {
+        let zone = TimeZoneDatabase::bundled().get(time_zone).unwrap_or(TimeZone::UTC);
+        Self(now.0.to_zoned(zone).date())
+    }
+
+    /// So many days later; the last date there is, if that is beyond it.
+    #[must_use]
+    pub fn plus_days(self, days: i32) -> Self {
+        Self(self.0.saturating_add(jiff::Span::new().days(days)))
+    }
+}
+
+impl Type<Postgres> for Date {
+    fn type_info() -> PgTypeInfo {
+        jiff_sqlx::Date::type_info()
+    }
+}
+
+impl PgHasArrayType for Date {
+    fn array_type_info() -> PgTypeInfo {
+        jiff_sqlx::Date::array_type_info()
+    }
+}
+
+impl Encode<'_, Postgres> for Date {
+    fn encode_by_ref(&self, buffer: &mut PgArgumentBuffer) -> Result<IsNull, BoxDynError> {
+        Encode::<Postgres>::encode_by_ref(&self.0.to_sqlx(), buffer)
+    }
+}
+
+impl Decode<'_, Postgres> for Date {
+    fn decode(value: PgValueRef<'_>) -> Result<Self, BoxDynError> {
+        Ok(Self(jiff_sqlx::Date::decode(value)?.to_jiff()))
     }
 }
 

@@ -174,3 +174,9 @@ impl<T> Page<T> {
         }
     }
 }
+/// A LIKE pattern for a part of a text that is kept in lower case. No stored name holds a control character, and the database takes no
+/// NUL.
+pub(crate) fn containing(text: &str) -> String {
+    let text = text.replace(char::is_control, " ").to_lowercase();
+    format!("%{}%", text.trim().replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_"))
+}

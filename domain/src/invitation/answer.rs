@@ -6,7 +6,7 @@ use serde_json::json;
 use sqlx::PgConnection;
 
 use super::{State, manage};
-use crate::actor::{Actor, Author, Origin, granted_by};
+use crate::actor::{Actor, Author, Origin, of_members};
 use crate::change::{Change, Kind, persist};
 use crate::error::{AtField as _, Code, Error, Refused, Result, field};
 use crate::event::{EventKind, NewEvent};
@@ -371,9 +371,9 @@ async fn check_inviter(change: &mut Change, invited_by: Option<MemberId>, member
     )
     .fetch_all(change.conn())
     .await?;
-    let granted = granted_by(change.conn(), account, &roles).await?;
-    let held = standing.map(|standing| standing.rights.permissions).unwrap_or_default();
-    if invited_by.is_none() || held.covers(granted) {
+    let given = of_members(change.conn(), account, &[member]).await?.remove(&member).unwrap_or_default();
+    let held = standing.map(|standing| standing.rights.grants.clone()).unwrap_or_default();
+    if invited_by.is_none() || held.covers(&given) {
         Ok(roles)
     } else {
         Err(Refused::new(Code::InviterLostRights).at("token").into())

@@ -62,22 +62,23 @@ pub async fn mail(
     }))
 }
 
-/// Asks again for the mail of somebody who is no longer suspended, if it was held back and its invitation is still open. The caller
-/// has the member under lock.
-pub(crate) async fn send_held(change: &mut Change, member: MemberId) -> Result<()> {
+/// Asks again for the mails of people who are no longer suspended, where it was held back and the invitation is still open. The caller
+/// has the members under lock.
+pub(crate) async fn send_held(change: &mut Change, members: &[MemberId]) -> Result<()> {
     let (account, now) = (change.account(), change.now());
+    let ids: Vec<_> = members.iter().map(|member| member.0).collect();
     let held = sqlx::query!(
         r#"UPDATE invitation SET queued_at = $3
-           WHERE account_id = $1 AND member_id = $2 AND state = 'PENDING' AND delivery = 'QUEUED' AND queued_at > $4
+           WHERE account_id = $1 AND member_id = ANY($2) AND state = 'PENDING' AND delivery = 'QUEUED' AND queued_at > $4
            RETURNING invitation_id AS "invitation_id: InvitationId", generation"#,
         account.0,
-        member.0,
+        &ids,
         now,
         now - UNDELIVERABLE_AFTER,
     )
-    .fetch_optional(change.conn())
+    .fetch_all(change.conn())
     .await?;
-    if let Some(held) = held {
+    for held in held {
         // A key of its own: the job before may have found the person suspended, and be about to finish.
         let key = format!("{}:{}:{}", held.invitation_id, held.generation, now.0.as_microsecond());
         enqueue_mail_as(change, held.invitation_id, held.generation, key);

@@ -7,15 +7,17 @@ use serde::{Deserialize, Serialize};
 use super::lapse::{UNDELIVERABLE_AFTER, lapse_addresses};
 use super::{NewInvitation, State, create, remove_members};
 use crate::account;
-use crate::actor::{Action, Actor, Standing, Target, granted_by};
+use crate::actor::{Action, Actor, Standing, Target};
 use crate::change::Change;
-use crate::error::{AtField as _, Code, Detail, Error, Refused, Result, field};
+use crate::error::{Code, Detail, Error, Refused, Result, field};
 use crate::event::{EventKind, NewEvent};
-use crate::id::{InvitationId, MemberId, RoleId};
+use crate::id::{InvitationId, MemberId};
+use crate::infra::clock::Date;
 use crate::infra::email_address::EmailAddress;
 use crate::infra::personal_domain::DomainPolicy;
 use crate::license::{self, Wanted};
-use crate::member::{self, Status};
+use crate::member::place::may_give;
+use crate::member::{Place, Status, Validity};
 use crate::profile::{self, Profile, SubscriptionType};
 use crate::rate;
 
@@ -32,8 +34,10 @@ pub struct Invite {
     pub message: Option<String>,
     /// Attorney or not.
     pub subscription_type: Option<SubscriptionType>,
-    /// At least one.
-    pub role_ids: Vec<RoleId>,
+    /// At least one role; units and groups, if any.
+    pub place: Place,
+    /// From when until when they are to be a member.
+    pub validity: Validity,
 }
 
 /// What becomes of the good ones when others are refused.
@@ -68,11 +72,12 @@ pub async fn invite(
     send: bool,
     policy: ErrorPolicy,
 ) -> Result<Invited> {
-    actor.may(Action::Invite, Target::Account)?;
+    actor.may(Action::Invite, Target::Anywhere)?;
     let mut batch = Batch { policy, refused: Vec::new() };
     let account = change.account();
-    let domains = account::read(change.conn(), account).await?.policy.domains(change.db());
-    let mut items = batch.validate(invites, &domains);
+    let account = account::read(change.conn(), account).await?;
+    let today = Date::at(change.now(), &account.time_zone);
+    let mut items = batch.validate(invites, &account.policy.domains(change.db()), today);
     batch.check_addresses(change, &mut items).await?;
     batch.settle()?;
     let wanted = i32::try_from(items.len()).expect("bounded by the limit on bulk");
@@ -80,7 +85,7 @@ pub async fn invite(
         license::take(change, if policy == ErrorPolicy::Partial { Wanted::UpTo(wanted) } else { Wanted::All(wanted) })
             .await?;
     let standing = change.standing(actor).await?;
-    standing.may(Action::Invite, Target::Account)?;
+    standing.may(Action::Invite, Target::Anywhere)?;
     batch.check_grants(change, &standing, invites, &mut items).await?;
     batch.settle()?;
     batch.give_seats(change, &mut items, seats, send).await?;
@@ -120,11 +125,11 @@ impl Batch {
         Ok(())
     }
 
-    fn validate(&mut self, invites: &[Invite], domains: &DomainPolicy) -> Vec<Item> {
+    fn validate(&mut self, invites: &[Invite], domains: &DomainPolicy, today: Date) -> Vec<Item> {
         let mut seen = HashSet::new();
         let mut items = Vec::with_capacity(invites.len());
         for (index, invite) in invites.iter().enumerate() {
-            match check(invite, domains) {
+            match check(invite, domains, today) {
                 Ok(item) if seen.insert(item.email.clone()) => items.push((index, item, None)),
                 Ok(_) => self.refuse(index, Refused::new(Code::DuplicateAddress).at("email")),
                 Err(list) => list.into_iter().for_each(|refused| self.refuse(index, refused)),
@@ -150,7 +155,7 @@ impl Batch {
         Ok(())
     }
 
-    /// By the roles as they were asked for, so that the path of an unknown one fits the input.
+    /// By the places as they were asked for, so that the path of an unknown role fits the input.
     async fn check_grants(
         &mut self,
         change: &mut Change,
@@ -158,25 +163,20 @@ impl Batch {
         invites: &[Invite],
         items: &mut Vec<Item>,
     ) -> Result<()> {
-        let account = change.account();
-        let mut known: HashMap<&[RoleId], Option<Refused>> = HashMap::new();
+        let mut known: HashMap<&Place, Option<Refused>> = HashMap::new();
         for (index, _, _) in items.iter() {
-            let roles = invites[*index].role_ids.as_slice();
-            if known.contains_key(roles) {
+            let place = &invites[*index].place;
+            if known.contains_key(place) {
                 continue;
             }
-            let verdict = match granted_by(change.conn(), account, roles).await {
-                Ok(granted) => standing.may(Action::Invite, Target::Grant(granted)).at("roleIds").err(),
-                Err(error) => Some(error),
+            let refused = match may_give(change, standing, Action::Invite, place).await {
+                Ok(_) => None,
+                Err(Error::Refused(list)) => list.into_iter().next(),
+                Err(other) => return Err(other),
             };
-            let refused = match verdict {
-                None => None,
-                Some(Error::Refused(list)) => list.into_iter().next(),
-                Some(other) => return Err(other),
-            };
-            known.insert(roles, refused);
+            known.insert(place, refused);
         }
-        items.retain(|(index, _, _)| match &known[invites[*index].role_ids.as_slice()] {
+        items.retain(|(index, _, _)| match &known[&invites[*index].place] {
             None => true,
             Some(refused) => {
                 self.refuse(*index, refused.clone());
@@ -209,7 +209,7 @@ impl Batch {
 }
 
 /// Checks one person's fields; all faults at once.
-fn check(invite: &Invite, domains: &DomainPolicy) -> Result<NewInvitation, Vec<Refused>> {
+fn check(invite: &Invite, domains: &DomainPolicy, today: Date) -> Result<NewInvitation, Vec<Refused>> {
     let mut faults = Vec::new();
     let mut keep = |error: Error| match error {
         Error::Refused(list) => faults.extend(list),
@@ -225,12 +225,13 @@ fn check(invite: &Invite, domains: &DomainPolicy) -> Result<NewInvitation, Vec<R
     let first_name = text("firstName", &invite.first_name, profile::person_name);
     let last_name = text("lastName", &invite.last_name, profile::person_name);
     let message = text("message", &invite.message, profile::message);
-    let roles = member::distinct_roles(&invite.role_ids).at("roleIds").map_err(&mut keep);
-    match (email, roles) {
-        (Ok(email), Ok(roles)) if faults.is_empty() => {
+    let place = invite.place.distinct().map_err(&mut keep);
+    let valid = invite.validity.check(today).map_err(|refused| keep(refused.into()));
+    match (email, place, valid) {
+        (Ok(email), Ok(place), Ok(())) if faults.is_empty() => {
             let profile =
                 Profile { first_name, last_name, subscription_type: invite.subscription_type, ..Profile::default() };
-            Ok(NewInvitation { email, profile, message, roles })
+            Ok(NewInvitation { email, profile, message, place, validity: invite.validity })
         }
         _ => Err(faults),
     }

@@ -7,16 +7,17 @@ use serde_json::json;
 use super::invite::{address_states, count_mail};
 use super::{State, enqueue_mail, remove_members};
 use crate::account;
-use crate::actor::{Action, Actor, Standing, Target, granted_by};
+use crate::actor::{Action, Actor, Assignment, Grants, Standing, Target, of_members};
 use crate::change::Change;
 use crate::error::{AtField as _, Code, Error, Refused, Result, field};
 use crate::event::{EventKind, NewEvent};
-use crate::id::{InvitationId, MemberId, RoleId};
-use crate::infra::clock::Timestamp;
+use crate::id::{GroupId, InvitationId, MemberId, RoleId, UnitId};
+use crate::infra::clock::{Date, Timestamp};
 use crate::infra::email_address::EmailAddress;
 use crate::infra::secret::Purpose;
 use crate::license::{self, Wanted};
-use crate::member::{self, Status};
+use crate::member::place::{self, may_give};
+use crate::member::{Place, Status, Validity, validity};
 use crate::profile::{self, SubscriptionType};
 
 /// Between two mails of one invitation.
@@ -34,11 +35,14 @@ struct Open {
     last_name: Option<String>,
     message: Option<String>,
     subscription_type: Option<SubscriptionType>,
+    validity: Validity,
     state: State,
     generation: i32,
     queued_at: Option<Timestamp>,
     resent_at: Vec<Timestamp>,
-    roles: Vec<RoleId>,
+    assignments: Vec<Assignment>,
+    units: Vec<UnitId>,
+    groups: Vec<GroupId>,
     suspended: bool,
 }
 
@@ -51,12 +55,16 @@ pub struct Handled {
     pub refused: Vec<Refused>,
 }
 
+fn roles_of(assignments: &[Assignment]) -> Vec<RoleId> {
+    assignments.iter().map(|one| one.role_id).collect()
+}
+
 async fn lock(change: &mut Change, id: InvitationId) -> Result<Open> {
     let account = change.account();
     let row = sqlx::query!(
         r#"SELECT i.invitation_id AS "invitation_id: InvitationId", m.member_id AS "member_id: MemberId", i.email, i.state AS "state: State",
                   i.generation, i.queued_at, i.resent_at, m.status AS "status: Status", i.first_name, i.last_name, i.message,
-                  m.subscription_type AS "subscription_type: SubscriptionType"
+                  m.subscription_type AS "subscription_type: SubscriptionType", m.valid_from, m.valid_until
            FROM member m JOIN invitation i USING (account_id, member_id)
            WHERE i.account_id = $1 AND i.invitation_id = $2 AND i.finished_at IS NULL
            FOR NO KEY UPDATE OF m, i"#,
@@ -72,13 +80,19 @@ async fn lock(change: &mut Change, id: InvitationId) -> Result<Open> {
         return Err(if known { Code::InvitationNotOpen } else { Code::NotFound }.into());
     };
     // In a statement of its own: within the one that waits for the lock it would show the roles from before the wait.
-    let roles = sqlx::query_scalar!(
-        r#"SELECT role_id AS "role_id: RoleId" FROM member_role WHERE account_id = $1 AND member_id = $2 ORDER BY role_id"#,
+    let place = sqlx::query!(
+        r#"SELECT ARRAY(SELECT role_id FROM member_role WHERE account_id = $1 AND member_id = $2 ORDER BY role_id, unit_id)
+                      AS "roles!: Vec<RoleId>",
+                  ARRAY(SELECT unit_id FROM member_role WHERE account_id = $1 AND member_id = $2 ORDER BY role_id, unit_id)
+                      AS "role_units!: Vec<UnitId>",
+                  ARRAY(SELECT unit_id FROM member_unit WHERE account_id = $1 AND member_id = $2) AS "units!: Vec<UnitId>",
+                  ARRAY(SELECT group_id FROM group_member WHERE account_id = $1 AND member_id = $2) AS "groups!: Vec<GroupId>""#,
         account.0,
         row.member_id.0,
     )
-    .fetch_all(change.conn())
+    .fetch_one(change.conn())
     .await?;
+    let assignments = place.roles.into_iter().zip(place.role_units);
     Ok(Open {
         invitation_id: row.invitation_id,
         member_id: row.member_id,
@@ -91,7 +105,10 @@ async fn lock(change: &mut Change, id: InvitationId) -> Result<Open> {
         last_name: row.last_name,
         message: row.message,
         subscription_type: row.subscription_type,
-        roles,
+        validity: Validity { from: row.valid_from, until: row.valid_until },
+        assignments: assignments.map(|(role_id, unit_id)| Assignment { role_id, unit_id }).collect(),
+        units: place.units,
+        groups: place.groups,
         suspended: row.status == Status::Suspended,
     })
 }
@@ -120,7 +137,7 @@ pub async fn resend(change: &mut Change, actor: &Actor, ids: &[InvitationId]) ->
 }
 
 async fn each(change: &mut Change, actor: &Actor, ids: &[InvitationId], sending: Sending) -> Result<Handled> {
-    actor.may(Action::Invite, Target::Account)?;
+    actor.may(Action::Invite, Target::Anywhere)?;
     let mut order: Vec<(usize, InvitationId)> = ids.iter().copied().enumerate().collect();
     // One order for all, so that two requests never wait for each other in a circle.
     order.sort_by_key(|(_, id)| *id);
@@ -158,9 +175,7 @@ async fn send_one(change: &mut Change, standing: &Standing, id: InvitationId, se
     if open.suspended {
         return Err(Code::InvitationSuspended.into());
     }
-    let account = change.account();
-    let granted = granted_by(change.conn(), account, &open.roles).await?;
-    standing.may(Action::Invite, Target::Grant(granted))?;
+    may_handle(change, standing, &open).await?;
     let resent_at = if sending == Sending::Again { check_pause(&open, change.now())? } else { open.resent_at.clone() };
     if open.state == State::Expired {
         license::take(change, Wanted::All(1)).await?;
@@ -178,6 +193,21 @@ async fn send_one(change: &mut Change, standing: &Standing, id: InvitationId, se
     queue(change, standing.member_id, &open, &open.email, &resent_at).await?;
     change.record(NewEvent::new(kind).subject(open.member_id.0).detail(json!({ "invitation": open.invitation_id })));
     Ok(())
+}
+
+/// Whether the actor may touch an invitation: it is to a unit of theirs, and grants nothing they do not hold.
+async fn may_handle(change: &mut Change, standing: &Standing, open: &Open) -> Result<()> {
+    let account = change.account();
+    let held = of_members(change.conn(), account, &[open.member_id]).await?.remove(&open.member_id).unwrap_or_default();
+    let target = Target::Member { member_id: open.member_id, owner: false, units: &open.units, held: &held };
+    standing.may(Action::Invite, target)
+}
+
+/// Whoever may invite may withdraw, whatever the invitation grants.
+fn may_withdraw(standing: &Standing, open: &Open) -> Result<()> {
+    let nothing = Grants::default();
+    let target = Target::Member { member_id: open.member_id, owner: false, units: &open.units, held: &nothing };
+    standing.may(Action::Invite, target)
 }
 
 /// The times of the last day's resends with this one.
@@ -243,8 +273,18 @@ pub struct Update {
     pub message: Option<String>,
     /// Attorney or not.
     pub subscription_type: Option<SubscriptionType>,
-    /// The roles it will give, instead of those before.
+    /// The roles it will give for the whole account, instead of those before.
     pub role_ids: Option<Vec<RoleId>>,
+    /// The roles it will give within units, instead of those before.
+    pub unit_roles: Option<Vec<Assignment>>,
+    /// The units they will belong to, instead of those before.
+    pub unit_ids: Option<Vec<UnitId>>,
+    /// The groups they will be in, instead of those before.
+    pub group_ids: Option<Vec<GroupId>>,
+    /// The first day of the membership; an inner `None` clears it.
+    pub valid_from: Option<Option<Date>>,
+    /// The last day of the membership; an inner `None` clears it.
+    pub valid_until: Option<Option<Date>>,
 }
 
 /// Corrects an open invitation.
@@ -252,19 +292,16 @@ pub struct Update {
 /// # Errors
 /// NOT_FOUND, INVITATION_NOT_OPEN, INVITATION_SUSPENDED (for a new address), and whatever inviting refuses.
 pub async fn update(change: &mut Change, actor: &Actor, id: InvitationId, update: &Update) -> Result<()> {
-    actor.may(Action::Invite, Target::Account)?;
+    actor.may(Action::Invite, Target::Anywhere)?;
     if update.email.is_some() {
         license::lock(change).await?;
     }
     let open = lock(change, id).await.at("invitationId")?;
     let standing = change.standing(actor).await?;
-    let account = change.account();
-    let held = granted_by(change.conn(), account, &open.roles).await?;
-    standing.may(Action::Invite, Target::Grant(held)).at("invitationId")?;
+    may_handle(change, &standing, &open).await.at("invitationId")?;
     let mut differences = update_text(change, &open, update).await?;
-    if let Some(roles) = &update.role_ids {
-        update_roles(change, &standing, &open, roles).await.map(|roles| differences.roles = roles)?;
-    }
+    differences.validity = update_validity(change, &open, update).await?;
+    differences.place = update_place(change, &standing, &open, update).await?;
     if let Some(email) = &update.email {
         update_email(change, &standing, &open, email).await.map(|email| differences.email = email).at("email")?;
     }
@@ -280,7 +317,8 @@ struct Differences {
     email: Option<EmailAddress>,
     texts: Vec<(&'static str, Option<String>, Option<String>)>,
     subscription_type: Option<SubscriptionType>,
-    roles: Option<Vec<RoleId>>,
+    place: Option<Place>,
+    validity: Option<Validity>,
 }
 
 impl Differences {
@@ -296,13 +334,23 @@ impl Differences {
             after.insert(name.to_owned(), json!(new));
         }
         let mut detail = json!({ "invitation": open.invitation_id });
-        if let Some(roles) = &self.roles {
-            detail["roles"] = json!({ "before": open.roles, "after": roles });
+        if let Some(place) = &self.place {
+            detail["roles"] = json!({ "before": roles_of(&open.assignments), "after": place.roles() });
+            detail["units"] = json!({ "before": open.units, "after": place.units });
+            detail["groups"] = json!({ "before": open.groups, "after": place.groups });
         }
         if let Some(subscription) = self.subscription_type {
             detail["subscriptionType"] = json!({ "before": open.subscription_type, "after": subscription });
         }
-        if before.is_empty() && self.roles.is_none() && self.subscription_type.is_none() {
+        for (name, old, new) in self.validity.iter().flat_map(|new| {
+            [("validFrom", open.validity.from, new.from), ("validUntil", open.validity.until, new.until)]
+        }) {
+            if old != new {
+                detail[name] = json!({ "before": old, "after": new });
+            }
+        }
+        let typed = self.place.is_some() || self.subscription_type.is_some() || self.validity.is_some();
+        if before.is_empty() && !typed {
             return None;
         }
         let event = NewEvent::new(EventKind::InvitationUpdated).subject(open.member_id.0).detail(detail);
@@ -350,32 +398,78 @@ async fn update_text(change: &mut Change, open: &Open, update: &Update) -> Resul
     Ok(Differences { texts, subscription_type, ..Differences::default() })
 }
 
-/// Answers the roles if they differ from those before.
-async fn update_roles(
-    change: &mut Change,
-    standing: &Standing,
-    open: &Open,
-    roles: &[RoleId],
-) -> Result<Option<Vec<RoleId>>> {
-    let wanted = member::distinct_roles(roles).at("roleIds")?;
-    let (account, now) = (change.account(), change.now());
-    let granted = granted_by(change.conn(), account, roles).await?;
-    standing.may(Action::Invite, Target::Grant(granted)).at("roleIds")?;
-    let ids: Vec<_> = wanted.iter().map(|role| role.0).collect();
+/// Answers the validity if it differs from the one before.
+async fn update_validity(change: &mut Change, open: &Open, update: &Update) -> Result<Option<Validity>> {
+    let validity = Validity {
+        from: update.valid_from.unwrap_or(open.validity.from),
+        until: update.valid_until.unwrap_or(open.validity.until),
+    };
+    if validity == open.validity {
+        return Ok(None);
+    }
+    validity.check(validity::today(change).await?)?;
+    let account = change.account();
     sqlx::query!(
-        "WITH gone AS (DELETE FROM member_role WHERE account_id = $1 AND member_id = $2 AND role_id <> ALL($3)),
-         answerable AS (UPDATE invitation SET invited_by = $5 WHERE account_id = $1 AND invitation_id = $6)
-         INSERT INTO member_role (account_id, member_id, role_id, assigned_at) SELECT $1, $2, unnest($3), $4 ON CONFLICT DO NOTHING",
+        "UPDATE member SET valid_from = $3, valid_until = $4 WHERE account_id = $1 AND member_id = $2",
         account.0,
         open.member_id.0,
-        &ids,
-        now,
-        standing.member_id.0,
-        open.invitation_id.0,
+        validity.from as Option<Date>,
+        validity.until as Option<Date>,
     )
     .execute(change.conn())
     .await?;
-    Ok((wanted != open.roles).then_some(wanted))
+    Ok(Some(validity))
+}
+
+/// Answers the place if it differs from the one before.
+async fn update_place(change: &mut Change, standing: &Standing, open: &Open, update: &Update) -> Result<Option<Place>> {
+    let (limited, wide): (Vec<Assignment>, Vec<Assignment>) =
+        open.assignments.iter().copied().partition(|one| one.unit().is_some());
+    let named = update.role_ids.as_ref().map(|roles| roles.iter().copied().map(Assignment::wide).collect());
+    let mut assignments: Vec<Assignment> = named.unwrap_or(wide);
+    assignments.extend(update.unit_roles.clone().unwrap_or(limited));
+    let wanted = Place {
+        assignments,
+        units: update.unit_ids.clone().unwrap_or_else(|| open.units.clone()),
+        groups: update.group_ids.clone().unwrap_or_else(|| open.groups.clone()),
+    };
+    let mut wanted = wanted.distinct()?;
+    let asked = update.role_ids.is_some() || update.unit_roles.is_some() || update.unit_ids.is_some();
+    if !asked && update.group_ids.is_none() {
+        return Ok(None);
+    }
+    // Groups that stay are nobody's to judge again.
+    let groups = if update.group_ids.is_some() { wanted.groups.clone() } else { Vec::new() };
+    may_give(change, standing, Action::Invite, &Place { groups, ..wanted.clone() }).await?;
+    wanted.assignments.sort_unstable();
+    let same = wanted.assignments == open.assignments
+        && same_members(&wanted.units, &open.units)
+        && same_members(&wanted.groups, &open.groups);
+    if same {
+        return Ok(None);
+    }
+    place::replace(change, open.member_id, &wanted).await?;
+    let account = change.account();
+    // From now on the actor is answerable for what it grants.
+    sqlx::query!(
+        "UPDATE invitation SET invited_by = $3 WHERE account_id = $1 AND invitation_id = $2",
+        account.0,
+        open.invitation_id.0,
+        standing.member_id.0,
+    )
+    .execute(change.conn())
+    .await?;
+    Ok(Some(wanted))
+}
+
+/// Whether two lists hold the same, in whatever order.
+fn same_members<T: Ord + Copy>(one: &[T], other: &[T]) -> bool {
+    let sorted = |list: &[T]| {
+        let mut list = list.to_vec();
+        list.sort_unstable();
+        list
+    };
+    sorted(one) == sorted(other)
 }
 
 /// Answers the address if it differs from the one before.
@@ -435,10 +529,11 @@ async fn update_email(
 /// # Errors
 /// NOT_FOUND, INVITATION_NOT_OPEN.
 pub async fn revoke(change: &mut Change, actor: &Actor, id: InvitationId) -> Result<()> {
-    actor.may(Action::Invite, Target::Account)?;
+    actor.may(Action::Invite, Target::Anywhere)?;
     license::lock(change).await?;
     let open = lock(change, id).await.at("invitationId")?;
-    change.standing(actor).await?.may(Action::Invite, Target::Account)?;
+    let standing = change.standing(actor).await?;
+    may_withdraw(&standing, &open).at("invitationId")?;
     finish(change, &open, State::Revoked, EventKind::InvitationRevoked).await
 }
 
@@ -447,7 +542,7 @@ async fn finish(change: &mut Change, open: &Open, state: State, kind: EventKind)
     change.record(
         NewEvent::new(kind)
             .subject(open.member_id.0)
-            .detail(json!({ "invitation": open.invitation_id, "roles": open.roles })),
+            .detail(json!({ "invitation": open.invitation_id, "roles": roles_of(&open.assignments) })),
     );
     Ok(())
 }

@@ -142,6 +142,11 @@ pub fn job_title(text: &str) -> Result<String, FieldFault> {
     text::line(text, TITLE_CHARS)
 }
 
+/// The name of a role, a group or a unit: 1 to [`TITLE_CHARS`] characters on one line.
+pub fn title(text: &str) -> Result<String, FieldFault> {
+    text::line(text, TITLE_CHARS)
+}
+
 /// The message in an invitation: plain text of at most [`MESSAGE_CHARS`] characters; line breaks are kept, as `\n`.
 pub fn message(text: &str) -> Result<String, FieldFault> {
     text::paragraphs(text, MESSAGE_CHARS)
@@ -164,6 +169,21 @@ pub fn country(text: &str) -> Result<String, FieldFault> {
         return Err(FieldFault::Required);
     }
     rust_iso3166::from_alpha2(&code).map(|country| country.alpha2.to_owned()).ok_or(FieldFault::InvalidCountry)
+}
+
+/// Whether a country has a state or province of this name or code (ISO 3166-2, with or without the country). Where none are known, any
+/// may be.
+pub fn has_state(country: &str, state: &str) -> bool {
+    let Some(country) = rust_iso3166::from_alpha2(country) else { return true };
+    let known = country.subdivisions().unwrap_or_default();
+    let state = state.to_lowercase();
+    known.is_empty()
+        || known.iter().any(|one| {
+            let code = one.code.to_lowercase();
+            one.name.to_lowercase() == state
+                || code == state
+                || code.split_once('-').is_some_and(|(_, own)| own == state)
+        })
 }
 
 /// A telephone number in E.164: `+`, a country code (which never begins with 0), 8 to 15 digits in all. Spaces,
@@ -234,6 +254,16 @@ mod tests {
         for unknown in ["Atlantis", "USA", "XX", "840", "ﬁ"] {
             assert_eq!(country(unknown), Err(FieldFault::InvalidCountry), "{unknown}");
         }
+    }
+
+    #[test]
+    fn states_are_found_by_name_and_code() {
+        for (country, state) in [("US", "Illinois"), ("US", "il"), ("US", "US-IL"), ("CA", "Ontario"), ("DE", "Bayern")]
+        {
+            assert!(has_state(country, state), "{state} of {country}");
+        }
+        assert!(!has_state("US", "Ontario") && !has_state("CA", "IL"));
+        assert!(has_state("XX", "Anywhere"), "of an unknown country nothing is known");
     }
 
     #[test]

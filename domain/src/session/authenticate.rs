@@ -14,7 +14,7 @@ use crate::infra::clock::Timestamp;
 use crate::infra::db::Db;
 use crate::infra::secret::{Purpose, Token};
 
-/// Rights by member; an entry counts only while the account's access version is the one it was read at.
+/// Rights by member; an entry counts only while the account's access version and the catalogue's are those it was read at.
 #[derive(Debug)]
 pub(crate) struct RightsCache(Mutex<LruCache<(AccountId, MemberId), Arc<Rights>>>);
 
@@ -26,9 +26,12 @@ impl Default for RightsCache {
 }
 
 impl RightsCache {
-    fn get(&self, account: AccountId, member: MemberId, version: i64) -> Option<Arc<Rights>> {
+    fn get(&self, account: AccountId, member: MemberId, (version, catalogue): (i64, i64)) -> Option<Arc<Rights>> {
         let mut cache = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        cache.get(&(account, member)).filter(|rights| rights.version == version).cloned()
+        cache
+            .get(&(account, member))
+            .filter(|rights| (rights.version, rights.catalogue) == (version, catalogue))
+            .cloned()
     }
 
     fn put(&self, account: AccountId, member: MemberId, rights: Arc<Rights>) {
@@ -63,7 +66,7 @@ pub async fn authenticate(db: &Db, token: &str, origin: Origin) -> Result<Authen
     let row = sqlx::query!(
         r#"SELECT s.session_id AS "session_id: SessionId", s.member_id AS "member_id: MemberId", s.user_id AS "user_id: UserId",
                   s.account_name, s.cookie, s.created_at, s.absolute_expires_at, s.idle_seconds,
-                  a.last_used_at AS "last_used_at?", f.access_version, now() AS "now!"
+                  a.last_used_at AS "last_used_at?", f.access_version, (SELECT version FROM catalogue) AS "catalogue!", now() AS "now!"
            FROM session s
            JOIN member m USING (account_id, member_id)
            JOIN account_feed f USING (account_id)
@@ -80,7 +83,7 @@ pub async fn authenticate(db: &Db, token: &str, origin: Origin) -> Result<Authen
     if now >= until {
         return Err(Error::Unauthenticated);
     }
-    let rights = rights(db, &mut conn, account, row.member_id, row.access_version).await?;
+    let rights = rights(db, &mut conn, account, row.member_id, (row.access_version, row.catalogue)).await?;
     let actor = Actor {
         account_id: account,
         member_id: row.member_id,
@@ -104,9 +107,9 @@ async fn rights(
     conn: &mut PgConnection,
     account: AccountId,
     member: MemberId,
-    version: i64,
+    versions: (i64, i64),
 ) -> Result<Arc<Rights>> {
-    if let Some(rights) = db.rights.get(account, member, version) {
+    if let Some(rights) = db.rights.get(account, member, versions) {
         return Ok(rights);
     }
     let rights = Arc::new(read_rights(conn, account, member).await?.ok_or(Error::Unauthenticated)?);

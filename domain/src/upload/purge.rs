@@ -43,6 +43,29 @@ pub async fn purge_expired(db: &Db, files: &Files, now: Timestamp) -> Result<usi
     failure.map_or(Ok(purged + abandoned), Err)
 }
 
+/// Deletes an upload of an account at once, if it is over by now. Answers false while an import still runs over it.
+pub async fn purge_one(db: &Db, files: &Files, account: AccountId, upload: UploadId) -> Result<bool> {
+    let now = db.now().await?;
+    let found = sqlx::query!(
+        r#"SELECT u.object_key, EXISTS (SELECT FROM member_import i WHERE i.account_id = u.account_id AND i.upload_id = u.upload_id
+                                        AND i.finished_at IS NULL) AS "running!"
+           FROM upload u WHERE u.account_id = $1 AND u.upload_id = $2 AND u.expires_at <= $3"#,
+        account.0,
+        upload.0,
+        now,
+    )
+    .fetch_optional(&db.pool)
+    .await?;
+    match found {
+        None => Ok(true),
+        Some(found) if found.running => Ok(false),
+        Some(found) => {
+            let over = across::ExpiredUpload { account_id: account, upload_id: upload, object_key: found.object_key };
+            purge(db, files, &over, now).await.map(|()| true)
+        }
+    }
+}
+
 async fn purge(db: &Db, files: &Files, upload: &across::ExpiredUpload, now: Timestamp) -> Result<()> {
     if let Some(key) = &upload.object_key {
         files.delete(key).await?;

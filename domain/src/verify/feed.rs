@@ -73,7 +73,7 @@ async fn digests(conn: &mut PgConnection, account: AccountId) -> sqlx::Result<Op
     let mut rows = sqlx::query!(
         r#"SELECT e.event_id, e.personal_digest AS "digest!", p.salt, p.body
            FROM event e JOIN event_personal p USING (account_id, event_id)
-           WHERE e.account_id = $1 AND e.personal_digest IS NOT NULL"#,
+           WHERE e.account_id = $1 AND e.personal_digest IS NOT NULL AND NOT p.address_erased"#,
         account.0,
     )
     .fetch(conn);

@@ -10,9 +10,7 @@ checks! { of_accounts
              UNION ALL SELECT account_id, member_id, 'member_activity' FROM member_activity WHERE account_id = ANY($1)
              UNION ALL SELECT account_id, member_id, 'license_allocation' FROM license_allocation WHERE account_id = ANY($1)
              UNION ALL SELECT account_id, member_id, 'invitation' FROM invitation WHERE account_id = ANY($1) AND member_id IS NOT NULL
-             UNION ALL SELECT account_id, member_id, 'session' FROM session WHERE account_id = ANY($1)
-             UNION ALL SELECT account_id, created_by, 'upload' FROM upload WHERE account_id = ANY($1)
-             UNION ALL SELECT account_id, created_by, 'member_import' FROM member_import WHERE account_id = ANY($1)) c
+             UNION ALL SELECT account_id, member_id, 'session' FROM session WHERE account_id = ANY($1)) c
        LEFT JOIN member m ON m.account_id = c.account_id AND m.member_id = c.member_id
        WHERE m.member_id IS NULL"#
 

@@ -1,5 +1,6 @@
 //! What the worker does, one file per noun.
 
+mod erase;
 pub mod import;
 mod mail;
 
@@ -23,5 +24,6 @@ pub fn registry(
 ) -> Result<Registry, MailerError> {
     let mailer = Arc::new(mail::Mailer::new(db.clone(), config)?);
     let registry = mail::register(Registry::default(), &mailer);
+    let registry = erase::register(registry, db.clone(), files.clone());
     Ok(import::register(registry, db.clone(), files.clone(), &config.limits, shutdown.clone()))
 }

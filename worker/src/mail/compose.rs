@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::time::SystemTime;
 
-use domain::infra::clock::Timestamp;
+use domain::infra::clock::{Date, Timestamp};
 use domain::infra::{config, email_address};
 use lettre::address::Envelope;
 use lettre::message::header::{ContentTransferEncoding, ContentType, Header, HeaderName, HeaderValue};
@@ -167,6 +167,16 @@ impl Composer {
             },
             Mail::SignUpExisting { sign_in_url } => context! { sign_in_url },
             Mail::PasswordReset { url, valid_for } => context! { url, valid_for },
+            Mail::Succession { account_name, first_name, things } => context! {
+                account_name => clean::line(account_name),
+                first_name => optional(first_name.as_deref()),
+                things => if *things == 1 { "one thing".to_owned() } else { format!("{things} things") },
+            },
+            Mail::ValidityEnd { account_name, first_name, last_day } => context! {
+                account_name => clean::line(account_name),
+                first_name => optional(first_name.as_deref()),
+                last_day => last_day.0.strftime("%-d %B %Y").to_string(),
+            },
             Mail::PasswordChanged { when, reset_url } => context! { when => moment(*when), reset_url },
         };
         context! { ..own, ..shared }
@@ -206,6 +216,8 @@ fn folder(mail: &Mail) -> &'static str {
         Mail::SignUpExisting { .. } => "sign-up-existing",
         Mail::PasswordReset { .. } => "password-reset",
         Mail::PasswordChanged { .. } => "password-changed",
+        Mail::Succession { .. } => "succession",
+        Mail::ValidityEnd { .. } => "validity-end",
     }
 }
 
@@ -243,9 +255,10 @@ impl Header for AutoSubmitted {
 }
 
 /// Each mail with everything filled in, and those that can do without something with all of that left out.
-fn samples() -> [Mail; 8] {
+fn samples() -> [Mail; 12] {
     let (url, valid_for) = ("https://muster.example.com/a?b=1&c=2".to_owned(), "24 hours".to_owned());
     let (account_name, first_name) = ("Doe & Roe".to_owned(), "Ann".to_owned());
+    let last_day = Date(jiff::civil::date(2026, 12, 31));
     [
         Mail::Invitation {
             account_name: account_name.clone(),
@@ -263,6 +276,10 @@ fn samples() -> [Mail; 8] {
             url: url.clone(),
             lifetime: valid_for.clone(),
         },
+        Mail::Succession { account_name: account_name.clone(), first_name: Some(first_name.clone()), things: 3 },
+        Mail::Succession { account_name: account_name.clone(), first_name: None, things: 1 },
+        Mail::ValidityEnd { account_name: account_name.clone(), first_name: Some(first_name.clone()), last_day },
+        Mail::ValidityEnd { account_name: account_name.clone(), first_name: None, last_day },
         Mail::SignUpConfirm { first_name, account_name, url: url.clone(), valid_for: valid_for.clone() },
         Mail::SignUpExisting { sign_in_url: Some(url.clone()) },
         Mail::SignUpExisting { sign_in_url: None },

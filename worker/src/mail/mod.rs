@@ -9,7 +9,7 @@ pub use compose::{ComposeError, Composed, Composer, Recipient};
 pub use template::{TemplateError, TemplateProblem};
 pub use transport::{Delivery, ProbeFault, Transport, TransportError, transport};
 
-use domain::infra::clock::Timestamp;
+use domain::infra::clock::{Date, Timestamp};
 
 /// A mail and what it says. Names and messages come from people and may contain anything; links come from this
 /// installation.
@@ -59,5 +59,23 @@ pub enum Mail {
         when: Timestamp,
         /// The page to ask for a new password on, if it was somebody else and there is one to link to.
         reset_url: Option<String>,
+    },
+    /// Somebody took over what others were responsible for.
+    Succession {
+        /// The account.
+        account_name: String,
+        /// Who took over.
+        first_name: Option<String>,
+        /// How many things it is.
+        things: u32,
+    },
+    /// A membership ends by its date.
+    ValidityEnd {
+        /// The account.
+        account_name: String,
+        /// Whose it is.
+        first_name: Option<String>,
+        /// The last day.
+        last_day: Date,
     },
 }

@@ -11,7 +11,7 @@ use mrml::prelude::parser::{Error as ParseError, ParserOptions, Span};
 use mrml::prelude::render::RenderOptions;
 
 /// The built-in files, by the name under which an operator replaces them.
-const BUILT_IN: [(&str, &str); 16] = [
+const BUILT_IN: [(&str, &str); 22] = [
     ("layout.mjml", include_str!("templates/layout.mjml")),
     ("invitation/subject.txt", include_str!("templates/invitation/subject.txt")),
     ("invitation/body.txt", include_str!("templates/invitation/body.txt")),
@@ -28,6 +28,12 @@ const BUILT_IN: [(&str, &str); 16] = [
     ("password-changed/subject.txt", include_str!("templates/password-changed/subject.txt")),
     ("password-changed/body.txt", include_str!("templates/password-changed/body.txt")),
     ("password-changed/body.mjml", include_str!("templates/password-changed/body.mjml")),
+    ("succession/subject.txt", include_str!("templates/succession/subject.txt")),
+    ("succession/body.txt", include_str!("templates/succession/body.txt")),
+    ("succession/body.mjml", include_str!("templates/succession/body.mjml")),
+    ("validity-end/subject.txt", include_str!("templates/validity-end/subject.txt")),
+    ("validity-end/body.txt", include_str!("templates/validity-end/body.txt")),
+    ("validity-end/body.mjml", include_str!("templates/validity-end/body.mjml")),
 ];
 
 /// Something in a template that keeps mails from being sent.

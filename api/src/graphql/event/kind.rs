@@ -6,10 +6,13 @@ use domain::event::EventKind;
 use domain::event::read::{Event, Personal};
 
 use super::EventActor;
-use super::part::{EventAccountPolicy, EventTextChange, detail, import, member, nothing, personal, policy, texts};
+use super::part::{
+    EventAccountPolicy, EventTextChange, EventUnitRole, detail, detail_objects, import, member, nothing, personal,
+    policy, role, texts, unit,
+};
 use crate::graphql::import::{JobErrorCode, JobStatus};
 use crate::graphql::member::{MemberStatus, SubscriptionType};
-use crate::graphql::scalar::{DateTime, EmailAddress, SafeInteger};
+use crate::graphql::scalar::{Date, DateTime, EmailAddress, SafeInteger};
 
 /// What every event says.
 struct Head {
@@ -189,8 +192,14 @@ event_types! {
         invitation_id: ID = detail("/invitation");
         /// Whether it is mailed at once.
         sent: bool = detail("/sent");
-        /// Roles they get.
+        /// Roles they get for the whole account.
         role_ids: Vec<ID> = detail("/roles");
+        /// Roles they get within units; null for an event of before there were any.
+        unit_roles: Option<Vec<EventUnitRole>> = detail_objects("/unitRoles");
+        /// Units they belong to; null for an event of before there were any.
+        unit_ids: Option<Vec<ID>> = detail("/units");
+        /// Groups they are in; null for an event of before there were any.
+        group_ids: Option<Vec<ID>> = detail("/groups");
         /// Where it goes; null once it is erased.
         email: Option<EmailAddress> = personal("/email");
         /// First name; null if not given, and once it is erased.
@@ -222,10 +231,26 @@ event_types! {
         role_ids_before: Option<Vec<ID>> = detail("/roles/before");
         /// Roles from then on; null if they did not change.
         role_ids_after: Option<Vec<ID>> = detail("/roles/after");
+        /// Units before; null if neither roles nor units nor groups changed.
+        unit_ids_before: Option<Vec<ID>> = detail("/units/before");
+        /// Units from then on; null if neither roles nor units nor groups changed.
+        unit_ids_after: Option<Vec<ID>> = detail("/units/after");
+        /// Groups before; null if neither roles nor units nor groups changed.
+        group_ids_before: Option<Vec<ID>> = detail("/groups/before");
+        /// Groups from then on; null if neither roles nor units nor groups changed.
+        group_ids_after: Option<Vec<ID>> = detail("/groups/after");
         /// What the subscription covered; null if nothing was said, or it did not change.
         subscription_type_before: Option<SubscriptionType> = detail("/subscriptionType/before");
         /// What the subscription covers from then on; null if it did not change.
         subscription_type_after: Option<SubscriptionType> = detail("/subscriptionType/after");
+        /// The first day of the membership; null if there was none, or it did not change.
+        valid_from_before: Option<Date> = detail("/validFrom/before");
+        /// The first day from then on; null if there is none, or it did not change.
+        valid_from_after: Option<Date> = detail("/validFrom/after");
+        /// The last day of the membership; null if there was none, or it did not change.
+        valid_until_before: Option<Date> = detail("/validUntil/before");
+        /// The last day from then on; null if there is none, or it did not change.
+        valid_until_after: Option<Date> = detail("/validUntil/after");
         /// Address, names and message that were changed; null once they are erased.
         texts: Option<Vec<EventTextChange>> = texts();
     }
@@ -317,6 +342,52 @@ event_types! {
         /// Where they stand from then on.
         status_after: MemberStatus = detail("/after");
     }
+    /// A member's profile was changed, or from when until when they are a member.
+    MemberUpdated => MemberUpdatedEvent(member) {
+        /// Whose.
+        member_id: ID = member();
+        /// What the subscription covered; null if nothing was said, or it did not change.
+        subscription_type_before: Option<SubscriptionType> = detail("/subscriptionType/before");
+        /// What the subscription covers from then on; null if nothing is said, or it did not change.
+        subscription_type_after: Option<SubscriptionType> = detail("/subscriptionType/after");
+        /// The first day of the membership; null if there was none, or it did not change.
+        valid_from_before: Option<Date> = detail("/validFrom/before");
+        /// The first day from then on; null if there is none, or it did not change.
+        valid_from_after: Option<Date> = detail("/validFrom/after");
+        /// The last day of the membership; null if there was none, or it did not change.
+        valid_until_before: Option<Date> = detail("/validUntil/before");
+        /// The last day from then on; null if there is none, or it did not change.
+        valid_until_after: Option<Date> = detail("/validUntil/after");
+        /// Texts of the profile that were changed; null once they are erased.
+        texts: Option<Vec<EventTextChange>> = texts();
+    }
+    /// A member left the account by themselves, and their seat is free.
+    MemberLeft => MemberLeftEvent(member) {
+        /// Who.
+        member_id: ID = member();
+        /// Where they stood.
+        status_before: MemberStatus = detail("/before");
+        /// Where they stand from then on.
+        status_after: MemberStatus = detail("/after");
+    }
+    /// A member was deleted for good, with their personal data.
+    MemberDeleted => MemberDeletedEvent(member) {
+        /// Who; the member is gone.
+        member_id: ID = member();
+        /// Where they stood.
+        status_before: MemberStatus = detail("/before");
+        /// Their last invitation; null for whoever had none, like a founder.
+        invitation_id: Option<ID> = detail("/invitation");
+    }
+    /// What a member who left was responsible for passed to somebody else.
+    MemberSucceeded => MemberSucceededEvent(member) {
+        /// Who left.
+        member_id: ID = member();
+        /// Who is responsible from then on.
+        successor_id: ID = detail("/successor");
+        /// For what: at most 100 resources; further ones are told by further events.
+        resource_ids: Vec<ID> = detail("/resources");
+    }
     /// A member was given other roles.
     MemberRolesChanged => MemberRolesChangedEvent(member) {
         /// Who.
@@ -325,6 +396,96 @@ event_types! {
         role_ids_before: Option<Vec<ID>> = detail("/before");
         /// Roles from then on.
         role_ids_after: Option<Vec<ID>> = detail("/after");
+        /// Roles within units before; null for an event of before there were any.
+        unit_roles_before: Option<Vec<EventUnitRole>> = detail_objects("/unitRoles/before");
+        /// Roles within units from then on.
+        unit_roles_after: Option<Vec<EventUnitRole>> = detail_objects("/unitRoles/after");
+    }
+    /// A role was made.
+    RoleCreated => RoleCreatedEvent(role) {
+        /// The role.
+        role_id: ID = role();
+        /// Its name.
+        name: String = detail("/name");
+        /// What it holds.
+        permissions: Vec<String> = detail("/permissions");
+        /// The role it was copied from.
+        copy_of: Option<ID> = detail("/copyOf");
+    }
+    /// A role was changed.
+    RoleUpdated => RoleUpdatedEvent(role) {
+        /// The role.
+        role_id: ID = role();
+        /// Its name before.
+        name_before: String = detail("/name/before");
+        /// Its name from then on.
+        name_after: String = detail("/name/after");
+        /// What it held before.
+        permissions_before: Vec<String> = detail("/permissions/before");
+        /// What it holds from then on.
+        permissions_after: Vec<String> = detail("/permissions/after");
+    }
+    /// A role was archived.
+    RoleArchived => RoleArchivedEvent(role) {
+        /// The role.
+        role_id: ID = role();
+        /// Its name.
+        name: String = detail("/name");
+        /// The role that took its place, if it was in use.
+        replacement_role_id: Option<ID> = detail("/replacement");
+        /// How many assignments it took over.
+        replaced: i32 = detail("/replaced");
+    }
+    /// A role was taken out of the archive.
+    RoleUnarchived => RoleUnarchivedEvent(role) {
+        /// The role.
+        role_id: ID = role();
+        /// Its name.
+        name: String = detail("/name");
+    }
+    /// A unit was made.
+    UnitCreated => UnitCreatedEvent(unit) {
+        /// The unit.
+        unit_id: ID = unit();
+        /// Its name.
+        name: String = detail("/name");
+    }
+    /// A unit was changed.
+    UnitUpdated => UnitUpdatedEvent(unit) {
+        /// The unit.
+        unit_id: ID = unit();
+        /// Its name before.
+        name_before: String = detail("/name/before");
+        /// Its name from then on.
+        name_after: String = detail("/name/after");
+    }
+    /// A unit was archived.
+    UnitArchived => UnitArchivedEvent(unit) {
+        /// The unit.
+        unit_id: ID = unit();
+        /// Its name.
+        name: String = detail("/name");
+    }
+    /// A unit was taken out of the archive.
+    UnitUnarchived => UnitUnarchivedEvent(unit) {
+        /// The unit.
+        unit_id: ID = unit();
+        /// Its name.
+        name: String = detail("/name");
+    }
+    /// Members were put into a unit.
+    UnitMembersAdded => UnitMembersAddedEvent(unit) {
+        /// The unit.
+        unit_id: ID = unit();
+        /// The members.
+        member_ids: Vec<ID> = detail("/members");
+    }
+    /// Members were taken out of a unit.
+    UnitMembersRemoved => UnitMembersRemovedEvent(unit) {
+        /// The unit.
+        unit_id: ID = unit();
+        /// The members.
+        member_ids: Vec<ID> = detail("/members");
     }
     /// An import of members was asked for.
     ImportStarted => ImportStartedEvent(import) {

@@ -2,7 +2,9 @@
 
 use async_graphql::{ID, InputType, SimpleObject, Value};
 use domain::event::read::{Event, Personal};
-use domain::id::{ImportId, MemberId};
+use domain::id::{ImportId, MemberId, RoleId, UnitId};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
 
 /// A value of the lasting part, by its JSON pointer; what is missing is null.
 pub(super) fn detail<T: InputType>(event: &Event, pointer: &str) -> Option<T> {
@@ -32,15 +34,48 @@ pub(super) fn import(event: &Event) -> Option<ID> {
     event.subject.map(|id| ImportId(id).to_string().into())
 }
 
+/// The subject as a role's id.
+pub(super) fn role(event: &Event) -> Option<ID> {
+    event.subject.map(|id| RoleId(id).to_string().into())
+}
+
+/// The subject as a unit's id.
+pub(super) fn unit(event: &Event) -> Option<ID> {
+    event.subject.map(|id| UnitId(id).to_string().into())
+}
+
+/// A role within a unit.
+#[derive(SimpleObject, Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EventUnitRole {
+    /// The role.
+    #[serde(deserialize_with = "id")]
+    role_id: ID,
+    /// The unit.
+    #[serde(deserialize_with = "id")]
+    unit_id: ID,
+}
+
+fn id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ID, D::Error> {
+    String::deserialize(deserializer).map(ID::from)
+}
+
+/// Objects of the lasting part, by their JSON pointer; what is missing is null.
+#[expect(clippy::option_option, reason = "a form that is not known, or null")]
+pub(super) fn detail_objects<T: DeserializeOwned>(event: &Event, pointer: &str) -> Option<Option<Vec<T>>> {
+    let value = event.detail.pointer(pointer).cloned().unwrap_or_default();
+    serde_json::from_value(value).ok()
+}
+
 /// Of an event that concerns the account as a whole.
 pub(super) fn nothing(_: &Event) -> Option<ID> {
     None
 }
 
-/// A text of an invitation that was corrected.
+/// A text of an invitation that was corrected, or of a profile that was changed.
 #[derive(SimpleObject, Clone, Debug)]
 pub struct EventTextChange {
-    /// Which one, as in `InvitationUpdateInput`, like `email`.
+    /// Which one, as in `InvitationUpdateInput` or `MemberUpdateInput`, like `email`.
     field: String,
     /// What it was.
     before: Option<String>,

@@ -1,17 +1,17 @@
 //! Looks and newcomers in the orders that real ones rarely come in.
 
-use domain::actor::{Actor, Author, Origin, Rights};
+use domain::actor::{Actor, Author, HostGrants, Origin, Rights};
 use domain::id::{MemberId, UserId};
-use domain::permission::Permission;
+use domain::permission::{Permission, PermissionSet};
 
 use super::*;
 
-fn some(keys: &[&str]) -> PermissionSet {
-    PermissionSet::from_keys(keys.iter().copied())
+fn some(keys: &[&str]) -> Grants {
+    Grants::wide_only(PermissionSet::from_keys(keys.iter().copied()))
 }
 
 /// A session that was there at `looked_at`, with rights that were read at `version`.
-fn session(id: SessionId, looked_at: i64, version: i64, permissions: PermissionSet) -> Authenticated {
+fn session(id: SessionId, looked_at: i64, version: i64, grants: Grants) -> Authenticated {
     let now = Timestamp(jiff::Timestamp::UNIX_EPOCH);
     let member_id = MemberId::new();
     let actor = Actor {
@@ -19,15 +19,15 @@ fn session(id: SessionId, looked_at: i64, version: i64, permissions: PermissionS
         member_id,
         user_id: UserId::new(),
         session_id: id,
-        rights: Arc::new(Rights { version, owner: false, permissions }),
+        rights: Arc::new(Rights { version, owner: false, grants, host: HostGrants::default(), catalogue: 1 }),
         now,
         origin: Origin { author: Author::Member(member_id), ..Origin::system() },
     };
     Authenticated { actor, account_name: "Harbor & Finch".to_owned(), cookie: false, until: now, looked_at }
 }
 
-fn look(access_version: i64, standings: Option<&[(SessionId, PermissionSet)]>) -> Look {
-    let standings = standings.map(|list| list.iter().copied().collect());
+fn look(access_version: i64, standings: Option<&[(SessionId, Grants)]>) -> Look {
+    let standings = standings.map(|list| list.iter().cloned().collect());
     let (after_id, newest_id) = (None, None);
     Look { next_seq: 11, oldest_seq: 1, access_version, after_id, newest_id, events: Vec::new(), standings }
 }

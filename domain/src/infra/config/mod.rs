@@ -210,6 +210,10 @@ pub struct Limits {
     pub import_field_bytes: usize,
     /// Members one mutation may name.
     pub bulk: usize,
+    /// Roles of its own that an account may have, archived ones aside.
+    pub custom_roles: usize,
+    /// Units that an account may have, archived ones aside.
+    pub units: usize,
     /// Requests that are worked on at once, and a quarter as many that hash passwords; twice as many wait, further ones are refused.
     pub concurrent_requests: usize,
 }
@@ -313,6 +317,8 @@ impl Default for Limits {
             import_rows: 100_000,
             import_field_bytes: 4096,
             bulk: 500,
+            custom_roles: 200,
+            units: 1_000,
             concurrent_requests: 24,
         }
     }

@@ -166,6 +166,8 @@ pub static SETTINGS: &[Setting] = &[
     Setting::new("limits.import_rows", Number(1, 10_000_000), "100000", |c| &mut c.limits.import_rows, "Rows of an import."),
     Setting::new("limits.import_field_bytes", Number(64, 1_000_000), "4096", |c| &mut c.limits.import_field_bytes, "Bytes of a field of an import."),
     Setting::new("limits.bulk", Number(1, 10_000), "500", |c| &mut c.limits.bulk, "Members one mutation may name."),
+    Setting::new("limits.custom_roles", Number(1, 10_000), "200", |c| &mut c.limits.custom_roles, "Roles of its own that an account may have, archived ones aside."),
+    Setting::new("limits.units", Number(1, 100_000), "1000", |c| &mut c.limits.units, "Units that an account may have, archived ones aside."),
     Setting::new("limits.concurrent_requests", Number(1, 100_000), "24", |c| &mut c.limits.concurrent_requests,
         "GraphQL requests that a process works on at once, and a quarter as many that hash passwords (sign-in, sign-up, reset, acceptance). \
          Twice as many wait for their turn, a second at most; further ones are refused with SERVICE_UNAVAILABLE and Retry-After."),

@@ -133,6 +133,8 @@ pub(super) fn limits() -> config::Limits {
         import_rows: 0,
         import_field_bytes: 0,
         bulk: 500,
+        custom_roles: 200,
+        units: 1_000,
         concurrent_requests: 64,
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use async_graphql::{Context, Data, Error as GraphqlError, Object, Schema, SimpleObject, Subscription};
 use axum::extract::ws::Message;
-use domain::actor::{Actor, Author, Origin, Rights};
+use domain::actor::{Actor, Author, Grants, HostGrants, Origin, Rights};
 use domain::error::{Error, Result};
 use domain::id::{AccountId, MemberId, SessionId, UserId};
 use domain::infra::clock::Timestamp;
@@ -167,7 +167,13 @@ impl Host for Arc<World> {
         let mut user = [0; 16];
         user[0] = token.as_bytes()[0];
         let now = Timestamp(jiff::Timestamp::now());
-        let rights = Arc::new(Rights { version: 1, owner: false, permissions: PermissionSet::EVERYTHING });
+        let rights = Arc::new(Rights {
+            version: 1,
+            owner: false,
+            grants: Grants::wide_only(PermissionSet::EVERYTHING),
+            host: HostGrants::default(),
+            catalogue: 1,
+        });
         let actor = Actor {
             account_id: AccountId::new(),
             member_id: MemberId::new(),

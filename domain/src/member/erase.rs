@@ -1,0 +1,161 @@
+//! Deleting members for good: what names them goes, what happened stays, under ids that lead to nobody.
+
+use std::collections::BTreeMap;
+
+use serde_json::json;
+use uuid::Uuid;
+
+use super::status::Locked;
+use crate::across;
+use crate::change::Change;
+use crate::error::{Error, Result};
+use crate::event::{EventKind, NewEvent};
+use crate::id::{InvitationId, MemberId, UploadId, UserId};
+use crate::invitation;
+use crate::job::{JobKind, NewJob};
+use crate::session;
+
+/// Locks the identities of members, which come before everything else in the order of locks: with the last membership they go.
+pub(super) async fn lock_people(change: &mut Change, members: &[MemberId]) -> Result<Vec<UserId>> {
+    let account = change.account();
+    let ids: Vec<Uuid> = members.iter().map(|member| member.0).collect();
+    Ok(sqlx::query_scalar!(
+        r#"SELECT user_id AS "user_id: UserId" FROM app_user
+           WHERE user_id IN (SELECT m.user_id FROM member m WHERE m.account_id = $1 AND m.member_id = ANY($2))
+           ORDER BY user_id FOR UPDATE"#,
+        account.0,
+        &ids,
+    )
+    .fetch_all(change.conn())
+    .await?)
+}
+
+/// Deletes locked members with all that names them. The pool and their identities must be locked as well.
+pub(super) async fn erase(
+    change: &mut Change,
+    members: &[MemberId],
+    locked: &BTreeMap<MemberId, Locked>,
+    people: &[UserId],
+) -> Result<()> {
+    let erased: Vec<&Locked> = members.iter().filter_map(|member| locked.get(member)).collect();
+    let users: Vec<UserId> = erased.iter().filter_map(|locked| locked.user_id).collect();
+    if users.iter().any(|user| !people.contains(user)) {
+        // They accepted an invitation since their identities were locked.
+        return Err(Error::Stale);
+    }
+    let emails: Vec<String> = erased.iter().map(|locked| locked.email.clone()).collect();
+    let ids: Vec<Uuid> = members.iter().map(|member| member.0).collect();
+    let ended = invitations(change, &ids, &emails).await?;
+    let mut subjects = ids.clone();
+    subjects.extend(ended.iter().map(|(_, former)| former.0));
+    events(change, &ids, &subjects).await?;
+    files(change, &ids, &subjects, &emails).await?;
+    session::end_of_members(change, members).await?;
+    keys_and_jobs(change, &ids, &ended).await?;
+    invitation::remove_members(change, members).await?;
+    across::erase_people(change.conn(), &users).await?;
+    change.rights_changed();
+    for member in members {
+        let (Some(locked), open) = (locked.get(member), ended.iter().find(|(_, former)| former == member)) else {
+            continue;
+        };
+        let detail = json!({ "before": locked.status, "invitation": open.map(|(invitation, _)| invitation) });
+        change.record(NewEvent::new(EventKind::MemberDeleted).subject(member.0).detail(detail));
+    }
+    Ok(())
+}
+
+/// Ends what is open, and leaves of every invitation to them that there was one. An earlier one to the same address had invited
+/// somebody of another id, by which their events are found.
+async fn invitations(change: &mut Change, ids: &[Uuid], emails: &[String]) -> Result<Vec<(InvitationId, MemberId)>> {
+    let (account, now) = (change.account(), change.now());
+    let rows = sqlx::query!(
+        r#"UPDATE invitation
+           SET state = CASE WHEN finished_at IS NULL THEN 'REVOKED' ELSE state END, finished_at = coalesce(finished_at, $4),
+               former_member_id = coalesce(former_member_id, member_id), member_id = NULL,
+               email = encode(sha256(convert_to(invitation_id::text, 'UTF8')), 'hex'), first_name = NULL, last_name = NULL,
+               message = NULL, delivery_reply = NULL, token_hash = NULL, token_key_version = NULL
+           WHERE account_id = $1 AND (member_id = ANY($2) OR former_member_id = ANY($2) OR (member_id IS NULL AND email = ANY($3)))
+           RETURNING invitation_id AS "invitation_id: InvitationId", former_member_id AS "former!: MemberId""#,
+        account.0,
+        ids,
+        emails,
+        now,
+    )
+    .fetch_all(change.conn())
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.invitation_id, row.former)).collect())
+}
+
+/// The personal parts of events about them, and their network addresses in those about others.
+async fn events(change: &mut Change, ids: &[Uuid], subjects: &[Uuid]) -> Result<()> {
+    let account = change.account();
+    sqlx::query!(
+        "DELETE FROM event_personal WHERE account_id = $1
+         AND (subject_id = ANY($2) OR (actor_id = ANY($3) AND body - 'networkAddress' = '{}'))",
+        account.0,
+        subjects,
+        ids,
+    )
+    .execute(change.conn())
+    .await?;
+    sqlx::query!(
+        "UPDATE event_personal SET body = body - 'networkAddress', address_erased = true
+         WHERE account_id = $1 AND actor_id = ANY($2) AND body ? 'networkAddress'",
+        account.0,
+        ids,
+    )
+    .execute(change.conn())
+    .await?;
+    Ok(())
+}
+
+/// Files that they uploaded or that have rows of them end now; a job deletes them, with what is quoted of them.
+async fn files(change: &mut Change, ids: &[Uuid], subjects: &[Uuid], emails: &[String]) -> Result<()> {
+    let (account, now) = (change.account(), change.now());
+    let uploads = sqlx::query_scalar!(
+        r#"UPDATE upload u SET expires_at = $5
+           WHERE u.account_id = $1 AND (u.created_by = ANY($2) OR EXISTS (
+               SELECT FROM member_import i JOIN member_import_row r USING (account_id, import_id)
+               WHERE i.account_id = u.account_id AND i.upload_id = u.upload_id
+                 AND (r.member_id = ANY($3) OR EXISTS (
+                     SELECT FROM jsonb_array_elements(r.faults) f WHERE lower(trim(f->>'value')) = ANY($4)))))
+           RETURNING u.upload_id AS "upload_id: UploadId""#,
+        account.0,
+        ids,
+        subjects,
+        emails,
+        now,
+    )
+    .fetch_all(change.conn())
+    .await?;
+    for upload in uploads {
+        change.enqueue(NewJob {
+            account_id: account.0,
+            kind: JobKind::EraseUpload,
+            payload: json!({ "uploadId": upload }),
+            dedupe_key: upload.to_string(),
+        });
+    }
+    Ok(())
+}
+
+/// What they asked for under keys of their own, and dead jobs that were about them.
+async fn keys_and_jobs(change: &mut Change, ids: &[Uuid], ended: &[(InvitationId, MemberId)]) -> Result<()> {
+    let account = change.account();
+    sqlx::query!("DELETE FROM idempotency_key WHERE account_id = $1 AND member_id = ANY($2)", account.0, ids)
+        .execute(change.conn())
+        .await?;
+    let invitations: Vec<String> = ended.iter().map(|(invitation, _)| invitation.to_string()).collect();
+    let members: Vec<String> = ids.iter().map(|id| MemberId(*id).to_string()).collect();
+    sqlx::query!(
+        "DELETE FROM outbox WHERE account_id = $1 AND dead_at IS NOT NULL
+         AND (payload->>'invitationId' = ANY($2) OR payload->>'memberId' = ANY($3))",
+        account.0,
+        &invitations,
+        &members,
+    )
+    .execute(change.conn())
+    .await?;
+    Ok(())
+}
