@@ -423,6 +423,24 @@ async fn an_outcome_that_was_not_written_is_found_out_by_the_next_attempt() -> R
 }
 
 #[tokio::test]
+async fn a_catalogue_that_was_not_committed_is_applied_by_the_next() -> Result<()> {
+    let mut fleet = Fleet::new(false, Options::default()).await?;
+    std::fs::create_dir_all(&fleet.app.config.data_dir)?;
+    let file = fleet.app.config.data_dir.join("catalogue.toml");
+    std::fs::write(&file, "[[permission]]\nkey = \"app.matters.open\"\ndescription = \"Open matters.\"\n")?;
+    let apply = ["catalogue", "apply", file.to_str().context("a path")?];
+    fleet.extra.push(("FAILPOINTS", abort("catalogue.before_commit")));
+    ensure!(fleet.run(&apply).await.is_err(), "it goes on");
+    fleet.extra.pop();
+    let declared = "permission WHERE permission LIKE 'app.%'";
+    ensure!(count(&fleet.app, declared).await? == "0", "nothing of it");
+    fleet.run(&apply).await?;
+    ensure!(count(&fleet.app, declared).await? == "1");
+    fleet.app.close().await;
+    Ok(())
+}
+
+#[tokio::test]
 async fn events_whose_sealer_stops_are_sealed_by_the_next() -> Result<()> {
     let (mut fleet, api, _owner) = firm(5).await?;
     let worker = fleet.start_faulty("worker", &abort("seal.before_write")).await?;
