@@ -10,6 +10,9 @@ use tokio::time::Instant;
 /// What is in the queue should be gone after this time.
 const HORIZON: f64 = 0.5;
 
+/// What an account has on its way should be claimed after this time: twice the pause before the queue is filled up.
+const ACCOUNT_HORIZON: f64 = 0.1;
+
 /// Shorter spans are measured together with the next.
 const SPAN: Duration = Duration::from_millis(20);
 
@@ -65,11 +68,11 @@ impl Window {
         self.size().saturating_sub(depth)
     }
 
-    /// How many ids of one account may be on their way to those who take them out, in the queue and after it. While the queue is
-    /// short it is shared by two accounts at least.
+    /// How many ids of one account may be on their way to those who claim them, in the queue and after it: what is taken out of the
+    /// queue in a shorter time, which is still longer than it takes to fill up. What fills the way only, and is not claimed, counts
+    /// among them: so a way that fills up is not taken for one that is quick.
     pub(super) fn of_account(&self) -> usize {
-        let size = self.size();
-        if size > self.floor { size } else { self.floor.div_ceil(2) }
+        self.taken_in(ACCOUNT_HORIZON).clamp(self.floor.div_ceil(2), self.ceiling)
     }
 
     /// Whether so many ids were put in of late that an account may have all it may have on their way, and due jobs left.
@@ -82,11 +85,14 @@ impl Window {
     }
 
     fn size(&self) -> usize {
+        self.taken_in(HORIZON).clamp(self.floor, self.ceiling)
+    }
+
+    fn taken_in(&self, seconds: f64) -> usize {
         let ceiling = u32::try_from(self.ceiling).unwrap_or(u32::MAX);
-        let wanted = (self.rate * HORIZON).clamp(0.0, f64::from(ceiling));
+        let taken = (self.rate * seconds).clamp(0.0, f64::from(ceiling));
         // Within 0 and a u32 by the line above.
-        let wanted = format!("{wanted:.0}").parse().unwrap_or(self.floor);
-        wanted.clamp(self.floor, self.ceiling)
+        format!("{taken:.0}").parse().unwrap_or(0)
     }
 }
 
@@ -111,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn an_account_has_half_of_a_short_queue_and_all_of_a_long_one() {
+    fn an_account_has_part_of_the_queue() {
         let mut window = Window::new(32, 2000);
         let mut now = Instant::now();
         assert_eq!((window.of_account(), window.is_crowded(now)), (16, false));
@@ -122,7 +128,7 @@ mod tests {
         now += Duration::from_secs(16);
         assert!(!window.is_crowded(now), "their hints have lapsed");
         window.rate = 1000.0;
-        assert_eq!(window.of_account(), 500);
+        assert_eq!((window.of_account(), window.size()), (100, 500));
         assert_eq!(Window::new(2, 2000).of_account(), 1);
     }
 
