@@ -49,7 +49,8 @@ async fn follow_at(url: String, token: String, pace: Arc<Pace>) -> Result<Ended>
 /// Has somebody lose the right to follow while events flow; answers how long it took until their last socket was closed.
 async fn lose_among_events(fleet: &Fleet, apis: &[&Process], loss: Loss, owner: &Person) -> Result<Duration> {
     let app = &fleet.app;
-    let auditor = app.join(owner, &format!("{loss:?}@harborandfinch.example").to_lowercase(), &[SystemRole::Auditor]).await?;
+    let auditor =
+        app.join(owner, &format!("{loss:?}@harborandfinch.example").to_lowercase(), &[SystemRole::Auditor]).await?;
     let pace = Arc::new(Pace { goal: AtomicI64::new(i64::MAX), begun: Semaphore::new(0) });
     let mut followers = JoinSet::new();
     for api in apis {
