@@ -20,17 +20,17 @@ on_server() {
 }
 
 # Decides which services are ours, and sets DATABASE_URL, SERVER_URL (the same server, to create databases on) and REDIS_URL.
+# Ours are known by their password: one that was exported earlier may name a port that was given up since.
 locate_services() {
-    local own
-    own=postgres://muster:$PASSWORD@127.0.0.1:$POSTGRES_PORT
+    local own=postgres://muster:$PASSWORD@127.0.0.1:
     OWN_POSTGRES=true OWN_REDIS=true
-    if [ -n "${DATABASE_URL:-}" ] && [ "${DATABASE_URL%/*}" != "$own" ]; then
+    if [ -n "${DATABASE_URL:-}" ] && [[ $DATABASE_URL != "$own"* ]]; then
         OWN_POSTGRES=false SERVER_URL=$DATABASE_URL
     else
-        DATABASE_URL=$own/muster SERVER_URL=$own/postgres
+        DATABASE_URL=$own$POSTGRES_PORT/muster SERVER_URL=$own$POSTGRES_PORT/postgres
     fi
-    own=redis://:$PASSWORD@127.0.0.1:$REDIS_PORT/0
-    if [ -n "${REDIS_URL:-}" ] && [ "$REDIS_URL" != "$own" ]; then OWN_REDIS=false; else REDIS_URL=$own; fi
+    own=redis://:$PASSWORD@127.0.0.1:
+    if [ -n "${REDIS_URL:-}" ] && [[ $REDIS_URL != "$own"* ]]; then OWN_REDIS=false; else REDIS_URL=$own$REDIS_PORT/0; fi
 }
 
 need_services() {

@@ -5,7 +5,7 @@ use domain::permission::SystemRole;
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
-use crate::support::app::{Answer, App, PASSWORD, Person};
+use crate::support::app::{Answer, App, Options, PASSWORD, Person};
 
 const OWNER: &str = "olivia@harborandfinch.example";
 const POLICY: &str =
@@ -120,7 +120,10 @@ async fn the_policy_keeps_to_its_ranges() -> Result<()> {
 
 #[tokio::test]
 async fn the_policy_about_domains_binds_the_next_invitation() -> Result<()> {
-    let app = App::start().await?;
+    let configure = |config: &mut domain::infra::config::Config| {
+        config.mail.allowed_personal_domains = vec!["Web.DE".to_owned()];
+    };
+    let app = App::with(Options { configure, ..Options::default() }).await?;
     let olivia = app.found(OWNER, 20).await?;
     let invite = async |email: &str| -> Result<Vec<String>> {
         Ok(app.invite(&olivia, email, &[SystemRole::Standard]).await?.codes())
@@ -129,6 +132,7 @@ async fn the_policy_about_domains_binds_the_next_invitation() -> Result<()> {
     policy(&app, &olivia, json!({ "allowedPersonalDomains": ["GMAIL.com"] })).await?;
     assert_eq!(invite("a@gmail.com").await?, Vec::<String>::new());
     assert_eq!(invite("a@yahoo.com").await?, ["PERSONAL_DOMAIN"], "only the one that is named");
+    assert_eq!(invite("a@web.de").await?, Vec::<String>::new(), "the operator allows it everywhere");
     policy(&app, &olivia, json!({ "refusePersonalDomains": false, "allowedPersonalDomains": [] })).await?;
     assert_eq!(invite("b@yahoo.com").await?, Vec::<String>::new());
     policy(&app, &olivia, json!({ "allowedDomains": ["harborandfinch.example"] })).await?;

@@ -9,6 +9,7 @@ mod access;
 mod account;
 mod catalogue;
 mod chaos;
+mod dev;
 mod drain;
 mod event;
 mod fail_points;

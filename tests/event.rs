@@ -219,7 +219,7 @@ async fn fifty_parallel_writers_are_numbered_without_a_gap() -> Result<()> {
     let write = async |number: usize| -> Result<bool> {
         let answer = if number.is_multiple_of(2) {
             let input = json!({ "name": format!("Name {number}") });
-            app.mutate(Some(&owner.token), "accountRename", input, "").await?
+            app.mutate_patiently(Some(&owner.token), "accountRename", input, "").await?
         } else {
             app.invite(&owner, &format!("p{number}@harborandfinch.example"), &[SystemRole::Standard]).await?
         };

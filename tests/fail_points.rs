@@ -4,7 +4,6 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -18,6 +17,8 @@ use crate::support::app::{App, Options, PASSWORD, Person};
 use crate::support::mail_server::Server;
 use crate::support::mailbox::Mailbox;
 use crate::support::process::{Fleet, Process};
+
+mod guard;
 
 const OWNER: &str = "olivia@harborandfinch.example";
 const SOMEBODY: &str = "ben@work.example";
@@ -347,6 +348,98 @@ async fn a_purge_that_stops_after_the_file_goes_on_with_its_row() -> Result<()> 
     end(fleet, api, "purge.after_file").await
 }
 
+/// Where the purge of old events stops, and whether they are gone by then.
+const PURGES: [(&str, bool); 2] = [("events_purge.before_commit", false), ("events_purge.after_commit", true)];
+
+#[tokio::test]
+async fn a_purge_of_events_that_stops_is_done_by_the_next() -> Result<()> {
+    for (point, gone) in PURGES {
+        let (mut fleet, api, _owner) = firm(5).await?;
+        let sealed = "SELECT count(*) FROM account_feed f WHERE next_seq - 1 = (SELECT max(last_seq) FROM event_seal s
+                      WHERE s.account_id = f.account_id)";
+        let worker = fleet.start("worker").await?;
+        until(&fleet.app, sealed, "1").await?;
+        worker.stop().await?;
+        let events = count(&fleet.app, "event").await?;
+        let at = (jiff::Timestamp::now() + jiff::SignedDuration::from_hours(401 * 24)).to_string();
+        let sweep = ["sweeps", "run", "events.purge", "--at", &at];
+        fleet.extra.push(("FAILPOINTS", abort(point)));
+        ensure!(fleet.run(&sweep).await.is_err(), "{point}: it goes on");
+        fleet.extra.pop();
+        assert_clean_but_unsent(&fleet.app, point).await?;
+        let left = count(&fleet.app, "event").await?;
+        ensure!(left == if gone { "0" } else { events.as_str() }, "{point}: {left} of {events}");
+        fleet.run(&sweep).await?;
+        ensure!(count(&fleet.app, "event").await? == "0", "{point}: purged by the next");
+        ensure!(
+            fleet.app.look("SELECT oldest_seq - next_seq FROM account_feed").await?.as_deref() == Some("0"),
+            "{point}"
+        );
+        end(fleet, api, point).await?;
+    }
+    Ok(())
+}
+
+/// Addresses whose mails are tried again, or not, how often each was sent when a worker stopped before it wrote that, and what is
+/// written in the end.
+const OUTCOMES: [(&str, &str, usize, &str); 2] = [
+    (
+        "attempt.before_outcome",
+        "drop@work.example",
+        2,
+        "wake_at > now() AND claim IS NULL AND NOT hinted AND attempts = 2",
+    ),
+    ("attempt.before_outcome", "refuse@work.example", 0, "dead_at IS NOT NULL AND attempts = 2"),
+];
+
+#[tokio::test]
+async fn an_outcome_that_was_not_written_is_found_out_by_the_next_attempt() -> Result<()> {
+    try_join_all(OUTCOMES.map(|(point, email, sent, written)| async move {
+        let (mut fleet, _server) = posting().await?;
+        let api = fleet.start("api").await?;
+        let worker = fleet.start_faulty("worker", &abort(point)).await?;
+        let app = &fleet.app;
+        let input = json!({
+            "accountName": "Harbor & Finch", "firstName": "Olivia", "lastName": "Harbor", "email": email, "password": PASSWORD,
+        });
+        ensure!(app.mutate(None, "signUp", input, "accepted").await?.codes().is_empty());
+        worker.aborted().await.with_context(|| format!("{point}, {email}"))?;
+        ensure!(count(app, "outbox WHERE claim IS NOT NULL AND last_error_code IS NULL").await? == "1", "{email}: nothing written");
+        let next = fleet.start("worker").await?;
+        let app = &fleet.app;
+        until(app, &format!("SELECT count(*) FROM outbox WHERE {written} AND last_error_code IS NOT NULL"), "1").await.context(email)?;
+        let letters = app.mailbox.to(email)?;
+        ensure!(letters.len() == sent, "{email}: sent {} times", letters.len());
+        let same: BTreeSet<_> = letters.iter().map(|letter| (&letter.message_id, letter.link())).collect();
+        ensure!(same.len() <= 1, "{email}: {same:?}");
+        assert_clean_but_unsent(app, email).await?;
+        next.stop().await?;
+        api.stop().await?;
+        fleet.app.close().await;
+        Ok(())
+    }))
+    .await
+    .map(|_: Vec<()>| ())
+}
+
+#[tokio::test]
+async fn a_catalogue_that_was_not_committed_is_applied_by_the_next() -> Result<()> {
+    let mut fleet = Fleet::new(false, Options::default()).await?;
+    std::fs::create_dir_all(&fleet.app.config.data_dir)?;
+    let file = fleet.app.config.data_dir.join("catalogue.toml");
+    std::fs::write(&file, "[[permission]]\nkey = \"app.matters.open\"\ndescription = \"Open matters.\"\n")?;
+    let apply = ["catalogue", "apply", file.to_str().context("a path")?];
+    fleet.extra.push(("FAILPOINTS", abort("catalogue.before_commit")));
+    ensure!(fleet.run(&apply).await.is_err(), "it goes on");
+    fleet.extra.pop();
+    let declared = "permission WHERE permission LIKE 'app.%'";
+    ensure!(count(&fleet.app, declared).await? == "0", "nothing of it");
+    fleet.run(&apply).await?;
+    ensure!(count(&fleet.app, declared).await? == "1");
+    fleet.app.close().await;
+    Ok(())
+}
+
 #[tokio::test]
 async fn events_whose_sealer_stops_are_sealed_by_the_next() -> Result<()> {
     let (mut fleet, api, _owner) = firm(5).await?;
@@ -355,37 +448,4 @@ async fn events_whose_sealer_stops_are_sealed_by_the_next() -> Result<()> {
     worker.aborted().await?;
     assert_clean_but_unsent(&fleet.app, "seal.before_write").await?;
     end(fleet, api, "seal.before_write").await
-}
-
-/// All sources of a crate.
-fn sources(folder: &Path, found: &mut String) -> Result<()> {
-    for entry in std::fs::read_dir(folder)? {
-        let path = entry?.path();
-        if path.is_dir() {
-            sources(&path, found)?;
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            found.push_str(&std::fs::read_to_string(&path)?);
-        }
-    }
-    Ok(())
-}
-
-#[test]
-fn every_fail_point_has_a_test() -> Result<()> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("a workspace")?;
-    let mut text = String::new();
-    for part in ["domain", "api", "worker", "cli"] {
-        sources(&root.join(part).join("src"), &mut text)?;
-    }
-    let declared: Vec<&str> = text.split("fail_point!(\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
-    assert!(declared.len() >= 20, "{declared:?}");
-    let distinct: BTreeSet<&str> = declared.iter().copied().collect();
-    assert_eq!(distinct.len(), declared.len(), "a name is that of one place: {declared:?}");
-    let tests = include_str!("fail_points.rs");
-    let untested: Vec<_> = declared
-        .iter()
-        .filter(|name| !tests.contains(&format!("\"{name}\"")) && !tests.contains(&format!("\"{name}=")))
-        .collect();
-    assert!(untested.is_empty(), "no test stops at {untested:?}");
-    Ok(())
 }

@@ -17,7 +17,7 @@ fn invitation(email: &str, key: &str) -> Value {
 }
 
 async fn invite(app: &App, by: &Person, input: Value) -> Result<Answer> {
-    app.mutate(Some(&by.token), "memberInvite", input, "invitations { id state email createdAt }").await
+    app.mutate_patiently(Some(&by.token), "memberInvite", input, "invitations { id state email createdAt }").await
 }
 
 async fn count(app: &App, of: &str) -> Result<i64> {

@@ -27,6 +27,8 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::support::app::{App, Person};
 
+mod sockets;
+
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The hubs of a process.

@@ -56,7 +56,7 @@ impl Stage {
         let mut conn = self.db().pool.acquire().await.unwrap();
         let due = sqlx::query("UPDATE outbox SET wake_at = now() WHERE kind = $1 AND wake_at IS NOT NULL");
         assert_eq!(due.bind(kind.as_str()).execute(&mut *conn).await.unwrap().rows_affected(), 1, "one job is due");
-        let hinted = outbox::hint(&mut conn, Lane::Interactive, 10, Uuid::nil()).await.unwrap();
+        let hinted = outbox::hint(&mut conn, Lane::Interactive, outbox::Pick::up_to(10), Uuid::nil()).await.unwrap();
         let ids: Vec<_> = hinted.iter().map(|hint| hint.job_id).collect();
         let claimed = outbox::claim(&mut conn, &ids, Uuid::new_v4()).await.unwrap();
         claimed.into_iter().find(|job| job.kind == kind.as_str()).expect("the job was hinted")

@@ -8,7 +8,7 @@ use sqlx::{Connection as _, Executor as _, PgConnection};
 use crate::support::app::{Options, Person};
 use crate::support::process::{Fleet, Process};
 
-const ID: &str = "a-request-of-this-test";
+const ID: &str = "019ac0de-0000-7000-8000-00000000a11d";
 
 /// The lines of a JSON log; all of it must be JSON.
 fn lines(process: &Process) -> Vec<Value> {
@@ -72,7 +72,7 @@ async fn whatever_is_refused_has_an_id_and_a_line_without_its_path() -> Result<(
         (http.get(format!("{url}/mus_secret")), "none", 404),
     ];
     for (index, (request, route, status)) in cases.into_iter().enumerate() {
-        let id = format!("case-{index}");
+        let id = format!("{index:032x}");
         let answer = request.header("x-request-id", &id).send().await?;
         assert_eq!(
             (answer.status().as_u16(), answer.headers()["x-request-id"].to_str()?),

@@ -11,6 +11,16 @@ use crate::support::app::{App, Options, PASSWORD};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Has whoever writes in the account wait until this ends.
+async fn hold(app: &App, account: AccountId) -> Result<sqlx::Transaction<'static, sqlx::Postgres>> {
+    let mut holder = app.db.pool.begin().await?;
+    sqlx::query("SELECT FROM account_feed WHERE account_id = $1 FOR UPDATE")
+        .bind(account.0)
+        .execute(&mut *holder)
+        .await?;
+    Ok(holder)
+}
+
 /// Waits until a statement waits for a lock.
 async fn somebody_waits(app: &App) -> Result<()> {
     let sql = "SELECT EXISTS (SELECT FROM pg_locks l JOIN pg_stat_activity a USING (pid)
@@ -29,12 +39,7 @@ async fn who_would_wait_too_long_is_refused_at_once_and_told_when_to_come_again(
     let app = std::sync::Arc::new(App::with(Options { configure, ..Options::default() }).await?);
     let olivia = app.found("olivia@harborandfinch.example", 5).await?;
     let account: AccountId = olivia.account_id.parse()?;
-    // Whoever writes in the account waits for this.
-    let mut holder = app.db.pool.begin().await?;
-    sqlx::query("SELECT FROM account_feed WHERE account_id = $1 FOR UPDATE")
-        .bind(account.0)
-        .execute(&mut *holder)
-        .await?;
+    let holder = hold(&app, account).await?;
     let rename = json!({ "input": { "name": "Harbor, Finch & Co" } });
     let document = "mutation ($input: AccountRenameInput!) { accountRename(input: $input) { userErrors { code } } }";
     let mut tasks = JoinSet::new();
@@ -59,6 +64,38 @@ async fn who_would_wait_too_long_is_refused_at_once_and_told_when_to_come_again(
     assert!(renamed.codes().is_empty(), "{}", renamed.body);
     while let Some(answer) = others.join_next().await {
         assert_eq!(answer??.status, 200);
+    }
+    std::sync::Arc::into_inner(app).context("nobody else uses it")?.finish().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn writers_of_one_account_leave_places_to_others() -> Result<()> {
+    let app = std::sync::Arc::new(App::start().await?);
+    let olivia = app.found("olivia@harborandfinch.example", 5).await?;
+    let sofia = app.found("sofia@secondfirm.example", 5).await?;
+    let holder = hold(&app, olivia.account_id.parse()?).await?;
+    let mut renames = JoinSet::new();
+    for number in 0..30 {
+        let (app, token) = (std::sync::Arc::clone(&app), olivia.token.clone());
+        let input = json!({ "name": format!("Name {number}") });
+        renames.spawn(async move { app.mutate(Some(&token), "accountRename", input, "").await });
+    }
+    // Two write and eight wait. The others have their answer while nothing moves.
+    for _ in 0..20 {
+        let refused = tokio::time::timeout(PATIENCE, renames.join_next()).await?.context("an answer")???;
+        assert_eq!((refused.status, refused.errors()), (503, vec!["SERVICE_UNAVAILABLE".to_owned()]));
+        assert_eq!(refused.headers["retry-after"], "1");
+    }
+    for _ in 0..5 {
+        let read = app.graphql(Some(&sofia.token), "{ viewer { permissions } }", Value::Null).await?;
+        assert_eq!(read.status, 200, "{}", read.body);
+        let written = app.mutate(Some(&sofia.token), "accountRename", json!({ "name": "Elsewhere" }), "").await?;
+        assert_eq!(written.codes(), Vec::<String>::new(), "{}", written.body);
+    }
+    holder.rollback().await?;
+    while let Some(answer) = renames.join_next().await {
+        let answer = answer??;
+        assert!(answer.errors().is_empty() || answer.status == 503, "{}", answer.body);
     }
     std::sync::Arc::into_inner(app).context("nobody else uses it")?.finish().await
 }

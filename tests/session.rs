@@ -8,7 +8,7 @@ use domain::permission::SystemRole;
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
-use crate::support::app::{Answer, App, Options, PASSWORD, Person};
+use crate::support::app::{Answer, App, Options, PASSWORD, Person, REQUEST_ID};
 
 const OWNER: &str = "olivia@harborandfinch.example";
 const SESSION: &str = "{ viewer { session { id accountName userAgent networkAddress createdAt lastUsedAt expiresAt isCurrent } \
@@ -76,7 +76,7 @@ async fn two_firms(app: &App) -> Result<(Person, Person, Person, Person)> {
 /// All of an answer that a client can see, but for the date.
 async fn seen(app: &App, email: &str, password: &str) -> Result<(u16, Vec<(String, String)>, Vec<u8>)> {
     let body = json!({ "query": CREATE, "variables": { "input": { "email": email, "password": password } } });
-    let request = app.http.post(format!("{}/graphql", app.url)).header("x-request-id", "same").json(&body);
+    let request = app.http.post(format!("{}/graphql", app.url)).header("x-request-id", REQUEST_ID).json(&body);
     let response = request.send().await?;
     let headers = response.headers().iter().filter(|(name, _)| *name != "date");
     let headers = headers.map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned())).collect();
@@ -325,6 +325,44 @@ async fn the_last_use_of_a_session_prolongs_it_to_its_absolute_end() -> Result<(
 }
 
 #[tokio::test]
+async fn a_session_in_use_is_not_ended_for_what_is_not_written_yet() -> Result<()> {
+    let app = App::start().await?;
+    let olivia = app.found(OWNER, 3).await?;
+    let idle = SignedDuration::from_hours(7 * 24);
+    // What was used last half a minute before the idle time was over is still with a process; nobody writes it here.
+    app.pass(idle - SignedDuration::from_secs(29));
+    assert!(!is_dead(&app, &olivia.token).await?);
+    app.pass(SignedDuration::from_secs(30));
+    app.sweep("spent.delete").await?;
+    assert!(!is_dead(&app, &olivia.token).await?, "it was used half a minute ago");
+    app.pass(idle + SignedDuration::from_secs(61));
+    assert!(is_dead(&app, &olivia.token).await?);
+    app.sweep("spent.delete").await?;
+    assert_eq!(app.look("SELECT count(*) FROM session").await?.as_deref(), Some("0"));
+    app.finish().await
+}
+
+#[tokio::test]
+async fn a_password_is_hashed_anew_at_the_sign_in_after_the_cost_was_changed() -> Result<()> {
+    let app = App::start().await?;
+    app.found(OWNER, 3).await?;
+    let earlier = domain::infra::config::Password { memory_kib: 128, passes: 2, concurrency: 1 };
+    let earlier = domain::password::Passwords::new(earlier).hash(&PASSWORD.into()).await?;
+    sqlx::query("UPDATE user_credential SET password_hash = $1").bind(&earlier).execute(&app.db.pool).await?;
+    let hash = async || -> Result<String> { Ok(app.look("SELECT password_hash FROM user_credential").await?.unwrap()) };
+    let wrong = json!({ "email": OWNER, "password": "not the right one" });
+    assert_eq!(app.mutate(None, "sessionCreate", wrong, "").await?.codes(), ["CREDENTIALS_INVALID"]);
+    assert_eq!(hash().await?, earlier, "only who knows the password can have it hashed");
+    app.sign_in(OWNER).await?;
+    let renewed = hash().await?;
+    let (cost, now) = (app.config.password, "$argon2id$v=19$");
+    assert!(renewed.starts_with(&format!("{now}m={},t={},p=1$", cost.memory_kib, cost.passes)), "{renewed}");
+    app.sign_in(OWNER).await?;
+    assert_eq!(hash().await?, renewed);
+    app.finish().await
+}
+
+#[tokio::test]
 async fn sessions_are_listed_newest_first_with_where_they_come_from() -> Result<()> {
     let app = App::start().await?;
     let olivia = app.found(OWNER, 3).await?;
@@ -500,7 +538,7 @@ async fn every_token_that_is_none_answers_alike() -> Result<()> {
     headers.extend(["Bearer".to_owned(), "Basic b2xpdmlhOng=".to_owned(), olivia.token.clone()]);
     let mut answers = Vec::new();
     for header in &headers {
-        let with = [("authorization", header.as_str()), ("x-request-id", "same")];
+        let with = [("authorization", header.as_str()), ("x-request-id", REQUEST_ID)];
         let answer = app.graphql_with(&with, SESSION, Value::Null).await?;
         assert_eq!((answer.status, answer.errors()), (401, vec!["UNAUTHENTICATED".to_owned()]), "{header:.60}");
         answers.push(answer.body);

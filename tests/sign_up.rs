@@ -143,13 +143,18 @@ async fn free_mail_addresses_found_accounts_unless_the_setting_refuses_them() ->
     let app = App::start().await?;
     assert!(sign_up(&app, json!({ "email": "olivia@gmail.com" })).await?.codes().is_empty());
     app.finish().await?;
-    let configure = |config: &mut domain::infra::config::Config| config.sign_up.refuse_personal_domains = true;
+    let configure = |config: &mut domain::infra::config::Config| {
+        config.sign_up.refuse_personal_domains = true;
+        config.mail.allowed_personal_domains = vec!["Web.DE".to_owned()];
+    };
     let app = App::with(Options { configure, ..Options::default() }).await?;
     for email in ["olivia@gmail.com", "olivia@GMail.Com", "olivia@mail.yahoo.co.uk"] {
         let refused = sign_up(&app, json!({ "email": email })).await?;
         assert_eq!(refused.codes(), ["PERSONAL_DOMAIN"], "{email}");
     }
-    assert!(sign_up(&app, json!({})).await?.codes().is_empty());
+    for email in ["olivia@work.example", "olivia@web.de", "olivia@mail.web.de"] {
+        assert!(sign_up(&app, json!({ "email": email })).await?.codes().is_empty(), "{email}");
+    }
     app.finish().await
 }
 

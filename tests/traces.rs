@@ -159,7 +159,7 @@ async fn a_hostile_traceparent_breaks_nothing() -> Result<()> {
     let zero = format!("00-{}-{}-01", "0".repeat(32), "0".repeat(16));
     let hostile = ["", "00", "-", "----", "ff-x", &long, &zero, "00-\u{1F4A9}", "00-%00-%0a-01", "' OR 1=1 --"];
     for (index, parent) in hostile.iter().enumerate() {
-        let id = format!("hostile-{index}");
+        let id = format!("b0571e00-0000-4000-8000-{index:012x}");
         let body = json!({ "query": "{ viewer { account { id } } }", "variables": Value::Null });
         let request = fleet.app.http.post(format!("{}/graphql", fleet.app.url)).json(&body);
         let value = reqwest::header::HeaderValue::from_bytes(parent.as_bytes())?;
@@ -168,7 +168,7 @@ async fn a_hostile_traceparent_breaks_nothing() -> Result<()> {
     }
     let id = |span: &Span| format!("{:?}", span.attributes);
     let of_hostile =
-        |spans: &[Span]| spans.iter().filter(|span| id(span).contains("hostile-")).cloned().collect::<Vec<_>>();
+        |spans: &[Span]| spans.iter().filter(|span| id(span).contains("b0571e00-")).cloned().collect::<Vec<_>>();
     let spans = of_hostile(&collector.until(|spans| of_hostile(spans).len() == hostile.len()).await?);
     assert!(spans.iter().all(|span| span.parent_span_id.is_empty() && span.links.is_empty()), "{spans:#?}");
     let traces: std::collections::HashSet<_> = spans.iter().map(|span| span.trace_id.clone()).collect();

@@ -150,8 +150,8 @@ const BREAKS: &[(&str, &str)] = &[
     ),
     (
         "outbox.unknown_kind",
-        "INSERT INTO outbox (job_id, account_id, lane, kind, payload, dedupe_key, wake_at, created_at, last_error_code)
-         SELECT gen_random_uuid(), account_id, 'MONEY', 'x', '{}', 'x', now(), now() - interval '2 h', 'UNKNOWN_KIND' FROM account",
+        "INSERT INTO outbox (job_id, account_id, lane, kind, payload, dedupe_key, dead_at, last_error_code)
+         SELECT gen_random_uuid(), account_id, 'MONEY', 'x', '{}', 'x', now(), 'UNKNOWN_KIND' FROM account",
     ),
     (
         "outbox.overdue",

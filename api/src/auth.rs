@@ -17,13 +17,16 @@ use crate::state::State;
 /// Name of the session cookie.
 pub const SESSION_COOKIE: &str = "muster_session";
 
-/// The id of a request: the client's, if it is a short plain word, so that its logs and ours can be joined; else a new one.
+/// The id of a request: the client's, if it is a UUID, so that its logs and ours can be joined; else a new one. It stays in events
+/// for good, as what names nobody: so it has no form that a name, an address or a number of somebody fits into.
 pub fn request_id(headers: &HeaderMap) -> String {
     let given = headers.get(REQUEST_ID_HEADER).and_then(|value| value.to_str().ok());
-    let plain = |id: &&str| {
-        (1..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
-    };
-    given.filter(plain).map_or_else(new_request_id, str::to_owned)
+    given.filter(|id| is_uuid(id)).map_or_else(new_request_id, str::to_owned)
+}
+
+/// 32 hexadecimal digits, with or without a UUID's dashes.
+fn is_uuid(text: &str) -> bool {
+    matches!(text.len(), 32 | 36) && Uuid::try_parse(text).is_ok()
 }
 
 /// An id for a request that brings none.
@@ -144,7 +147,7 @@ pub fn session_cookie(http: &config::Http, token: &str, seconds: i64) -> String 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use axum::http::HeaderValue;
+    use axum::http::{HeaderName, HeaderValue};
 
     fn http(proxies: &[&str]) -> config::Http {
         let mut http = domain::infra::config::Config::defaults("postgres://localhost/muster").http;
@@ -170,11 +173,30 @@ mod tests {
     }
 
     #[test]
-    fn takes_plain_request_ids_only() {
-        let mut headers = HeaderMap::new();
-        headers.insert(REQUEST_ID_HEADER, HeaderValue::from_static("abc-123"));
-        assert_eq!(request_id(&headers), "abc-123");
-        headers.insert(REQUEST_ID_HEADER, HeaderValue::from_static("a b"));
-        assert_ne!(request_id(&headers), "a b");
+    fn takes_request_ids_that_say_nothing_of_anybody() {
+        let given = |id: &'static str| {
+            let headers =
+                HeaderMap::from_iter([(HeaderName::from_static(REQUEST_ID_HEADER), HeaderValue::from_static(id))]);
+            request_id(&headers)
+        };
+        for id in ["67e55044-10b1-426f-9247-bb680e5fe0c8", "67E5504410B1426F9247BB680E5FE0C8"] {
+            assert_eq!(given(id), id);
+        }
+        let others = [
+            "",
+            "abc-123",
+            "a b",
+            "olivia-harbor",
+            "olivia_at_harborandfinch_example",
+            "4929123456781234",
+            "+1 555 0100",
+            "{67e55044-10b1-426f-9247-bb680e5fe0c8}",
+            "urn:uuid:67e55044-10b1-426f-9247-bb680e5fe0c8",
+            "67e55044-10b1-426f-9247-bb680e5fe0c8-olivia",
+        ];
+        for id in others {
+            let new = given(id);
+            assert!(new != id && is_uuid(&new), "{id} became {new}");
+        }
     }
 }

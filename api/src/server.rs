@@ -15,6 +15,7 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::{any, get};
 use domain::infra::config::{MailTransport, is_loopback_url};
 use domain::infra::metrics::{self, Cause};
+use domain::session::FLUSH;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::Span;
@@ -39,9 +40,7 @@ use crate::upload::{self, Uploads};
 
 /// Mutations that compute the hash of a password, open to anybody.
 const HASHING: [&str; 4] = ["sessionCreate", "signUp", "passwordReset", "invitationAccept"];
-/// How often uses of sessions are written.
-const FLUSH: Duration = Duration::from_secs(30);
-/// For the last time, when the process ends.
+/// How long uses of sessions are written for the last time, when the process ends.
 const LAST_FLUSH: Duration = Duration::from_secs(1);
 
 /// The API of one process.

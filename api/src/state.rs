@@ -45,6 +45,7 @@ pub struct State {
 impl State {
     /// The state of a process.
     pub fn new(db: Db, config: Arc<Config>, files: Files) -> Self {
+        let db = db.for_callers();
         let (live, passwords) = (Live::new(&db), Passwords::new(config.password));
         let at_once = config.limits.concurrent_requests;
         let (admission, hashing) = (Admission::new(at_once), Admission::new((at_once / 4).max(1)));

@@ -46,7 +46,7 @@ impl Believed {
 pub async fn trace(State(believed): State<Believed>, mut request: Request, next: Next) -> Response {
     let started = Instant::now();
     let id = request_id(request.headers());
-    let header = HeaderValue::from_str(&id).expect("an id consists of letters, digits and dashes");
+    let header = HeaderValue::from_str(&id).expect("an id consists of digits and dashes");
     request.headers_mut().insert(HeaderName::from_static(REQUEST_ID_HEADER), header.clone());
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();

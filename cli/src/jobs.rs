@@ -10,7 +10,7 @@ use domain::infra::config::Config;
 use domain::infra::db::Db;
 use domain::infra::keys;
 use domain::job::Lane;
-use domain::outbox::{self, Replay, Unfinished, Wanted};
+use domain::outbox::{self, FOREIGN, Replay, Unfinished, Wanted};
 use uuid::Uuid;
 
 use crate::database::{self, explain};
@@ -91,7 +91,8 @@ fn row(job: &Unfinished) -> [String; 8] {
 async fn retry_all(db: &Db) -> anyhow::Result<bool> {
     let wanted = Wanted { dead: true, kind: None };
     let dead = outbox::list(&mut *db.pool.acquire().await?, &wanted, i64::MAX).await?;
-    retry(db, &dead.iter().map(|job| job.job_id).collect::<Vec<_>>()).await
+    let jobs = dead.iter().filter(|job| job.kind != FOREIGN).map(|job| job.job_id);
+    retry(db, &jobs.collect::<Vec<_>>()).await
 }
 
 async fn retry(db: &Db, ids: &[Uuid]) -> anyhow::Result<bool> {
@@ -104,6 +105,7 @@ async fn retry(db: &Db, ids: &[Uuid]) -> anyhow::Result<bool> {
                 Replay::Due => "is due",
                 Replay::NotDead => "is no dead job",
                 Replay::Superseded => "stays dead: an equal job is not finished yet",
+                Replay::Foreign => "stays dead: it is no job, but stands for something foreign that was in the queue",
                 Replay::FileGone => "stays dead: the file of its import was deleted; it must be uploaded again",
             },
         )?;

@@ -10,6 +10,7 @@ use crate::error::{AtField as _, Code, Refused, Result, field};
 use crate::event::{EventKind, NewEvent};
 use crate::id::{AccountId, MemberId, RoleId, UserId};
 use crate::infra::clock::Timestamp;
+use crate::infra::db::Db;
 use crate::infra::email_address;
 use crate::infra::personal_domain::DomainPolicy;
 use crate::license;
@@ -52,11 +53,12 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// The part that judges addresses.
-    pub fn domains(&self) -> DomainPolicy {
+    /// The part that judges addresses, with what the operator allows.
+    pub fn domains(&self, db: &Db) -> DomainPolicy {
+        let allowed_personal = self.allowed_personal_domains.iter().chain(db.allowed_personal_domains.iter());
         DomainPolicy {
             refuse_personal: self.refuse_personal_domains,
-            allowed_personal: self.allowed_personal_domains.clone(),
+            allowed_personal: allowed_personal.cloned().collect(),
             allowed: self.allowed_domains.clone(),
         }
     }

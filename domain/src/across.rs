@@ -259,16 +259,21 @@ pub async fn delete_idempotency_keys(conn: &mut PgConnection, before: Timestamp,
     Ok(deleted.execute(conn).await?.rows_affected())
 }
 
-/// Deletes sessions that have ended by themselves, at most `limit`; returns how many. That changes nobody's rights: they were
-/// refused from that moment on.
-pub async fn delete_ended_sessions(conn: &mut PgConnection, now: Timestamp, limit: i64) -> sqlx::Result<u64> {
+/// Deletes sessions whose time is over at `now`, or that were not used for too long at `idle_at`, at most `limit`; returns how many.
+pub async fn delete_ended_sessions(
+    conn: &mut PgConnection,
+    now: Timestamp,
+    idle_at: Timestamp,
+    limit: i64,
+) -> sqlx::Result<u64> {
     let deleted = sqlx::query!(
         "DELETE FROM session WHERE (account_id, session_id) IN (
              SELECT s.account_id, s.session_id FROM session s LEFT JOIN session_activity a USING (account_id, session_id)
-             WHERE s.absolute_expires_at < $1 OR coalesce(a.last_used_at, s.created_at) + s.idle_seconds * interval '1 second' < $1
+             WHERE s.absolute_expires_at < $1 OR coalesce(a.last_used_at, s.created_at) + s.idle_seconds * interval '1 second' < $3
              LIMIT $2)",
         now,
-        limit
+        limit,
+        idle_at,
     );
     Ok(deleted.execute(conn).await?.rows_affected())
 }

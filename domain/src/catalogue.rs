@@ -6,6 +6,7 @@ use std::fmt;
 use serde::Deserialize;
 use sqlx::{Connection as _, PgConnection};
 
+use crate::infra::fault::fail_point;
 use crate::permission::{HOST_PREFIX, Permission};
 
 /// One catalogue is applied at a time, over all processes.
@@ -240,6 +241,7 @@ pub async fn apply(
     .execute(&mut *tx)
     .await?;
     sqlx::query!("UPDATE catalogue SET version = version + 1").execute(&mut *tx).await?;
+    fail_point!("catalogue.before_commit");
     tx.commit().await?;
     Ok(differences)
 }

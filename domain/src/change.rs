@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use sqlx::{PgConnection, Postgres, Transaction};
-use tokio::sync::OwnedSemaphorePermit;
 use tracing::Instrument as _;
 use uuid::Uuid;
 
@@ -15,7 +14,7 @@ use crate::error::{Code, Error, Result};
 use crate::event::{NewEvent, personal_digest};
 use crate::id::{AccountId, MemberId};
 use crate::infra::clock::Timestamp;
-use crate::infra::db::Db;
+use crate::infra::db::{Db, Place};
 use crate::infra::fault::fail_point;
 use crate::job::{Lane, NewJob};
 use crate::outbox;
@@ -56,11 +55,14 @@ pub struct Change {
     feeds: BTreeMap<AccountId, Feed>,
     jobs: Vec<NewJob>,
     /// Held for as long as this lives, so that others of the account wait for it.
-    place: Option<OwnedSemaphorePermit>,
+    place: Option<Place>,
 }
 
 impl Change {
     /// Begins a transaction of one account. Business time is `now`, or the database's.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] when too many callers wait to write in the account.
     pub async fn begin(
         db: &Db,
         account: AccountId,
@@ -68,7 +70,7 @@ impl Change {
         origin: Origin,
         now: Option<Timestamp>,
     ) -> Result<Self> {
-        let place = db.writer(account).await;
+        let place = db.writer(account).await.ok_or(Error::Busy)?;
         let mut change = Self::open(db, kind, origin, now).await?;
         change.account = Some(account);
         change.place = Some(place);

@@ -22,17 +22,20 @@ mod invite;
 mod lapse;
 mod list;
 mod manage;
+mod open;
+mod send;
 mod verdict;
 
 pub use answer::{Acceptance, Accepted, Preview, accept, by_token, decline};
 pub(crate) use delivery::send_held;
 pub use delivery::{InvitationMail, Outcome, SentMail, mail, record_delivery, record_sent};
 pub use invite::{ErrorPolicy, Invite, Invited, invite};
-pub(crate) use invite::{Lapsed, address_states, count_mail, replace};
+pub(crate) use invite::{Lapsed, address_states, count_mails, mail_limits, replace};
 pub(crate) use lapse::UNDELIVERABLE_AFTER;
 pub use lapse::{lapse_account, lapse_overdue};
 pub use list::{Filter, Invitation, Order, count, list, read_many};
-pub use manage::{Handled, Update, resend, revoke, send, update};
+pub use manage::{Update, revoke, update};
+pub use send::{Handled, resend, send};
 pub use verdict::{Invitee, Wish, verdict};
 
 /// Where an invitation stands.

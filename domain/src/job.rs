@@ -188,6 +188,8 @@ pub struct Claimed {
     pub payload: Value,
     /// Attempts made, with this one.
     pub attempts: i32,
+    /// Whether workers that do not know its kind have left it to others for an hour.
+    pub left_long: bool,
     /// The request that asked for it.
     pub request_id: Option<String>,
     /// The span that asked for it, as a `traceparent`.

@@ -16,7 +16,8 @@ mod replay;
 
 pub use burial::{bury_by_operator, bury_claimed};
 pub use operate::{
-    Backlog, FINISHED_KEPT, Standing, Unfinished, Wanted, backlog, count_live, entomb, list, next_wake, purge_finished,
+    Backlog, FINISHED_KEPT, FOREIGN, Standing, Unfinished, Wanted, backlog, count_live, entomb, list, next_wake,
+    purge_finished,
 };
 pub use replay::{Replay, replay};
 
@@ -79,9 +80,26 @@ pub async fn insert(conn: &mut PgConnection, jobs: &[NewJob], request_id: Option
     Ok(written.rows_affected())
 }
 
-/// Picks at most `limit` due jobs of a lane, as many of each account, and marks them hinted. Accounts after `after` come first,
-/// so that a caller that passes the last one served leaves nobody out when there are more accounts than `limit`.
-pub async fn hint(conn: &mut PgConnection, lane: Lane, limit: i64, after: Uuid) -> Result<Vec<Hinted>> {
+/// How many jobs are picked at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pick {
+    /// Jobs at most.
+    pub limit: i64,
+    /// Jobs of an account that may be hinted and not yet claimed, with those of before: whoever comes behind them in the queue waits
+    /// for all of them.
+    pub of_account: i64,
+}
+
+impl Pick {
+    /// So many jobs, be they of one account.
+    pub const fn up_to(limit: i64) -> Self {
+        Self { limit, of_account: limit }
+    }
+}
+
+/// Picks due jobs of a lane, as many of each account, and marks them hinted. Accounts after `after` come first, so that a caller
+/// that passes the last one served leaves nobody out when there are more accounts than the limit.
+pub async fn hint(conn: &mut PgConnection, lane: Lane, pick: Pick, after: Uuid) -> Result<Vec<Hinted>> {
     // The first live row of an account, by the index, is also its next due one: one probe per account.
     sqlx::query_as!(
         Hinted,
@@ -102,7 +120,10 @@ pub async fn hint(conn: &mut PgConnection, lane: Lane, limit: i64, after: Uuid) 
                    SELECT o.job_id FROM outbox o
                    WHERE o.lane = $1 AND o.account_id = due.account_id AND o.wake_at <= now()
                    ORDER BY o.wake_at, o.job_id
-                   LIMIT (SELECT greatest(1, $2 / greatest(1, count(*))) FROM due)
+                   LIMIT least((SELECT greatest(1, $2 / greatest(1, count(*))) FROM due),
+                               (SELECT greatest(0, $4 - count(*)) FROM outbox h
+                                WHERE h.lane = $1 AND h.account_id = due.account_id AND h.hinted
+                                  AND h.wake_at > now() AND h.wake_at <= now() + interval '15 s'))
                    FOR NO KEY UPDATE SKIP LOCKED) p
            )
            UPDATE outbox SET hinted = true, claim = NULL, hint_no = hint_no + 1, wake_at = now() + interval '15 s'
@@ -110,8 +131,9 @@ pub async fn hint(conn: &mut PgConnection, lane: Lane, limit: i64, after: Uuid) 
            WHERE outbox.job_id = pick.job_id AND (SELECT set_config('synchronous_commit', 'off', true)) = 'off'
            RETURNING outbox.job_id, outbox.hint_no, outbox.account_id"#,
         lane.as_str(),
-        limit,
+        pick.limit,
         after,
+        pick.of_account,
     )
     .fetch_all(conn)
     .await
@@ -130,7 +152,8 @@ pub async fn claim(conn: &mut PgConnection, ids: &[Uuid], claim: Uuid) -> Result
            FROM pick
            WHERE outbox.job_id = pick.job_id AND (SELECT set_config('synchronous_commit', 'off', true)) = 'off'
            RETURNING outbox.job_id, outbox.claim AS "claim!", outbox.account_id, outbox.kind, outbox.payload,
-                     outbox.attempts, outbox.request_id, outbox.trace_context"#,
+                     outbox.attempts, (outbox.left_since < now() - interval '1 hour') IS TRUE AS "left_long!",
+                     outbox.request_id, outbox.trace_context"#,
         ids,
         claim,
     )
@@ -213,7 +236,8 @@ pub async fn finish(conn: &mut PgConnection, jobs: &[(Uuid, Uuid)]) -> Result<Ve
 pub async fn retry(conn: &mut PgConnection, job: (Uuid, Uuid), after: SignedDuration, code: &str) -> Result<bool> {
     let written = sqlx::query!(
         r#"UPDATE outbox
-           SET claim = NULL, hinted = false, wake_at = now() + $3::float8 * interval '1 s', last_error_code = $4
+           SET claim = NULL, hinted = false, wake_at = now() + $3::float8 * interval '1 s', last_error_code = $4,
+               left_since = NULL
            WHERE job_id = $1 AND claim = $2"#,
         job.0,
         job.1,
@@ -239,13 +263,13 @@ pub async fn bury(conn: &mut PgConnection, job: (Uuid, Uuid), code: &str) -> Res
     Ok(written.rows_affected() == 1)
 }
 
-/// Leaves a claimed job that this process cannot work to others, some time from now; the attempt does not count. False: the claim
-/// is somebody else's by now.
+/// Leaves a claimed job that this process cannot work to others, some time from now; the attempt does not count. Who claims it when
+/// it has been left like that for an hour is told so, by [`Claimed::left_long`]. False: the claim is somebody else's by now.
 pub async fn leave(conn: &mut PgConnection, job: (Uuid, Uuid), after: SignedDuration, code: &str) -> Result<bool> {
     let written = sqlx::query!(
         r#"UPDATE outbox
            SET claim = NULL, hinted = false, attempts = attempts - 1, wake_at = now() + $3::float8 * interval '1 s',
-               last_error_code = $4
+               last_error_code = $4, left_since = coalesce(left_since, now())
            WHERE job_id = $1 AND claim = $2"#,
         job.0,
         job.1,

@@ -34,6 +34,7 @@ type Work = Box<dyn FnOnce(&Argon2<'static>) + Send>;
 /// Computes and compares password hashes.
 #[derive(Clone, Debug)]
 pub struct Passwords {
+    cost: Params,
     queue: SyncSender<Work>,
     /// Compared with where there is no hash, so that the answer takes as long.
     nobody: Arc<str>,
@@ -46,7 +47,7 @@ impl Passwords {
     /// When the parameters are outside what argon2 allows, which the configuration has checked, or no thread can be started.
     pub fn new(config: config::Password) -> Self {
         let params = Params::new(config.memory_kib, config.passes, 1, None).expect("checked by the configuration");
-        let argon = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
+        let argon = Argon2::new(Algorithm::Argon2id, Version::V0x13, params.clone());
         let nobody = hash(&argon, "nobody's password").into();
         let threads = config.concurrency.max(1);
         let (queue, work) = sync_channel(WAITING);
@@ -56,7 +57,7 @@ impl Passwords {
             let thread = std::thread::Builder::new().name(format!("password-{number}"));
             thread.spawn(move || compute_all(&argon, &work)).expect("a thread can be started");
         }
-        Self { queue, nobody }
+        Self { cost: params, queue, nobody }
     }
 
     /// Hashes a new password, in PHC form.
@@ -83,6 +84,20 @@ impl Passwords {
             })
             .await?;
         Ok(equal && known)
+    }
+
+    /// Hashes a password again that is known to belong to the hash, if that was computed at another cost than the set one.
+    /// `None`: it is as it should be, or too many wait; then the next sign-in does it.
+    pub async fn renew(&self, password: &SecretString, stored: &str) -> Option<String> {
+        if self.is_current(stored) { None } else { self.hash(password).await.ok() }
+    }
+
+    /// Whether a hash was computed at the set cost: only then comparing takes as long as it does for an unknown address.
+    fn is_current(&self, stored: &str) -> bool {
+        let Ok(parsed) = PasswordHash::new(stored) else { return false };
+        let cost = |params: &Params| (params.m_cost(), params.t_cost(), params.p_cost());
+        let same = Params::try_from(&parsed).is_ok_and(|params| cost(&params) == cost(&self.cost));
+        same && parsed.algorithm == Algorithm::Argon2id.ident() && parsed.version == Some(Version::V0x13.into())
     }
 
     async fn compute<T: Send + 'static>(&self, work: impl FnOnce(&Argon2<'static>) -> T + Send + 'static) -> Result<T> {
@@ -184,6 +199,17 @@ mod tests {
             !passwords.verify(&SecretString::from("nobody's password"), None).await.expect("verify"),
             "nobody signs in as nobody"
         );
+    }
+
+    #[tokio::test]
+    async fn hashes_anew_what_was_hashed_at_another_cost() {
+        let (old, new) = (quick(), Passwords::new(config::Password { memory_kib: 128, passes: 1, concurrency: 1 }));
+        let password = SecretString::from("correct horse battery");
+        let stored = old.hash(&password).await.expect("hash");
+        assert_eq!(old.renew(&password, &stored).await, None);
+        let renewed = new.renew(&password, &stored).await.expect("another cost");
+        assert!(renewed.contains("m=128") && new.verify(&password, Some(&renewed)).await.expect("verify"));
+        assert_eq!(new.renew(&password, &renewed).await, None);
     }
 
     #[tokio::test]

@@ -1,5 +1,6 @@
 //! Limits on how often something may be tried, in fixed windows. What is limited is stored as a keyed digest.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 
 use jiff::SignedDuration;
@@ -176,6 +177,70 @@ pub async fn hit(
     }
     metrics::rate_limited(limit.name);
     Ok(Err(Reached { retry_at: counter.window_end }))
+}
+
+/// Of subjects, which have reached the limit; counts nothing. In their order, in one statement.
+pub async fn look_each(
+    db: &Db,
+    conn: &mut PgConnection,
+    limit: Limit,
+    subjects: &[String],
+    now: Timestamp,
+) -> sqlx::Result<Vec<Result<(), Reached>>> {
+    if !db.rate_limits || subjects.is_empty() {
+        return Ok(vec![Ok(()); subjects.len()]);
+    }
+    let keys = digests(db, limit, subjects);
+    let reached = sqlx::query!(
+        "SELECT rate_key, window_end FROM rate_counter WHERE rate_key = ANY($1) AND hits >= $2 AND window_end > $3",
+        &keys,
+        limit.hits,
+        now,
+    )
+    .fetch_all(conn)
+    .await?;
+    let reached: HashMap<Vec<u8>, Timestamp> = reached.into_iter().map(|row| (row.rate_key, row.window_end)).collect();
+    let answer = |key| reached.get(key).map_or(Ok(()), |retry_at| Err(Reached { retry_at: *retry_at }));
+    let answers: Vec<Result<(), Reached>> = keys.iter().map(answer).collect();
+    if answers.iter().any(Result::is_err) {
+        metrics::rate_limited(limit.name);
+    }
+    Ok(answers)
+}
+
+/// Counts one more of each subject, which are all different, in one statement. False: the limit of one of them does not allow it.
+pub async fn hit_each(
+    db: &Db,
+    conn: &mut PgConnection,
+    limit: Limit,
+    subjects: &[String],
+    now: Timestamp,
+) -> sqlx::Result<bool> {
+    if !db.rate_limits || subjects.is_empty() {
+        return Ok(true);
+    }
+    // In the order of keys, so that two never wait for each other in a circle.
+    sqlx::query_scalar!(
+        r#"WITH counted AS (
+               INSERT INTO rate_counter AS c (rate_key, window_start, window_end, hits)
+               SELECT k, $2, $3, 1 FROM unnest($1::bytea[]) k ORDER BY k
+               ON CONFLICT (rate_key) DO UPDATE SET
+                   hits = CASE WHEN c.window_end <= $2 THEN 1 ELSE c.hits + 1 END,
+                   window_start = CASE WHEN c.window_end <= $2 THEN $2 ELSE c.window_start END,
+                   window_end = CASE WHEN c.window_end <= $2 THEN $3 ELSE c.window_end END
+               RETURNING c.hits)
+           SELECT coalesce(max(hits), 0) <= $4 AS "allowed!" FROM counted"#,
+        &digests(db, limit, subjects),
+        now,
+        now + limit.window,
+        limit.hits,
+    )
+    .fetch_one(conn)
+    .await
+}
+
+fn digests(db: &Db, limit: Limit, subjects: &[String]) -> Vec<Vec<u8>> {
+    subjects.iter().map(|subject| db.key.digest(limit.name, subject).to_vec()).collect()
 }
 
 /// Counts one more against several limits, each at once and for good: for what is refused before a transaction begins.

@@ -7,7 +7,7 @@ use secrecy::SecretString;
 use serde_json::json;
 use sqlx::PgConnection;
 
-use crate::across::{Membership, memberships};
+use crate::across::{self, Membership, memberships};
 use crate::actor::{Actor, Author, Origin};
 use crate::change::{self, Change, Kind};
 use crate::error::{ClosedAccount, Code, Detail, Error, Refused, Result};
@@ -23,7 +23,8 @@ use crate::rate;
 mod activity;
 mod authenticate;
 
-pub use activity::Activity;
+use activity::UNWRITTEN;
+pub use activity::{Activity, FLUSH};
 pub(crate) use authenticate::RightsCache;
 pub use authenticate::{Authenticated, authenticate};
 
@@ -76,16 +77,19 @@ pub async fn create(db: &Db, passwords: &Passwords, origin: Origin, sign_in: Sig
     let memberships = memberships(&mut conn, known.user_id, now).await?;
     drop(conn);
     let membership = choose(&memberships, sign_in.account_id, known.last_account_id)?;
+    let renewed = passwords.renew(sign_in.password, &known.password_hash).await;
     let origin = &Origin { author: Author::Member(membership.member_id), ..origin };
-    let (known, client) = (&known, &sign_in.client);
+    let (known, client, renewed) = (&known, &sign_in.client, renewed.as_deref());
     change::persist(|| async move {
         let mut change = Change::begin(db, membership.account_id, Kind::System, origin.clone(), None).await?;
         // Locks the credential, and finds out whether the password that was compared is still the one.
         let same = sqlx::query!(
-            "UPDATE user_credential SET last_account_id = $3 WHERE user_id = $1 AND password_changed_at = $2",
+            "UPDATE user_credential SET last_account_id = $3, password_hash = coalesce($4, password_hash)
+             WHERE user_id = $1 AND password_changed_at = $2",
             known.user_id.0,
             known.password_changed_at,
             membership.account_id.0,
+            renewed,
         )
         .execute(change.conn())
         .await?;
@@ -103,6 +107,7 @@ pub async fn create(db: &Db, passwords: &Passwords, origin: Origin, sign_in: Sig
 pub(crate) struct Known {
     pub(crate) user_id: UserId,
     pub(crate) password_changed_at: Timestamp,
+    password_hash: String,
     last_account_id: Option<AccountId>,
 }
 
@@ -136,6 +141,7 @@ pub(crate) async fn verify(
     Ok(Known {
         user_id: credential.user_id,
         password_changed_at: credential.password_changed_at,
+        password_hash: credential.password_hash,
         last_account_id: credential.last_account_id,
     })
 }
@@ -332,9 +338,15 @@ pub async fn of_member(db: &Db, actor: &Actor) -> Result<Vec<Session>> {
         .collect())
 }
 
-/// When a session ends by itself, unless it is used again.
+/// When a session ends by itself, unless it is used again. `last_used` is the last use that was written.
 fn ends(absolute: Timestamp, last_used: Timestamp, idle_seconds: i32) -> Timestamp {
-    absolute.min(last_used + SignedDuration::from_secs(i64::from(idle_seconds)))
+    absolute.min(last_used + SignedDuration::from_secs(i64::from(idle_seconds)) + UNWRITTEN)
+}
+
+/// Deletes sessions that have ended by themselves, at most `limit`; returns how many. That changes nobody's rights: they were
+/// refused from that moment on.
+pub(crate) async fn delete_ended(conn: &mut PgConnection, now: Timestamp, limit: i64) -> sqlx::Result<u64> {
+    across::delete_ended_sessions(conn, now, now - UNWRITTEN, limit).await
 }
 
 /// When some sessions end by themselves, for those that were not ended yet.

@@ -14,7 +14,7 @@ use crate::id::{AccountId, SignUpId};
 use crate::infra::clock::Timestamp;
 use crate::infra::db::Db;
 use crate::infra::email_address::EmailAddress;
-use crate::infra::personal_domain;
+use crate::infra::personal_domain::DomainPolicy;
 use crate::infra::secret::{Purpose, Token};
 use crate::job::{JobKind, NewJob};
 use crate::password::{self, Passwords};
@@ -52,7 +52,12 @@ pub async fn request(db: &Db, passwords: &Passwords, origin: Origin, sign_up: Si
     let first_name = field("firstName", profile::person_name(sign_up.first_name))?;
     let last_name = field("lastName", profile::person_name(sign_up.last_name))?;
     let time_zone = field("timeZone", profile::time_zone(sign_up.time_zone.unwrap_or("UTC")))?;
-    if sign_up.refuse_personal_domains && personal_domain::is_personal(&email) {
+    let domains = DomainPolicy {
+        refuse_personal: sign_up.refuse_personal_domains,
+        allowed_personal: db.allowed_personal_domains.to_vec(),
+        allowed: Vec::new(),
+    };
+    if domains.check(&email).is_err() {
         return Err(Refused::new(Code::PersonalDomain).at("email").into());
     }
     password::check_new(sign_up.password, email.as_str()).at("password")?;

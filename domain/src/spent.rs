@@ -6,6 +6,7 @@ use jiff::SignedDuration;
 use crate::across;
 use crate::infra::clock::Timestamp;
 use crate::infra::db::Db;
+use crate::session;
 
 /// How long a spent link still answers that it was used or has expired, rather than that it is unknown.
 const LINKS_KEPT: SignedDuration = SignedDuration::from_hours(7 * 24);
@@ -53,7 +54,7 @@ async fn batch(db: &Db, now: Timestamp) -> sqlx::Result<u64> {
     all += resets.execute(&mut *conn).await?.rows_affected();
     all += counters.execute(&mut *conn).await?.rows_affected();
     all += across::delete_idempotency_keys(&mut conn, keys_before, BATCH).await?;
-    all += across::delete_ended_sessions(&mut conn, now, BATCH).await?;
+    all += session::delete_ended(&mut conn, now, BATCH).await?;
     all += across::forget_invitation_tokens(&mut conn, links_before, BATCH).await?;
     Ok(all)
 }

@@ -12,6 +12,17 @@ use crate::support::dice::Dice;
 /// Longer than any request may take.
 const PATIENCE: Duration = Duration::from_secs(8);
 
+/// The beginning of the request ids of tries.
+pub(super) const TRIES: &str = "c4a05000-";
+
+/// The number of the try that comes after the load.
+const AGAIN: u32 = 0xffff;
+
+/// What names a try: a UUID, which is what is taken from a client.
+fn request_id(wish: &Wish, number: u32) -> String {
+    format!("{TRIES}{number:04x}-4000-8000-{}", wish.id)
+}
+
 /// What came of one try.
 #[derive(Clone, Debug)]
 pub(super) enum Reply {
@@ -26,7 +37,7 @@ pub(super) enum Reply {
 /// What one client asked for, however often it tried.
 #[derive(Clone, Debug)]
 pub(super) struct Wish {
-    /// The request id of each try begins with it.
+    /// Twelve hexadecimal digits. The request id of each try ends with them.
     pub(super) id: String,
     pub(super) account: usize,
     pub(super) mutation: &'static str,
@@ -99,7 +110,7 @@ impl Clients {
         let reply = loop {
             tries += 1;
             let api = &self.urls[dice.index(self.urls.len())];
-            let reply = self.attempt(api, token, &wish, &format!("{}-{tries}", wish.id)).await;
+            let reply = self.attempt(api, token, &wish, &request_id(&wish, tries)).await;
             if !matches!(reply, Reply::Unknown(_)) || tries == most {
                 break reply;
             }
@@ -112,7 +123,7 @@ impl Clients {
 
     /// Asks again for what was answered, at the first API.
     pub(super) async fn repeat(&self, token: &str, entry: &Entry) -> Reply {
-        self.attempt(&self.urls[0], token, &entry.wish, &format!("{}-again", entry.wish.id)).await
+        self.attempt(&self.urls[0], token, &entry.wish, &request_id(&entry.wish, AGAIN)).await
     }
 
     async fn attempt(&self, api: &str, token: &str, wish: &Wish, request_id: &str) -> Reply {

@@ -138,11 +138,7 @@ fn draw(dice: &mut Dice, clocks: bool, at: Duration) -> (Fault, Duration) {
     let node = dice.index(NODES);
     let worker = FIRST_WORKER + dice.index(NODES - FIRST_WORKER);
     // Long ones early, so that a round does not become longer by them.
-    let frozen = if at < Duration::from_secs(6) && dice.percent(40) {
-        dice.millis(20_500, 40_000)
-    } else {
-        dice.millis(1_000, 9_000)
-    };
+    let frozen = dice.millis(1_000, if at < Duration::from_secs(8) { 40_000 } else { 15_000 });
     match dice.below(100) {
         0..=11 => (Fault::Kill(Part::Node(node)), dice.millis(0, 5_000)),
         12..=19 => (Fault::Kill(Part::Node(worker)), dice.millis(0, 5_000)),
@@ -151,7 +147,7 @@ fn draw(dice: &mut Dice, clocks: bool, at: Duration) -> (Fault, Duration) {
         34..=43 => (Fault::Kill(Part::Postgres), dice.millis(0, 4_000)),
         44..=53 => (Fault::Freeze(Part::Node(node)), frozen),
         54..=57 => (Fault::Freeze(Part::Redis), frozen),
-        58..=61 => (Fault::Freeze(Part::Postgres), frozen.min(Duration::from_secs(25))),
+        58..=61 => (Fault::Freeze(Part::Postgres), frozen),
         62..=69 if clocks => {
             let sign = if dice.percent(50) { 1 } else { -1 };
             (Fault::Clock(node, sign * 7200), dice.millis(3_000, 20_000))
@@ -237,6 +233,26 @@ fn proxy(node: &Node, server: Server) -> &Proxy {
         Server::Postgres => &node.to_postgres,
         Server::Redis => &node.to_redis,
         Server::Mail => &node.to_mail,
+    }
+}
+
+#[test]
+fn whatever_can_be_frozen_is_frozen_for_one_to_forty_seconds() {
+    let mut times: HashMap<Part, Vec<Duration>> = HashMap::new();
+    for seed in 0..4_000 {
+        for planned in plan(&mut Dice(seed), true) {
+            if let Fault::Freeze(part) = planned.fault {
+                times.entry(part).or_default().push(planned.time);
+            }
+        }
+    }
+    assert_eq!(times.len(), NODES + 2, "all processes, PostgreSQL and Redis");
+    for (part, times) in times {
+        for ten in 0..4 {
+            let among = Duration::from_secs(10 * ten)..Duration::from_secs(10 * (ten + 1));
+            assert!(times.iter().any(|time| among.contains(time)), "{part:?} is never frozen for {among:?}");
+        }
+        assert!(times.iter().all(|time| (Duration::from_secs(1)..=Duration::from_secs(40)).contains(time)));
     }
 }
 

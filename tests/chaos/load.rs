@@ -61,7 +61,7 @@ impl Step<'_> {
     }
 
     async fn ask(&mut self, mutation: &'static str, fields: &'static str, mut input: Value, signed_in: bool) -> Entry {
-        let id = format!("wish-{}", self.world.clients.number());
+        let id = format!("{:012x}", self.world.clients.number());
         if signed_in {
             input["idempotencyKey"] = json!(id);
         }

@@ -8,7 +8,7 @@ use serde_json::Value;
 use sqlx::{AssertSqlSafe, PgPool};
 use tokio::time::Instant;
 
-use super::client::{Clients, Entry, Reply, ids};
+use super::client::{Clients, Entry, Reply, TRIES, ids};
 use super::cluster::Cluster;
 use super::contents::Contents;
 use super::flight::Disturbance;
@@ -96,10 +96,13 @@ fn event_of(mutation: &str) -> Option<&'static str> {
 /// Each wish was fulfilled once if that was answered, and otherwise once or not at all, whichever of its tries did it.
 pub(super) async fn effects(pool: &PgPool, journal: &[Entry]) -> Result<()> {
     let rows: Vec<(String, String)> =
-        sqlx::query_as("SELECT request_id, kind FROM event WHERE request_id LIKE 'wish-%'").fetch_all(pool).await?;
+        sqlx::query_as("SELECT request_id, kind FROM event WHERE starts_with(request_id, $1)")
+            .bind(TRIES)
+            .fetch_all(pool)
+            .await?;
     let mut of: HashMap<(String, String), BTreeMap<String, usize>> = HashMap::new();
     for (request, kind) in rows {
-        let wish = request.rsplit_once('-').map_or(request.as_str(), |(wish, _)| wish).to_owned();
+        let wish = request.rsplit_once('-').map_or(request.as_str(), |(_, wish)| wish).to_owned();
         *of.entry((wish, kind)).or_default().entry(request).or_default() += 1;
     }
     for entry in journal {

@@ -8,7 +8,7 @@ use domain::permission::SystemRole;
 use serde_json::{Value, json};
 
 use super::{Random, seed};
-use crate::support::app::{App, Options, PASSWORD, Person};
+use crate::support::app::{App, Options, PASSWORD, Person, REQUEST_ID};
 use crate::support::statements::Statements;
 
 /// Pairs of a measurement.
@@ -20,7 +20,7 @@ const RESAMPLES: usize = 1_000;
 type Seen = (u16, Vec<(String, String)>, Vec<u8>);
 
 async fn ask(app: &App, body: &Value, token: Option<&str>) -> Result<(Seen, f64)> {
-    let mut request = app.http.post(format!("{}/graphql", app.url)).json(body).header("x-request-id", "same");
+    let mut request = app.http.post(format!("{}/graphql", app.url)).json(body).header("x-request-id", REQUEST_ID);
     if let Some(token) = token {
         request = request.bearer_auth(token);
     }

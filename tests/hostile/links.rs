@@ -5,7 +5,7 @@ use domain::permission::SystemRole;
 use serde_json::{Value, json};
 
 use super::Raw;
-use crate::support::app::{App, Options, PASSWORD};
+use crate::support::app::{App, Options, PASSWORD, REQUEST_ID};
 
 const EVIL: &str = "evil.example";
 
@@ -142,8 +142,8 @@ async fn answers_are_the_same_whatever_is_claimed_and_are_kept_by_nobody() -> Re
     {
         let url = format!("{}{path}", app.url);
         let (mut plain, mut forged) = (app.http.get(&url), app.http.get(&url));
-        plain = plain.header("x-request-id", "same");
-        forged = forged.header("x-request-id", "same");
+        plain = plain.header("x-request-id", REQUEST_ID);
+        forged = forged.header("x-request-id", REQUEST_ID);
         for (name, value) in FORGED {
             forged = forged.header(*name, *value);
         }

@@ -7,12 +7,12 @@ use domain::permission::SystemRole;
 use serde_json::{Value, json};
 
 use super::{Random, seed};
-use crate::support::app::{App, Options, PASSWORD, Person};
+use crate::support::app::{App, Options, PASSWORD, Person, REQUEST_ID};
 use crate::support::socket::Socket;
 
 const LOOK: &str = "query ($token: String!) { invitationByToken(token: $token) { invitation { email } userErrors { code field message } } }";
 /// The same for all requests, so that answers can be compared in bytes.
-const ID: (&str, &str) = ("x-request-id", "same");
+const ID: (&str, &str) = ("x-request-id", REQUEST_ID);
 
 /// What a value that is no text is answered with.
 const REFUSED: [&str; 2] = ["BAD_USER_INPUT", "GRAPHQL_VALIDATION_FAILED"];

@@ -159,7 +159,7 @@ impl World {
     pub(super) async fn claim(&self) -> Claimed {
         let mut conn = self.db.pool.acquire().await.unwrap();
         loop {
-            let hints = outbox::hint(&mut conn, Lane::Bulk, 10, Uuid::nil()).await.unwrap();
+            let hints = outbox::hint(&mut conn, Lane::Bulk, outbox::Pick::up_to(10), Uuid::nil()).await.unwrap();
             let ids: Vec<Uuid> = hints.iter().map(|hint| hint.job_id).collect();
             let mut jobs = outbox::claim(&mut conn, &ids, Uuid::new_v4()).await.unwrap();
             assert!(jobs.len() < 2);
@@ -197,7 +197,7 @@ impl World {
     /// Runs one import of several.
     pub(super) async fn work_of(&self, id: ImportId) {
         let mut conn = self.db.pool.acquire().await.unwrap();
-        outbox::hint(&mut conn, Lane::Bulk, 10, Uuid::nil()).await.unwrap();
+        outbox::hint(&mut conn, Lane::Bulk, outbox::Pick::up_to(10), Uuid::nil()).await.unwrap();
         let sql = "SELECT job_id FROM outbox WHERE dedupe_key = $1";
         let job: Uuid = sqlx::query_scalar(sql).bind(id.to_string()).fetch_one(&mut *conn).await.unwrap();
         let job = outbox::claim(&mut conn, &[job], Uuid::new_v4()).await.unwrap().remove(0);

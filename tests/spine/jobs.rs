@@ -82,6 +82,40 @@ async fn a_backlog_of_one_account_does_not_delay_the_first_job_of_another() -> R
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn slow_jobs_of_one_account_delay_the_first_of_another_by_two_rounds_at_most() -> Result<()> {
+    for transport in [Transport::Memory, Transport::Redis(7)] {
+        let stage = Stage::new(transport).await?;
+        let (busy, late) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        stage.enqueue(KIND, busy, 10_000).await?;
+        let (started, mut jobs) = mpsc::unbounded_channel();
+        let registry = Registry::default().with(KIND, move |job: Claimed| {
+            let _ = started.send(job.account_id);
+            async {
+                tokio::time::sleep(Duration::from_millis(300)).await;
+                Verdict::Done
+            }
+        });
+        let shutdown = CancellationToken::new();
+        let worker = stage.worker(registry, vec![], &shutdown)?;
+        // By then whatever is on the way of jobs is full of those of the one.
+        take(&mut jobs, 200).await?;
+        stage.enqueue(KIND, late, 1).await?;
+        let before = jobs.len();
+        let mut position = 0;
+        while take(&mut jobs, 1).await?[0] != late {
+            position += 1;
+        }
+        let rounds = (position - before).div_ceil(stage.config.worker.concurrency);
+        println!("{transport:?}: {position} jobs first, {before} of them at once");
+        assert!(rounds <= 2, "{transport:?}: {position} jobs first, {before} of them at once");
+        shutdown.cancel();
+        worker.stopped().await?;
+        stage.close().await?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nine_thousand_due_jobs_drain_through_a_shallow_queue() -> Result<()> {
     for transport in [Transport::Memory, Transport::Redis(7)] {
         let stage = Stage::new(transport).await?;
@@ -122,7 +156,8 @@ async fn an_id_in_the_queue_waits_for_no_clock() -> Result<()> {
     stage.enqueue(KIND, Uuid::nil(), 3).await?;
     let url = stage.config.redis_url.clone().context("it has one")?;
     let queue = RedisQueue::new(&url, &stage.config.redis_prefix, KIND.lane(), Arc::default())?;
-    let hints = outbox::hint(&mut *stage.pool.acquire().await?, KIND.lane(), 10, Uuid::nil()).await?;
+    let hints =
+        outbox::hint(&mut *stage.pool.acquire().await?, KIND.lane(), outbox::Pick::up_to(10), Uuid::nil()).await?;
     queue.push(hints.clone()).await?;
     queue.push(hints).await?;
     assert_eq!(queue.depth().await?, 3);
@@ -139,7 +174,9 @@ async fn a_wiped_redis_heals() -> Result<()> {
     let (watched, mut jobs) = Watched::new(0);
     let shutdown = CancellationToken::new();
     let worker = stage.worker(watched.registry(KIND), vec![], &shutdown)?;
-    stage.enqueue(KIND, Uuid::nil(), 600).await?;
+    for account in 0..30 {
+        stage.enqueue(KIND, Uuid::from_u128(account), 20).await?;
+    }
     let mut connection = stage.redis().await?;
     // With all hands full and no more than 150 ids on their way to them, the rest piles up in Redis.
     let queue = format!("{}:queue:interactive", stage.config.redis_prefix);
@@ -184,7 +221,10 @@ async fn garbage_in_the_queue_ends_dead_and_stops_nothing() -> Result<()> {
     stage.until("finished_at IS NOT NULL", 200).await?;
     stage.until("dead_at IS NOT NULL AND last_error_code = 'MALFORMED_HINT'", 4).await?;
     let dead = outbox::list(&mut *stage.pool.acquire().await?, &DEAD, 10).await?;
-    assert!(dead.iter().all(|job| job.kind == "queue.foreign"));
+    assert!(dead.iter().all(|job| job.kind == outbox::FOREIGN));
+    for job in &dead {
+        assert_eq!(outbox::replay(&stage.db(), job.job_id).await?, Replay::Foreign);
+    }
     shutdown.cancel();
     worker.stopped().await?;
     stage.close().await
@@ -300,6 +340,23 @@ async fn unknown_malformed_and_panicking_jobs_hurt_nobody() -> Result<()> {
         stage
             .until("wake_at > now() AND claim IS NULL AND attempts = 0 AND last_error_code = 'UNKNOWN_KIND'", 2)
             .await?;
+        // Nor after 59 minutes. After an hour none has come: they end.
+        stage
+            .execute(
+                "UPDATE outbox SET wake_at = now(), left_since = left_since - interval '59 minutes'
+                 WHERE last_error_code = 'UNKNOWN_KIND'",
+            )
+            .await?;
+        stage.waker.work_due(Lane::Interactive);
+        stage.until("wake_at > now() AND NOT hinted AND claim IS NULL AND last_error_code = 'UNKNOWN_KIND'", 2).await?;
+        stage
+            .execute(
+                "UPDATE outbox SET wake_at = now(), left_since = left_since - interval '2 minutes'
+                 WHERE last_error_code = 'UNKNOWN_KIND'",
+            )
+            .await?;
+        stage.waker.work_due(Lane::Interactive);
+        stage.until("dead_at IS NOT NULL AND last_error_code = 'UNKNOWN_KIND'", 2).await?;
         stage.until("wake_at > now() AND claim IS NULL AND attempts = 1 AND last_error_code = 'PANIC'", 2).await?;
         shutdown.cancel();
         worker.stopped().await?;
@@ -344,7 +401,8 @@ async fn a_shutdown_ends_what_runs_and_gives_back_the_rest() -> Result<()> {
         let (watched, mut jobs) = Watched::new(0);
         let shutdown = CancellationToken::new();
         let worker = stage.worker(watched.registry(KIND), vec![], &shutdown)?;
-        stage.enqueue(KIND, Uuid::nil(), 200).await?;
+        stage.enqueue(KIND, Uuid::nil(), 100).await?;
+        stage.enqueue(KIND, Uuid::from_u128(1), 100).await?;
         take(&mut jobs, 16).await?;
         shutdown.cancel();
         let stopped = tokio::spawn(worker.stopped());

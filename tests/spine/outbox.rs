@@ -38,15 +38,19 @@ async fn an_outcome_under_a_lapsed_claim_is_discarded() -> Result<()> {
     stage.enqueue(KIND, Uuid::nil(), 1).await?;
     let mut conn = stage.pool.acquire().await?;
     let (first, second) = (Uuid::new_v4(), Uuid::new_v4());
-    let hints = outbox::hint(&mut conn, Lane::Interactive, 10, Uuid::nil()).await?;
+    let hints = outbox::hint(&mut conn, Lane::Interactive, outbox::Pick::up_to(10), Uuid::nil()).await?;
     let ids = [hints[0].job_id];
     assert_eq!(outbox::claim(&mut conn, &ids, first).await?.len(), 1);
     assert_eq!(outbox::claim(&mut conn, &ids, second).await?.len(), 0, "held");
-    assert_eq!(outbox::hint(&mut conn, Lane::Interactive, 10, Uuid::nil()).await?.len(), 0, "held");
+    assert_eq!(
+        outbox::hint(&mut conn, Lane::Interactive, outbox::Pick::up_to(10), Uuid::nil()).await?.len(),
+        0,
+        "held"
+    );
     assert_eq!(outbox::renew(&mut conn, &[(ids[0], first), (ids[0], second)]).await?, 1);
     // The lease passes.
     stage.execute("UPDATE outbox SET wake_at = now()").await?;
-    assert_eq!(outbox::hint(&mut conn, Lane::Interactive, 10, Uuid::nil()).await?[0].hint_no, 2);
+    assert_eq!(outbox::hint(&mut conn, Lane::Interactive, outbox::Pick::up_to(10), Uuid::nil()).await?[0].hint_no, 2);
     let again = outbox::claim(&mut conn, &ids, second).await?;
     assert_eq!(again[0].attempts, 2);
     let lapsed = (ids[0], first);
@@ -56,6 +60,27 @@ async fn an_outcome_under_a_lapsed_claim_is_discarded() -> Result<()> {
     assert_eq!(outbox::put_back(&mut conn, &[lapsed]).await?, 0);
     assert!(outbox::finish(&mut conn, &[lapsed]).await?.is_empty());
     assert_eq!(outbox::finish(&mut conn, &[(ids[0], second), lapsed]).await?, ids);
+    drop(conn);
+    stage.close().await
+}
+
+#[tokio::test]
+async fn an_account_has_no_more_on_its_way_than_it_may() -> Result<()> {
+    let stage = Stage::new(Transport::Memory).await?;
+    let (busy, other) = (Uuid::from_u128(1), Uuid::from_u128(2));
+    stage.enqueue(KIND, busy, 9).await?;
+    let mut conn = stage.pool.acquire().await?;
+    let pick = outbox::Pick { limit: 10, of_account: 3 };
+    let first = outbox::hint(&mut conn, KIND.lane(), pick, Uuid::nil()).await?;
+    assert_eq!(first.len(), 3);
+    assert_eq!(outbox::hint(&mut conn, KIND.lane(), pick, Uuid::nil()).await?, []);
+    stage.enqueue(KIND, other, 1).await?;
+    assert_eq!(outbox::hint(&mut conn, KIND.lane(), pick, Uuid::nil()).await?[0].account_id, other);
+    // What is claimed is nobody's way any more, and neither is a hint that has lapsed.
+    outbox::claim(&mut conn, &[first[0].job_id], Uuid::new_v4()).await?;
+    assert_eq!(outbox::hint(&mut conn, KIND.lane(), pick, Uuid::nil()).await?.len(), 1);
+    stage.execute("UPDATE outbox SET wake_at = now() - interval '1 s' WHERE hinted AND account_id = '00000000-0000-0000-0000-000000000001'").await?;
+    assert_eq!(outbox::hint(&mut conn, KIND.lane(), pick, Uuid::nil()).await?.len(), 3);
     drop(conn);
     stage.close().await
 }
@@ -72,9 +97,9 @@ async fn accounts_share_a_hint_and_take_turns_when_there_are_many() -> Result<()
         accounts.sort_unstable();
         accounts
     };
-    let first = outbox::hint(&mut conn, Lane::Interactive, 3, Uuid::from_u128(4)).await?;
+    let first = outbox::hint(&mut conn, Lane::Interactive, outbox::Pick::up_to(3), Uuid::from_u128(4)).await?;
     assert_eq!(accounts(first), [1, 5, 6], "those after the last one served come first");
-    let second = outbox::hint(&mut conn, Lane::Interactive, 12, Uuid::from_u128(1)).await?;
+    let second = outbox::hint(&mut conn, Lane::Interactive, outbox::Pick::up_to(12), Uuid::from_u128(1)).await?;
     assert_eq!(accounts(second), [1, 1, 1, 2, 3, 4]);
     drop(conn);
     stage.close().await
@@ -85,7 +110,7 @@ async fn old_rows_are_purged_and_dead_ones_kept() -> Result<()> {
     let stage = Stage::new(Transport::Memory).await?;
     stage.enqueue(KIND, Uuid::nil(), 3).await?;
     let mut conn = stage.pool.acquire().await?;
-    let hints = outbox::hint(&mut conn, Lane::Interactive, 2, Uuid::nil()).await?;
+    let hints = outbox::hint(&mut conn, Lane::Interactive, outbox::Pick::up_to(2), Uuid::nil()).await?;
     let claim = Uuid::new_v4();
     outbox::claim(&mut conn, &[hints[0].job_id, hints[1].job_id], claim).await?;
     outbox::finish(&mut conn, &[(hints[0].job_id, claim)]).await?;

@@ -24,6 +24,9 @@ use super::database::Database;
 use super::firm::CHEAP;
 use super::mailbox::{Letter, Mailbox};
 
+/// A request id as clients may choose it.
+pub(crate) const REQUEST_ID: &str = "5a3e00005a3e40008a3e00005a3e0000";
+
 /// Nothing here takes this long; a test that waits longer has failed.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -144,7 +147,7 @@ impl App {
         }
         config.password = CHEAP;
         (options.configure)(&mut config);
-        database.db.rate_limits = config.limits.rate_limits;
+        database.db = database.db.clone().with_settings(&config);
         let (db, config) = (database.db.clone(), Arc::new(config));
         let files = files::open(&config)?;
         let stop = CancellationToken::new();
@@ -179,8 +182,8 @@ impl App {
         let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await?;
         let url = format!("http://{}", listener.local_addr()?);
         let pool = domain::infra::db::connect(&self.config.database_url, 10).await?;
-        let mut db = Db::new(pool, self.db.clock.clone(), self.db.waker.clone(), Arc::clone(&self.db.key));
-        db.rate_limits = self.db.rate_limits;
+        let db = Db::new(pool, self.db.clock.clone(), self.db.waker.clone(), Arc::clone(&self.db.key));
+        let db = db.with_settings(&self.config);
         let server = Server::new(State::new(db, Arc::clone(&self.config), self.files.clone()));
         let stopping = self.stop.clone();
         self.tasks.push(tokio::spawn(async move { server.serve(listener, stopping).await }));
@@ -236,6 +239,25 @@ impl App {
         fields: &str,
     ) -> Result<Answer> {
         self.mutate_at(&self.url, token, mutation, input, fields).await
+    }
+
+    /// [`App::mutate`] of a client that comes again when it is told to, after the second it is told to wait, for half a minute.
+    pub(crate) async fn mutate_patiently(
+        &self,
+        token: Option<&str>,
+        mutation: &str,
+        input: Value,
+        fields: &str,
+    ) -> Result<Answer> {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            let answer = self.mutate(token, mutation, input.clone(), fields).await?;
+            if answer.errors() != ["SERVICE_UNAVAILABLE"] || tokio::time::Instant::now() > deadline {
+                return Ok(answer);
+            }
+            ensure!(answer.status == 503 && answer.headers["retry-after"] == "1", "{answer:?}");
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
     }
 
     /// Runs a mutation at one of several APIs.
@@ -302,7 +324,7 @@ impl App {
     pub(crate) async fn invite(&self, by: &Person, email: &str, roles: &[SystemRole]) -> Result<Answer> {
         let roles: Vec<String> = roles.iter().map(|role| role.id().to_string()).collect();
         let input = json!({ "invitations": [{ "email": email, "roleIds": roles }] });
-        self.mutate(Some(&by.token), "memberInvite", input, "invitations { id state member { id } }").await
+        self.mutate_patiently(Some(&by.token), "memberInvite", input, "invitations { id state member { id } }").await
     }
 
     /// Invites somebody, who accepts by the link in the mail and signs in.

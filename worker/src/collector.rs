@@ -221,10 +221,10 @@ impl Collector {
     }
 }
 
-/// Jobs of one account that may run at once. Short ones make room soon enough; long ones leave half of the hands to others.
+/// Jobs of one account that may run at once: one hand is left to others, and by long jobs half of the hands.
 fn share(lane: Lane, slots: usize) -> usize {
     match lane {
-        Lane::Interactive | Lane::Money => slots,
+        Lane::Interactive | Lane::Money => slots.saturating_sub(1).max(1),
         Lane::Bulk => slots.div_ceil(2),
     }
 }

@@ -10,7 +10,7 @@ use domain::infra::fault::fail_point;
 use domain::infra::metrics;
 use domain::infra::wake::Waker;
 use domain::job::Lane;
-use domain::outbox;
+use domain::outbox::{self, Pick};
 use sqlx::PgPool;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -68,6 +68,8 @@ enum Filled {
     All,
     /// There is no room for more.
     Full,
+    /// Nothing else is due, or all that is due belongs to accounts that have enough on its way.
+    Crowded,
 }
 
 impl Relay {
@@ -82,7 +84,7 @@ impl Relay {
         while !shutdown.is_cancelled() {
             let filled = self.fill().await;
             let pause = match &filled {
-                Ok(Filled::Full) => REFILL,
+                Ok(Filled::Full | Filled::Crowded) => REFILL,
                 Ok(Filled::All) | Err(_) => POLL,
             };
             match &filled {
@@ -100,7 +102,7 @@ impl Relay {
             tokio::select! {
                 () = shutdown.cancelled() => {}
                 () = tokio::time::sleep(pause) => {}
-                () = self.parts.due.notified(), if filled.is_ok_and(|filled| filled == Filled::All) => {}
+                () = self.parts.due.notified(), if filled.is_ok_and(|filled| filled != Filled::Full) => {}
             }
         }
         if self.held {
@@ -122,7 +124,8 @@ impl Relay {
                 return Ok(Filled::Full);
             }
             if self.hint(room).await? == 0 {
-                return Ok(Filled::All);
+                let crowded = self.window.is_crowded(Instant::now());
+                return Ok(if crowded { Filled::Crowded } else { Filled::All });
             }
         }
     }
@@ -146,8 +149,9 @@ impl Relay {
 
     async fn hint(&mut self, room: usize) -> Result<usize, RelayError> {
         let mut conn = self.parts.pool.acquire().await?;
-        let limit = i64::try_from(room).unwrap_or(i64::MAX);
-        let mut hints = answered(outbox::hint(&mut conn, self.parts.lane, limit, self.last_account)).await?;
+        let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        let pick = Pick { limit: number(room), of_account: number(self.window.of_account()) };
+        let mut hints = answered(outbox::hint(&mut conn, self.parts.lane, pick, self.last_account)).await?;
         drop(conn);
         let Some(last) = hints.iter().map(|hint| hint.account_id).max() else {
             return Ok(0);
@@ -162,7 +166,7 @@ impl Relay {
             return Err(error.into());
         }
         fail_point!("relay.after_push");
-        self.window.pushed(ids.len());
+        self.window.pushed(Instant::now(), ids.len());
         metrics::relay_handed_over(self.parts.lane, ids.len());
         self.parts.waker.queued(self.parts.lane);
         Ok(ids.len())

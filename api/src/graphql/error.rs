@@ -210,6 +210,19 @@ pub fn is_request_error(response: &Response) -> bool {
     response.data == Value::Null && !response.errors.is_empty() && response.errors.iter().all(|e| e.path.is_empty())
 }
 
+/// Whether a part of the installation was away, or had too much to do, for any part of a response.
+pub(super) fn is_unavailable(response: &Response) -> bool {
+    response.errors.iter().any(|error| code_of(error) == Some(ErrorCode::ServiceUnavailable))
+}
+
+/// Whether no root field of a response has any data.
+pub(super) fn is_empty(response: &Response) -> bool {
+    match &response.data {
+        Value::Object(fields) => fields.values().all(|field| *field == Value::Null),
+        data => *data == Value::Null,
+    }
+}
+
 /// Gives every error of a response its `extensions { code requestId }`, hides what happened inside (and logs it, once,
 /// under the request's id), and drops what exceeds the number of errors a response may show. All transports call it.
 pub fn complete(response: &mut Response, request_id: &str) {

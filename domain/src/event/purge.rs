@@ -8,6 +8,7 @@ use crate::across;
 use crate::id::AccountId;
 use crate::infra::clock::Timestamp;
 use crate::infra::db::Db;
+use crate::infra::fault::fail_point;
 
 /// Accounts that are listed at once.
 const ACCOUNTS: i64 = 500;
@@ -69,7 +70,9 @@ async fn purge_some(db: &Db, account: AccountId, before: Timestamp) -> sqlx::Res
     if moved.rows_affected() == 0 {
         return Ok(0);
     }
+    fail_point!("events_purge.before_commit");
     tx.commit().await?;
+    fail_point!("events_purge.after_commit");
     Ok(usize::try_from(deleted).unwrap_or(usize::MAX))
 }
 

@@ -14,6 +14,7 @@ use crate::actor::{Action, Assignment, Author, Standing, Target, of_assignments}
 use crate::change::{Change, Kind};
 use crate::error::{Code, Detail, Error, Result};
 use crate::id::{MemberId, RoleId};
+use crate::infra::email_address::EmailAddress;
 use crate::infra::metrics;
 use crate::invitation::{self, Lapsed, NewInvitation};
 use crate::member::{Place, Validity};
@@ -192,11 +193,14 @@ impl Roles {
 /// Seats go to the first ones who may get a mail, if there are to be any. Mails are counted only for those who get a seat.
 async fn give_seats(change: &mut Change, fates: &mut [Fate], seats: i32, send: bool) -> Result<()> {
     let mut left = seats;
-    for fate in fates {
+    let limits = if send { invitation::mail_limits(change, &addresses(fates)).await? } else { Vec::new() };
+    let mut limits = limits.into_iter();
+    for fate in &mut *fates {
         let Fate::Invited(item, _) = fate else { continue };
+        let limit = limits.next().unwrap_or(Ok(()));
         let fault = if left == 0 {
             Some(RowFault::new(None, None, FieldFault::NoSeat))
-        } else if send && let Err(refused) = invitation::count_mail(change, &item.email).await? {
+        } else if let Err(refused) = limit {
             let retry_at = if let Detail::RetryAt(at) = refused.detail { Some(at) } else { None };
             Some(at(Column::Email, item.email.as_str(), FieldFault::MailLimit).until(retry_at))
         } else {
@@ -207,7 +211,16 @@ async fn give_seats(change: &mut Change, fates: &mut [Fate], seats: i32, send: b
             *fate = Fate::Rejected(vec![fault]);
         }
     }
+    if send {
+        invitation::count_mails(change, &addresses(fates)).await?;
+    }
     Ok(())
+}
+
+/// Of those who are to be invited.
+fn addresses(fates: &[Fate]) -> Vec<&EmailAddress> {
+    let invited = fates.iter().filter_map(|fate| if let Fate::Invited(item, _) = fate { Some(item) } else { None });
+    invited.map(|item| &item.email).collect()
 }
 
 /// Writes the members, and returns them in the order of their rows.

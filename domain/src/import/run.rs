@@ -259,7 +259,7 @@ impl Run {
     /// Reads rows and checks each by itself.
     async fn read_batch(&mut self) -> Result<(), Halt> {
         let account = self.account;
-        let domains = account::read(&mut *self.db.pool.acquire().await?, account).await?.policy.domains();
+        let domains = account::read(&mut *self.db.pool.acquire().await?, account).await?.policy.domains(&self.db);
         let begun = self.begun();
         while begun.batch.len() < BATCH
             && let Some(record) = begun.file.next().await?

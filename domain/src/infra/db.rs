@@ -1,5 +1,6 @@
 //! Connections to PostgreSQL, and what every write through them shares.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::str::FromStr as _;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -13,12 +14,20 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::id::AccountId;
 use crate::infra::clock::{Clock, Timestamp};
 use crate::infra::config::Config;
+use crate::infra::email_address;
 use crate::infra::secret::TokenKey;
 use crate::infra::wake::Waker;
 use crate::session::RightsCache;
 
 /// Write transactions of one account that a process has open at once; the rest queue here and not on a connection.
 const WRITERS_PER_ACCOUNT: usize = 2;
+
+/// Callers that wait for such a place at most. Each of them holds one of the places of all requests meanwhile: more would leave
+/// too few to other accounts.
+const WAITING_PER_ACCOUNT: usize = 8;
+
+/// How long a caller stands behind those, so that a short burst is worked off: others come by soon enough.
+const BURST: Duration = Duration::from_millis(100);
 
 /// A connection that says nothing for so long is dead: a statement would have been cancelled by now.
 const SILENCE: Duration = Duration::from_secs(6);
@@ -45,21 +54,72 @@ pub struct Db {
     pub key: Arc<TokenKey>,
     /// Whether quantities are limited: off for load tests only.
     pub rate_limits: bool,
+    /// Free-mail domains that the operator allows in every account, lower-cased and in their ASCII form.
+    pub allowed_personal_domains: Arc<[String]>,
     /// What members may do, by the version it was read at.
     pub(crate) rights: Arc<RightsCache>,
-    writers: Arc<Mutex<HashMap<AccountId, Weak<Semaphore>>>>,
+    writers: Arc<Mutex<HashMap<AccountId, Weak<Writers>>>>,
+    /// Whether writers are refused when too many wait already.
+    hasty: bool,
+}
+
+/// Who writes in an account.
+#[derive(Debug)]
+struct Writers {
+    writing: Arc<Semaphore>,
+    /// One for each that is here: writing, or waiting.
+    present: Arc<Semaphore>,
+}
+
+impl Default for Writers {
+    fn default() -> Self {
+        let places = |count| Arc::new(Semaphore::new(count));
+        Self { writing: places(WRITERS_PER_ACCOUNT), present: places(WRITERS_PER_ACCOUNT + WAITING_PER_ACCOUNT) }
+    }
+}
+
+/// A place to write in an account. It is free again when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Place {
+    _writing: OwnedSemaphorePermit,
+    _present: Option<OwnedSemaphorePermit>,
+    /// As long as anybody is here, whoever comes meets them.
+    _writers: Arc<Writers>,
 }
 
 impl Db {
     /// From connections that [`connect`] made.
     pub fn new(pool: PgPool, clock: Clock, waker: Waker, key: Arc<TokenKey>) -> Self {
-        Self { pool, clock, waker, key, rate_limits: true, rights: Arc::default(), writers: Arc::default() }
+        Self {
+            pool,
+            clock,
+            waker,
+            key,
+            rate_limits: true,
+            allowed_personal_domains: Arc::default(),
+            rights: Arc::default(),
+            writers: Arc::default(),
+            hasty: false,
+        }
     }
 
     /// Opens the connections that a process's API or worker uses.
     pub async fn open(config: &Config, waker: Waker, key: Arc<TokenKey>) -> sqlx::Result<Self> {
         let pool = connect(&config.database_url, config.database_connections).await?;
-        Ok(Self { rate_limits: config.limits.rate_limits, ..Self::new(pool, Clock::default(), waker, key) })
+        Ok(Self::new(pool, Clock::default(), waker, key).with_settings(config))
+    }
+
+    /// The same database with what rules take from the settings.
+    #[must_use]
+    pub fn with_settings(self, config: &Config) -> Self {
+        let allowed = config.mail.allowed_personal_domains.iter();
+        // The setting's form is checked when it is read.
+        let allowed = allowed.filter_map(|domain| email_address::normalise_domain(domain).ok());
+        Self {
+            rate_limits: config.limits.rate_limits,
+            allowed_personal_domains: allowed.map(Cow::into_owned).collect(),
+            ..self
+        }
     }
 
     /// The same database over connections of its own, made when they are needed: for work that must not wait behind others.
@@ -69,19 +129,34 @@ impl Db {
         Self { pool: options.connect_lazy_with((*self.pool.connect_options()).clone()), ..self.clone() }
     }
 
-    /// Waits for one of the account's places to write.
-    pub(crate) async fn writer(&self, account: AccountId) -> OwnedSemaphorePermit {
-        let places = {
-            let mut writers = self.writers.lock().unwrap_or_else(PoisonError::into_inner);
-            let known = writers.get(&account).and_then(Weak::upgrade);
-            known.unwrap_or_else(|| {
-                writers.retain(|_, places| places.strong_count() > 0);
-                let places = Arc::new(Semaphore::new(WRITERS_PER_ACCOUNT));
-                writers.insert(account, Arc::downgrade(&places));
-                places
-            })
+    /// The same database for callers, who are refused rather than kept waiting behind many others of their account.
+    #[must_use]
+    pub fn for_callers(&self) -> Self {
+        Self { writers: Arc::default(), hasty: true, ..self.clone() }
+    }
+
+    /// Waits for one of the account's places to write; nothing when too many callers wait for one already.
+    pub(crate) async fn writer(&self, account: AccountId) -> Option<Place> {
+        let writers = self.writers_of(account);
+        let present = if self.hasty {
+            let waited = tokio::time::timeout(BURST, Arc::clone(&writers.present).acquire_owned()).await;
+            Some(waited.ok()?.expect("the semaphore is never closed"))
+        } else {
+            None
         };
-        places.acquire_owned().await.expect("the semaphore is never closed")
+        let writing = Arc::clone(&writers.writing).acquire_owned().await.expect("the semaphore is never closed");
+        Some(Place { _writing: writing, _present: present, _writers: writers })
+    }
+
+    fn writers_of(&self, account: AccountId) -> Arc<Writers> {
+        let mut all = self.writers.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = all.get(&account).and_then(Weak::upgrade);
+        known.unwrap_or_else(|| {
+            all.retain(|_, writers| writers.strong_count() > 0);
+            let writers = Arc::default();
+            all.insert(account, Arc::downgrade(&writers));
+            writers
+        })
     }
 
     /// Begins a transaction, in a task of its own. Dropped while `BEGIN` is under way, sqlx 0.9.0 gives the connection back to the

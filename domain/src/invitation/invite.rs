@@ -77,7 +77,7 @@ pub async fn invite(
     let account = change.account();
     let account = account::read(change.conn(), account).await?;
     let today = Date::at(change.now(), &account.time_zone);
-    let mut items = batch.validate(invites, &account.policy.domains(), today);
+    let mut items = batch.validate(invites, &account.policy.domains(change.db()), today);
     batch.check_addresses(change, &mut items).await?;
     batch.settle()?;
     let wanted = i32::try_from(items.len()).expect("bounded by the limit on bulk");
@@ -106,6 +106,10 @@ pub(crate) struct Lapsed {
 
 /// An item that is still good: its index in the request, what to write, what it replaces.
 type Item = (usize, NewInvitation, Option<Lapsed>);
+
+fn addresses(items: &[Item]) -> Vec<&EmailAddress> {
+    items.iter().map(|(_, item, _)| &item.email).collect()
+}
 
 struct Batch {
     policy: ErrorPolicy,
@@ -191,18 +195,22 @@ impl Batch {
     async fn give_seats(&mut self, change: &mut Change, items: &mut Vec<Item>, seats: i32, send: bool) -> Result<()> {
         let required = i32::try_from(items.len()).expect("bounded by the limit on bulk");
         let mut left = seats;
-        for (index, item, lapsed) in std::mem::take(items) {
+        let limits = if send { mail_limits(change, &addresses(items)).await? } else { vec![Ok(()); items.len()] };
+        for ((index, item, lapsed), limit) in std::mem::take(items).into_iter().zip(limits) {
             if left == 0 {
                 let detail = Detail::Seats { required, available: seats };
                 self.refuse(index, Refused { detail, ..Refused::new(Code::SeatShortage) });
                 continue;
             }
-            if send && let Err(refused) = count_mail(change, &item.email).await? {
+            if let Err(refused) = limit {
                 self.refuse(index, refused.at("email"));
                 continue;
             }
             left -= 1;
             items.push((index, item, lapsed));
+        }
+        if send {
+            count_mails(change, &addresses(items)).await?;
         }
         license::give_back(change, left).await
     }
@@ -237,12 +245,28 @@ fn check(invite: &Invite, domains: &DomainPolicy, today: Date) -> Result<NewInvi
     }
 }
 
-/// Counts one more invitation mail of the account to an address.
-pub(crate) async fn count_mail(change: &mut Change, email: &EmailAddress) -> Result<Result<(), Refused>> {
-    let subject = format!("{} {}", change.account(), email.as_str());
-    let (db, now) = (change.db().clone(), change.now());
-    let counted = rate::hit(&db, change.conn(), rate::MAIL_ACCOUNT_ADDRESS, &subject, now).await?;
-    Ok(counted.map_err(|reached| Refused::new(Code::MailLimit).retry_at(reached.retry_at)))
+/// Which of some addresses may get another invitation mail of the account, in their order.
+pub(crate) async fn mail_limits(change: &mut Change, emails: &[&EmailAddress]) -> Result<Vec<Result<(), Refused>>> {
+    let (db, now, subjects) = (change.db().clone(), change.now(), subjects(change, emails));
+    let limits = rate::look_each(&db, change.conn(), rate::MAIL_ACCOUNT_ADDRESS, &subjects, now).await?;
+    let refused = |limit: Result<(), rate::Reached>| {
+        limit.map_err(|reached| Refused::new(Code::MailLimit).retry_at(reached.retry_at))
+    };
+    Ok(limits.into_iter().map(refused).collect())
+}
+
+/// Counts one more invitation mail of the account to each of some addresses, which are all different and may get one.
+///
+/// # Errors
+/// [`Error::Stale`] when another transaction has counted one of them meanwhile, and reached the limit.
+pub(crate) async fn count_mails(change: &mut Change, emails: &[&EmailAddress]) -> Result<()> {
+    let (db, now, subjects) = (change.db().clone(), change.now(), subjects(change, emails));
+    let allowed = rate::hit_each(&db, change.conn(), rate::MAIL_ACCOUNT_ADDRESS, &subjects, now).await?;
+    if allowed { Ok(()) } else { Err(Error::Stale) }
+}
+
+fn subjects(change: &Change, emails: &[&EmailAddress]) -> Vec<String> {
+    emails.iter().map(|email| format!("{} {}", change.account(), email.as_str())).collect()
 }
 
 /// Of some addresses, those that are taken in the account: by a lapsed invitation that may be replaced, or by somebody. An

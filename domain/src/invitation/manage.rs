@@ -1,263 +1,26 @@
 //! What administrators do with an invitation that is still open: send, resend, correct, withdraw.
 
-use jiff::SignedDuration;
-use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::invite::{address_states, count_mail};
-use super::{State, enqueue_mail, remove_members};
+use super::invite::{address_states, count_mails, mail_limits};
+use super::open::{Open, lock, may_handle, may_withdraw};
+use super::send::{Link, queue};
+use super::{State, remove_members};
 use crate::account;
-use crate::actor::{Action, Actor, Assignment, Grants, Standing, Target, of_members};
+use crate::actor::{Action, Actor, Assignment, Standing, Target};
 use crate::change::Change;
-use crate::error::{AtField as _, Code, Error, Refused, Result, field};
+use crate::error::{AtField as _, Code, Error, Result, field};
 use crate::event::{EventKind, NewEvent};
 use crate::id::{GroupId, InvitationId, MemberId, RoleId, UnitId};
-use crate::infra::clock::{Date, Timestamp};
+use crate::infra::clock::Date;
 use crate::infra::email_address::EmailAddress;
-use crate::infra::secret::Purpose;
 use crate::license::{self, Wanted};
 use crate::member::place::{self, may_give};
-use crate::member::{Place, Status, Validity, validity};
+use crate::member::{Place, Validity, validity};
 use crate::profile::{self, SubscriptionType};
-
-/// Between two mails of one invitation.
-const PAUSE: SignedDuration = SignedDuration::from_mins(1);
-/// Mails asked for again, in a day.
-const RESENDS_PER_DAY: usize = 5;
-const DAY: SignedDuration = SignedDuration::from_hours(24);
-
-/// An open invitation under lock, with its member.
-struct Open {
-    invitation_id: InvitationId,
-    member_id: MemberId,
-    email: EmailAddress,
-    first_name: Option<String>,
-    last_name: Option<String>,
-    message: Option<String>,
-    subscription_type: Option<SubscriptionType>,
-    validity: Validity,
-    state: State,
-    generation: i32,
-    queued_at: Option<Timestamp>,
-    resent_at: Vec<Timestamp>,
-    assignments: Vec<Assignment>,
-    units: Vec<UnitId>,
-    groups: Vec<GroupId>,
-    suspended: bool,
-}
-
-/// What became of several invitations, in the order of the request.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Handled {
-    /// Those that were handled.
-    pub invitations: Vec<InvitationId>,
-    /// The others, by `invitationIds.<index>`.
-    pub refused: Vec<Refused>,
-}
 
 fn roles_of(assignments: &[Assignment]) -> Vec<RoleId> {
     assignments.iter().map(|one| one.role_id).collect()
-}
-
-async fn lock(change: &mut Change, id: InvitationId) -> Result<Open> {
-    let account = change.account();
-    let row = sqlx::query!(
-        r#"SELECT i.invitation_id AS "invitation_id: InvitationId", m.member_id AS "member_id: MemberId", i.email, i.state AS "state: State",
-                  i.generation, i.queued_at, i.resent_at, m.status AS "status: Status", i.first_name, i.last_name, i.message,
-                  m.subscription_type AS "subscription_type: SubscriptionType", m.valid_from, m.valid_until
-           FROM member m JOIN invitation i USING (account_id, member_id)
-           WHERE i.account_id = $1 AND i.invitation_id = $2 AND i.finished_at IS NULL
-           FOR NO KEY UPDATE OF m, i"#,
-        account.0,
-        id.0,
-    )
-    .fetch_optional(change.conn())
-    .await?;
-    let Some(row) = row else {
-        let known =
-            sqlx::query!("SELECT state FROM invitation WHERE account_id = $1 AND invitation_id = $2", account.0, id.0);
-        let known = known.fetch_optional(change.conn()).await?.is_some();
-        return Err(if known { Code::InvitationNotOpen } else { Code::NotFound }.into());
-    };
-    // In a statement of its own: within the one that waits for the lock it would show the roles from before the wait.
-    let place = sqlx::query!(
-        r#"SELECT ARRAY(SELECT role_id FROM member_role WHERE account_id = $1 AND member_id = $2 ORDER BY role_id, unit_id)
-                      AS "roles!: Vec<RoleId>",
-                  ARRAY(SELECT unit_id FROM member_role WHERE account_id = $1 AND member_id = $2 ORDER BY role_id, unit_id)
-                      AS "role_units!: Vec<UnitId>",
-                  ARRAY(SELECT unit_id FROM member_unit WHERE account_id = $1 AND member_id = $2) AS "units!: Vec<UnitId>",
-                  ARRAY(SELECT group_id FROM group_member WHERE account_id = $1 AND member_id = $2) AS "groups!: Vec<GroupId>""#,
-        account.0,
-        row.member_id.0,
-    )
-    .fetch_one(change.conn())
-    .await?;
-    let assignments = place.roles.into_iter().zip(place.role_units);
-    Ok(Open {
-        invitation_id: row.invitation_id,
-        member_id: row.member_id,
-        email: EmailAddress::parse(&row.email).expect("stored addresses are normalised"),
-        state: row.state,
-        generation: row.generation,
-        queued_at: row.queued_at,
-        resent_at: row.resent_at,
-        first_name: row.first_name,
-        last_name: row.last_name,
-        message: row.message,
-        subscription_type: row.subscription_type,
-        validity: Validity { from: row.valid_from, until: row.valid_until },
-        assignments: assignments.map(|(role_id, unit_id)| Assignment { role_id, unit_id }).collect(),
-        units: place.units,
-        groups: place.groups,
-        suspended: row.status == Status::Suspended,
-    })
-}
-
-/// Whether an invitation would be sent for the first time or again.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Sending {
-    First,
-    Again,
-}
-
-/// Sends invitations that were made without a mail.
-///
-/// # Errors
-/// Per invitation NOT_FOUND, INVITATION_NOT_OPEN, INVITATION_ALREADY_SENT, INVITATION_SUSPENDED, MAIL_LIMIT, NOT_PERMITTED.
-pub async fn send(change: &mut Change, actor: &Actor, ids: &[InvitationId]) -> Result<Handled> {
-    each(change, actor, ids, Sending::First).await
-}
-
-/// Sends invitations again, with a new link; the old one is dead at once. A lapsed one needs a seat.
-///
-/// # Errors
-/// As [`send`]; INVITATION_NOT_SENT, SEAT_SHORTAGE, and MAIL_LIMIT within a minute or after five in 24 hours.
-pub async fn resend(change: &mut Change, actor: &Actor, ids: &[InvitationId]) -> Result<Handled> {
-    each(change, actor, ids, Sending::Again).await
-}
-
-async fn each(change: &mut Change, actor: &Actor, ids: &[InvitationId], sending: Sending) -> Result<Handled> {
-    actor.may(Action::Invite, Target::Anywhere)?;
-    let mut order: Vec<(usize, InvitationId)> = ids.iter().copied().enumerate().collect();
-    // One order for all, so that two requests never wait for each other in a circle.
-    order.sort_by_key(|(_, id)| *id);
-    order.dedup_by_key(|(_, id)| *id);
-    // A lapsed one takes a seat, and the pool comes before members in the order of locks.
-    license::lock(change).await?;
-    let standing = change.standing(actor).await?;
-    let (mut sent, mut refused) = (Vec::new(), Vec::new());
-    for (index, id) in order {
-        match send_one(change, &standing, id, sending).await {
-            Ok(()) => sent.push((index, id)),
-            Err(Error::Refused(list)) => {
-                refused.extend(list.into_iter().map(|refused| (index, refused.at(index).at("invitationIds"))));
-            }
-            Err(other) => return Err(other),
-        }
-    }
-    Ok(Handled { invitations: as_asked(sent), refused: as_asked(refused) })
-}
-
-/// In the order of the request.
-fn as_asked<T>(mut found: Vec<(usize, T)>) -> Vec<T> {
-    found.sort_by_key(|(index, _)| *index);
-    found.into_iter().map(|(_, one)| one).collect()
-}
-
-/// Everything that can be refused is looked at before anything is written, so a refusal leaves nothing behind.
-async fn send_one(change: &mut Change, standing: &Standing, id: InvitationId, sending: Sending) -> Result<()> {
-    let open = lock(change, id).await?;
-    match (sending, open.state) {
-        (Sending::First, State::NotSent) | (Sending::Again, State::Pending | State::Expired) => {}
-        (Sending::First, _) => return Err(Code::InvitationLive.into()),
-        (Sending::Again, _) => return Err(Code::InvitationNotSent.into()),
-    }
-    if open.suspended {
-        return Err(Code::InvitationSuspended.into());
-    }
-    may_handle(change, standing, &open).await?;
-    let resent_at = if sending == Sending::Again { check_pause(&open, change.now())? } else { open.resent_at.clone() };
-    if open.state == State::Expired {
-        license::take(change, Wanted::All(1)).await?;
-    }
-    if let Err(refused) = count_mail(change, &open.email).await? {
-        if open.state == State::Expired {
-            license::give_back(change, 1).await?;
-        }
-        return Err(refused.into());
-    }
-    if open.state == State::Expired {
-        license::allocate(change, &[open.member_id], true).await?;
-    }
-    let kind = if sending == Sending::First { EventKind::InvitationSent } else { EventKind::InvitationResent };
-    queue(change, standing.member_id, &open, &open.email, &resent_at).await?;
-    change.record(NewEvent::new(kind).subject(open.member_id.0).detail(json!({ "invitation": open.invitation_id })));
-    Ok(())
-}
-
-/// Whether the actor may touch an invitation: it is to a unit of theirs, and grants nothing they do not hold.
-async fn may_handle(change: &mut Change, standing: &Standing, open: &Open) -> Result<()> {
-    let account = change.account();
-    let held = of_members(change.conn(), account, &[open.member_id]).await?.remove(&open.member_id).unwrap_or_default();
-    let target = Target::Member { member_id: open.member_id, owner: false, units: &open.units, held: &held };
-    standing.may(Action::Invite, target)
-}
-
-/// Whoever may invite may withdraw, whatever the invitation grants.
-fn may_withdraw(standing: &Standing, open: &Open) -> Result<()> {
-    let nothing = Grants::default();
-    let target = Target::Member { member_id: open.member_id, owner: false, units: &open.units, held: &nothing };
-    standing.may(Action::Invite, target)
-}
-
-/// The times of the last day's resends with this one.
-fn check_pause(open: &Open, now: Timestamp) -> Result<Vec<Timestamp>> {
-    let last = open.resent_at.last().copied().or(open.queued_at);
-    if let Some(last) = last.filter(|last| *last + PAUSE > now) {
-        return Err(Refused::new(Code::MailLimit).retry_at(last + PAUSE).into());
-    }
-    let mut of_today: Vec<Timestamp> = open.resent_at.iter().copied().filter(|at| *at + DAY > now).collect();
-    if of_today.len() >= RESENDS_PER_DAY {
-        return Err(Refused::new(Code::MailLimit).retry_at(of_today[0] + DAY).into());
-    }
-    of_today.push(now);
-    Ok(of_today)
-}
-
-/// Makes the next generation of the link and asks for its mail. From now on the actor is answerable for what it grants.
-async fn queue(
-    change: &mut Change,
-    actor: MemberId,
-    open: &Open,
-    email: &EmailAddress,
-    resent_at: &[Timestamp],
-) -> Result<()> {
-    let (account, now) = (change.account(), change.now());
-    let generation = open.generation + 1;
-    let token = change.db().key.derive(Purpose::Invitation, Some(account), open.invitation_id.0, generation);
-    let key_version = change.db().key.version;
-    let queued = sqlx::query!(
-        "UPDATE invitation SET state = 'PENDING', generation = $3, token_hash = $4, token_key_version = $5, queued_at = $6, sent_at = NULL,
-                expires_at = NULL, delivery = 'QUEUED', delivery_reply = NULL, delivery_at = NULL, undeliverable = false,
-                resent_at = $7, invited_by = $8, email = $9
-         WHERE account_id = $1 AND invitation_id = $2 AND generation = $3 - 1 AND finished_at IS NULL",
-        account.0,
-        open.invitation_id.0,
-        generation,
-        token.hash(),
-        key_version,
-        now,
-        &resent_at.to_vec(),
-        actor.0,
-        email.as_str(),
-    )
-    .execute(change.conn())
-    .await?;
-    if queued.rows_affected() == 0 {
-        return Err(Error::Stale);
-    }
-    enqueue_mail(change, open.invitation_id, generation);
-    Ok(())
 }
 
 /// What of an open invitation is to change; `None` leaves it.
@@ -488,7 +251,7 @@ async fn update_email(
     }
     let account = change.account();
     let policy = account::read(change.conn(), account).await?.policy;
-    policy.domains().check(&email).map_err(profile::FieldFault::from)?;
+    policy.domains(change.db()).check(&email).map_err(profile::FieldFault::from)?;
     match address_states(change, &[email.as_str().to_owned()]).await?.remove(email.as_str()) {
         None => {}
         Some(Ok(lapsed)) => super::invite::replace(change, &[lapsed]).await?,
@@ -512,14 +275,13 @@ async fn update_email(
         .await?;
         return Ok(Some(email));
     }
-    if let Err(refused) = count_mail(change, &email).await? {
-        return Err(refused.into());
-    }
+    mail_limits(change, &[&email]).await?.remove(0)?;
+    count_mails(change, &[&email]).await?;
     if open.state == State::Expired {
         license::take(change, Wanted::All(1)).await?;
         license::allocate(change, &[open.member_id], true).await?;
     }
-    queue(change, standing.member_id, open, &email, &open.resent_at).await?;
+    queue(change, standing.member_id, &[Link { open, email: &email }], false).await?;
     Ok(Some(email))
 }
 

@@ -11,6 +11,9 @@ use crate::job::Lane;
 /// How long finished jobs are kept.
 pub const FINISHED_KEPT: SignedDuration = SignedDuration::from_hours(7 * 24);
 
+/// The kind of what stands for something in the queue that belongs to no row. It is no job, and never runs.
+pub const FOREIGN: &str = "queue.foreign";
+
 /// Where a job that is not finished stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, sqlx::Type)]
 #[sqlx(type_name = "text", rename_all = "SCREAMING_SNAKE_CASE")]
@@ -96,11 +99,12 @@ pub async fn list(conn: &mut PgConnection, wanted: &Wanted, limit: i64) -> Resul
 pub async fn entomb(conn: &mut PgConnection, job_id: Uuid, lane: Lane, code: &str) -> Result<bool> {
     let written = sqlx::query!(
         r#"INSERT INTO outbox (job_id, account_id, lane, kind, payload, dedupe_key, dead_at, last_error_code)
-           VALUES ($1, '00000000-0000-0000-0000-000000000000', $2, 'queue.foreign', '{}', '', now(), $3)
+           VALUES ($1, '00000000-0000-0000-0000-000000000000', $2, $4, '{}', '', now(), $3)
            ON CONFLICT (job_id) DO NOTHING"#,
         job_id,
         lane.as_str(),
         code,
+        FOREIGN,
     )
     .execute(conn)
     .await?;

@@ -3,6 +3,7 @@
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use super::FOREIGN;
 use crate::actor::Origin;
 use crate::change::{Change, Kind};
 use crate::error::Result;
@@ -22,6 +23,8 @@ pub enum Replay {
     Superseded,
     /// It is an import's, whose file was deleted; it stays dead.
     FileGone,
+    /// It stands for something foreign that was in the queue; there is nothing to run.
+    Foreign,
 }
 
 /// Makes a dead job due, with no attempt made. An import that was given up with its job goes on where it stopped.
@@ -31,6 +34,9 @@ pub async fn replay(db: &Db, job_id: Uuid) -> Result<Replay> {
             .fetch_optional(&db.pool)
             .await?;
     let Some(dead) = dead else { return Ok(Replay::NotDead) };
+    if dead.kind == FOREIGN {
+        return Ok(Replay::Foreign);
+    }
     let import = (dead.kind == JobKind::ImportMembers.as_str())
         .then(|| serde_json::from_value::<import::Payload>(dead.payload).ok())
         .flatten();
@@ -56,7 +62,7 @@ async fn make_due(conn: &mut PgConnection, job_id: Uuid) -> sqlx::Result<Replay>
                SELECT 1 FROM outbox dead JOIN outbox live USING (account_id, kind, dedupe_key)
                WHERE dead.job_id = $1 AND live.wake_at IS NOT NULL
            ), done AS (
-               UPDATE outbox SET wake_at = now(), dead_at = NULL, attempts = 0, last_error_code = NULL
+               UPDATE outbox SET wake_at = now(), dead_at = NULL, attempts = 0, last_error_code = NULL, left_since = NULL
                WHERE job_id = $1 AND dead_at IS NOT NULL AND NOT EXISTS (TABLE equal)
                RETURNING job_id
            )

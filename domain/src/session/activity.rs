@@ -2,13 +2,22 @@
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
+use jiff::SignedDuration;
 use uuid::Uuid;
 
 use crate::across::{self, Uses};
 use crate::actor::Actor;
 use crate::infra::clock::Timestamp;
 use crate::infra::db::Db;
+
+/// How often uses are written.
+pub const FLUSH: Duration = Duration::from_secs(30);
+
+/// How much later a session may have been used than is written: the last flush may be late, or have failed. By so much its end for
+/// disuse is put off, so that no session ends while it is in use.
+pub(super) const UNWRITTEN: SignedDuration = SignedDuration::from_secs(2 * FLUSH.as_secs().cast_signed());
 
 /// Uses of sessions that are not written yet.
 #[derive(Debug, Default)]
@@ -24,7 +33,7 @@ impl Activity {
         pending.insert((actor.account_id.0, actor.session_id.0), (actor.member_id.0, actor.now));
     }
 
-    /// Writes what was noted since. To be called every 30 seconds and before the process ends.
+    /// Writes what was noted since. To be called every [`FLUSH`] and before the process ends.
     pub async fn flush(&self, db: &Db) -> sqlx::Result<()> {
         let noted = std::mem::take(&mut *self.pending.lock().unwrap_or_else(PoisonError::into_inner));
         if noted.is_empty() {

@@ -23,10 +23,9 @@ checks! { of_installation
        WHERE o.account_id <> '00000000-0000-0000-0000-000000000000'
          AND NOT EXISTS (SELECT FROM account a WHERE a.account_id = o.account_id)"#
 
-    Warning "outbox.unknown_kind" "no job has waited for an hour for a worker that knows its kind"
+    Warning "outbox.unknown_kind" "no job has died because no worker knew its kind"
     r#"SELECT nullif(account_id, '00000000-0000-0000-0000-000000000000'), jsonb_build_object('job', job_id, 'kind', kind)
-       FROM outbox
-       WHERE wake_at IS NOT NULL AND last_error_code = 'UNKNOWN_KIND' AND created_at < now() - interval '1 hour'"#
+       FROM outbox WHERE dead_at IS NOT NULL AND last_error_code = 'UNKNOWN_KIND'"#
 
     Warning "outbox.overdue" "no job has been due, or held by a silent worker, for ten minutes: a worker runs and keeps up"
     r#"SELECT nullif(account_id, '00000000-0000-0000-0000-000000000000'),

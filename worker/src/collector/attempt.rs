@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use domain::infra::db::answered;
+use domain::infra::fault::fail_point;
 use domain::infra::{metrics, telemetry};
 use domain::job::{Claimed, JobKind, Verdict, back_off};
 use domain::outbox;
@@ -18,7 +19,8 @@ use uuid::Uuid;
 use super::finish::Finished;
 use crate::handler::Registry;
 
-/// How long a job of a kind that this version does not know is left for a newer one, which may be starting right now.
+/// How long a job of a kind that this version does not know is left for a newer one, which may be starting right now. If none has
+/// come after an hour, the job is dead.
 const UNKNOWN_KIND_PAUSE: SignedDuration = SignedDuration::from_secs(10);
 
 /// What an attempt needs.
@@ -70,24 +72,33 @@ impl Attempt {
         let (attempts, kind, started) = (job.attempts, job.kind.clone(), Instant::now());
         let outcome = self.handle(job.clone()).await;
         metrics::job_took(&kind, started.elapsed());
-        let written = match outcome {
-            Outcome::Done => {
-                let finished = Finished { key, kind, span: Span::current() };
-                let _ = self.done.send(finished).await;
-                return;
-            }
-            Outcome::Settled => Ok(true),
-            Outcome::Retry(code, after) => self.retry(key, after, code).await.map_err(Into::into),
-            Outcome::Left(code, after) => self.leave(key, after, code).await.map_err(Into::into),
-            Outcome::Dead(code) => self.bury(job, code).await,
-        };
+        if outcome == Outcome::Done {
+            let finished = Finished { key, kind, span: Span::current() };
+            let _ = self.done.send(finished).await;
+            return;
+        }
+        let written = self.write(job, outcome).await;
         tell(outcome, &written, attempts, &kind);
+    }
+
+    /// Writes an outcome that the collector is not asked to write. False: the claim is somebody else's by now.
+    async fn write(&self, job: Claimed, outcome: Outcome) -> domain::error::Result<bool> {
+        let key = (job.job_id, job.claim);
+        if outcome != Outcome::Settled {
+            fail_point!("attempt.before_outcome");
+        }
+        match outcome {
+            Outcome::Settled | Outcome::Done => Ok(true),
+            Outcome::Retry(code, after) => Ok(self.retry(key, after, code).await?),
+            Outcome::Left(code, after) => Ok(self.leave(key, after, code).await?),
+            Outcome::Dead(code) => self.bury(job, code).await,
+        }
     }
 
     async fn handle(&self, job: Claimed) -> Outcome {
         let attempts = job.attempts;
         let Some((kind, handler)) = self.registry.find(&job.kind) else {
-            return Outcome::Left("UNKNOWN_KIND", UNKNOWN_KIND_PAUSE);
+            return unknown_kind(&job);
         };
         if attempts > kind.max_attempts() {
             // It ended the process, or lost its lease, each time.
@@ -120,6 +131,11 @@ impl Attempt {
         }
         Ok(answered(async { outbox::bury(&mut *self.pool.acquire().await?, key, code).await }).await?)
     }
+}
+
+fn unknown_kind(job: &Claimed) -> Outcome {
+    const CODE: &str = "UNKNOWN_KIND";
+    if job.left_long { Outcome::Dead(CODE) } else { Outcome::Left(CODE, UNKNOWN_KIND_PAUSE) }
 }
 
 /// Says how an attempt ended that the collector is not asked to write.

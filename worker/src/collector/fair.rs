@@ -63,6 +63,7 @@ mod tests {
                 kind: String::new(),
                 payload: serde_json::Value::Null,
                 attempts: 1,
+                left_long: false,
                 request_id: None,
                 trace_context: None,
             });

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use async_graphql::{Response as GraphqlResponse, ServerError};
+use async_graphql::{Response as GraphqlResponse, ServerError, Value};
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::Response;
@@ -56,9 +56,24 @@ impl Reply {
         self.refuse(self.document_status(), error)
     }
 
-    fn answer(&self, response: GraphqlResponse) -> Response {
-        let status = if error::is_request_error(&response) { self.document_status() } else { StatusCode::OK };
-        self.write(status, response)
+    /// The result of an execution. Where a part of the installation was away or had too much to do, it says when to come again;
+    /// when that left no data at all, the request is refused like one that was not executed.
+    fn answer(&self, mut response: GraphqlResponse) -> Response {
+        let (away, empty) = (error::is_unavailable(&response), error::is_empty(&response));
+        let status = if error::is_request_error(&response) {
+            self.document_status()
+        } else if away && empty {
+            // Fields that are null are data, with which the status would have to be 200.
+            response.data = Value::Null;
+            StatusCode::SERVICE_UNAVAILABLE
+        } else {
+            StatusCode::OK
+        };
+        let mut response = self.write(status, response);
+        if away {
+            response.headers_mut().entry(header::RETRY_AFTER).or_insert(RETRY_AFTER);
+        }
+        response
     }
 
     /// How the execution ended.

@@ -10,6 +10,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::load::Fault;
 use super::{Config, MailTransport};
+use crate::infra::email_address::normalise_domain;
 
 pub(super) fn is_database_url(text: &str) -> bool {
     (text.starts_with("postgres://") || text.starts_with("postgresql://")) && PgConnectOptions::from_str(text).is_ok()
@@ -58,6 +59,10 @@ pub fn address_of_url(url: &str) -> Option<String> {
 
 pub(super) fn is_base_url(text: &str) -> bool {
     is_url(text) && !text.ends_with('/') && !text.contains(['?', '#'])
+}
+
+pub(super) fn is_domain(text: &str) -> bool {
+    normalise_domain(text).is_ok()
 }
 
 pub(super) fn is_origin(text: &str) -> bool {

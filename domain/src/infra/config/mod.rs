@@ -100,6 +100,8 @@ pub struct Mail {
     pub from: String,
     /// Folder whose templates replace the built-in ones of the same name.
     pub templates_dir: Option<PathBuf>,
+    /// Free-mail domains whose addresses are accepted where free mail is refused.
+    pub allowed_personal_domains: Vec<String>,
     /// The server, for [`MailTransport::Smtp`].
     pub smtp: Smtp,
 }
@@ -271,6 +273,7 @@ impl Config {
                 transport: MailTransport::Smtp,
                 from: "Muster <muster@localhost>".to_owned(),
                 templates_dir: None,
+                allowed_personal_domains: Vec::new(),
                 smtp: Smtp::default(),
             },
             log: Log { format: LogFormat::Text, filter: "info".to_owned() },

@@ -34,6 +34,7 @@ pub(crate) fn settings(port: u16) -> MailConfig {
         transport: MailTransport::Smtp,
         from: "Muster <muster@muster.example>".to_owned(),
         templates_dir: None,
+        allowed_personal_domains: Vec::new(),
         smtp: Smtp {
             host: "localhost".to_owned(),
             port,

@@ -35,6 +35,22 @@ async fn a_client_that_leaves_ends_its_query_but_not_its_mutation() {
 }
 
 #[tokio::test]
+async fn who_finds_a_part_away_is_told_when_to_come_again() {
+    let toy = toy();
+    for query in ["{unavailable}", "{unavailable forbidden}", "{a:unavailable b:unavailable}"] {
+        let answer = post(&toy, query).await;
+        assert_eq!((answer.status, answer.header("retry-after")), (StatusCode::SERVICE_UNAVAILABLE, "1"), "{query}");
+        assert_eq!(answer.json()["data"], Json::Null);
+        assert_eq!(answer.codes()[0], "SERVICE_UNAVAILABLE");
+    }
+    let part = post(&toy, "{unavailable hello}").await;
+    assert_eq!((part.status, part.header("retry-after")), (StatusCode::OK, "1"));
+    assert_eq!(part.json()["data"]["hello"], "hello ");
+    let other = post(&toy, "{forbidden}").await;
+    assert_eq!((other.status, other.header("retry-after")), (StatusCode::OK, ""));
+}
+
+#[tokio::test]
 async fn documents_are_kept_once_the_schema_accepted_them() {
     let toy = toy();
     let kept = |query: &str| toy.endpoint.operations.keeps(query);

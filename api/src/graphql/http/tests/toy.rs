@@ -68,6 +68,10 @@ impl Query {
         Some(Err(ErrorCode::Forbidden.error("You need members.read.")))
     }
 
+    async fn unavailable(&self) -> Option<Result<i32, Error>> {
+        Some(Err(ErrorCode::ServiceUnavailable.error("Try again in a moment.")))
+    }
+
     async fn panics(&self, values: Option<Vec<i32>>) -> i32 {
         values.expect("hunter2")[0]
     }
