@@ -11,6 +11,7 @@ use domain::service_token;
 use domain::session::Activity;
 
 use crate::admission::Admission;
+use crate::asker::Askers;
 use crate::graphql::ws::OpenSockets;
 use crate::live::Live;
 
@@ -38,6 +39,8 @@ pub struct State {
     /// How many of those that compute a password's hash: they have places of their own, so that a flood of sign-ins takes none
     /// of the others'.
     pub hashing: Admission,
+    /// Whose share of the places a request takes.
+    pub askers: Arc<Askers>,
     /// Whether the database answers.
     pub presence: Presence,
 }
@@ -48,9 +51,12 @@ impl State {
         let db = db.for_callers();
         let (live, passwords) = (Live::new(&db), Passwords::new(config.password));
         let at_once = config.limits.concurrent_requests;
-        let (admission, hashing) = (Admission::new(at_once), Admission::new((at_once / 4).max(1)));
+        let connections = db.pool.options().get_max_connections() as usize;
+        let admission = Admission::of_connections(at_once, connections);
+        // While a hash is computed no connection is held.
+        let hashing = Admission::new((at_once / 4).max(1));
         let (activity, service_uses, sockets) = (Arc::default(), Arc::default(), Arc::default());
-        let presence = Presence::default();
-        Self { db, passwords, config, files, activity, service_uses, sockets, live, admission, hashing, presence }
+        let (askers, presence) = (Arc::default(), Presence::default());
+        Self { db, passwords, config, files, activity, service_uses, sockets, live, admission, hashing, askers, presence }
     }
 }

@@ -121,16 +121,18 @@ where
 {
     let mut random = Random::new(seed);
     let mut times = [Vec::new(), Vec::new()];
+    let mut statements = Some(Statements::listen());
     for round in 0..pairs + 20 {
+        // Only the first few are listened to: that costs time.
+        statements = statements.filter(|_| round < 3);
         let bodies = bodies(app, round).await?;
         let first = random.below(2);
         let mut answers = [None, None];
         let mut ran = [Vec::new(), Vec::new()];
         for side in [first, 1 - first] {
-            // Only the first few are listened to: that costs time.
-            let statements = (round < 3).then(Statements::listen);
+            statements.as_ref().map(Statements::take);
             let (answer, time) = ask(app, &bodies[side], token).await?;
-            ran[side] = statements.map(|statements| statements.take()).unwrap_or_default();
+            ran[side] = statements.as_ref().map(Statements::take).unwrap_or_default();
             answers[side] = Some(answer);
             if round >= 20 {
                 times[side].push(time);

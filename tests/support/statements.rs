@@ -1,45 +1,68 @@
 //! The SQL statements that requests run, as the driver tells them to `tracing`.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id};
 use tracing::subscriber::DefaultGuard;
 use tracing::{Event, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 use tracing_subscriber::registry::LookupSpan;
 
-/// Listens on this thread as long as it lives: to all requests, not to the worker.
+/// The statements of some requests.
+type List = Arc<Mutex<Vec<String>>>;
+
+/// Listens on this thread as long as it lives: to all requests, not to the worker. One for each test: a span that closes takes its
+/// parent for one of whoever listens by then, and panics when another does.
 pub(crate) struct Statements {
-    seen: Arc<Mutex<Vec<String>>>,
+    now: Arc<Mutex<List>>,
     _guard: DefaultGuard,
 }
 
 impl Statements {
     pub(crate) fn listen() -> Self {
-        let seen = Arc::default();
-        let subscriber = tracing_subscriber::registry().with(Listener(Arc::clone(&seen)));
-        Self { seen, _guard: tracing::subscriber::set_default(subscriber) }
+        let now = Arc::default();
+        let subscriber = tracing_subscriber::registry().with(Listener(Arc::clone(&now)));
+        Self { now, _guard: tracing::subscriber::set_default(subscriber) }
     }
 
-    /// Those since the last call, in order.
+    /// Those of requests since the last call, in order. What a request does after this is not of the ones that follow.
     pub(crate) fn take(&self) -> Vec<String> {
-        std::mem::take(&mut *self.seen.lock().unwrap_or_else(PoisonError::into_inner))
+        let list = std::mem::take(&mut *locked(&self.now));
+        std::mem::take(&mut *locked(&list))
     }
 }
 
-struct Listener(Arc<Mutex<Vec<String>>>);
+fn locked<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+struct Listener(Arc<Mutex<List>>);
 
 impl<S: Subscriber + for<'s> LookupSpan<'s>> Layer<S> for Listener {
+    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, ctx: Context<'_, S>) {
+        if attributes.metadata().name() == "request"
+            && let Some(span) = ctx.span(id)
+        {
+            span.extensions_mut().insert(Arc::clone(&locked(&self.0)));
+        }
+    }
+
     fn on_event(&self, event: &Event<'_>, ctx: Context<'_, S>) {
-        let of_request = || ctx.event_scope(event).is_some_and(|mut scope| scope.any(|span| span.name() == "request"));
-        if event.metadata().target() == "sqlx::query" && of_request() {
+        if event.metadata().target() != "sqlx::query" {
+            return;
+        }
+        let list = ctx
+            .event_scope(event)
+            .and_then(|mut scope| scope.find_map(|span| span.extensions().get::<List>().cloned()));
+        if let Some(list) = list {
             let mut statement = Statement::default();
             event.record(&mut statement);
             let text = statement.text();
             // A new connection of the pool, whoever needs it first.
             if !text.starts_with("SET ROLE ") {
-                self.0.lock().unwrap_or_else(PoisonError::into_inner).push(text);
+                locked(&list).push(text);
             }
         }
     }
