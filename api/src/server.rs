@@ -37,7 +37,7 @@ use crate::trace::{Believed, trace};
 use crate::upload::{self, Uploads};
 
 /// Mutations that compute the hash of a password, open to anybody.
-const HASHING: [&str; 4] = ["sessionCreate", "signUp", "passwordReset", "invitationAccept"];
+const HASHING: [&str; 5] = ["sessionCreate", "signUp", "passwordReset", "invitationAccept", "loginEmailChangeRevert"];
 /// How often uses of sessions are written.
 const FLUSH: Duration = Duration::from_secs(30);
 /// For the last time, when the process ends.

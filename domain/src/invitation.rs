@@ -21,6 +21,7 @@ mod invite;
 mod lapse;
 mod list;
 mod manage;
+mod settle;
 
 pub use answer::{Acceptance, Accepted, Preview, accept, by_token, decline};
 pub(crate) use delivery::send_held;
@@ -31,6 +32,7 @@ pub(crate) use lapse::UNDELIVERABLE_AFTER;
 pub use lapse::{lapse_account, lapse_overdue};
 pub use list::{Filter, Invitation, Order, count, list, read_many};
 pub use manage::{Handled, Update, resend, revoke, send, update};
+pub(crate) use settle::settle;
 
 /// Where an invitation stands.
 #[derive(

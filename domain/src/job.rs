@@ -63,17 +63,23 @@ pub enum JobKind {
     MailPasswordReset,
     /// Notice that the password was changed.
     MailPasswordChanged,
+    /// The link that confirms a new login e-mail.
+    MailLoginEmailConfirm,
+    /// What the old login e-mail is told, or asked, of a change.
+    MailLoginEmailNotice,
     /// The rows of an uploaded CSV file.
     ImportMembers,
 }
 
 impl JobKind {
     /// All kinds.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 7] = [
         Self::MailInvitation,
         Self::MailSignUp,
         Self::MailPasswordReset,
         Self::MailPasswordChanged,
+        Self::MailLoginEmailConfirm,
+        Self::MailLoginEmailNotice,
         Self::ImportMembers,
     ];
 
@@ -84,6 +90,8 @@ impl JobKind {
             Self::MailSignUp => "mail.sign_up",
             Self::MailPasswordReset => "mail.password_reset",
             Self::MailPasswordChanged => "mail.password_changed",
+            Self::MailLoginEmailConfirm => "mail.login_email_confirm",
+            Self::MailLoginEmailNotice => "mail.login_email_notice",
             Self::ImportMembers => "import.members",
         }
     }
@@ -91,9 +99,12 @@ impl JobKind {
     /// The lane its jobs travel in.
     pub const fn lane(self) -> Lane {
         match self {
-            Self::MailInvitation | Self::MailSignUp | Self::MailPasswordReset | Self::MailPasswordChanged => {
-                Lane::Interactive
-            }
+            Self::MailInvitation
+            | Self::MailSignUp
+            | Self::MailPasswordReset
+            | Self::MailPasswordChanged
+            | Self::MailLoginEmailConfirm
+            | Self::MailLoginEmailNotice => Lane::Interactive,
             Self::ImportMembers => Lane::Bulk,
         }
     }

@@ -20,6 +20,7 @@ use super::member::{self, Member, MemberFilter, MemberOrder, MemberPage};
 use super::payload::payloads;
 use super::role::{self, Role};
 use super::scalar::{DateTime, TimeZone};
+use super::sso::{self, AccountSsoPolicy};
 use super::user_error::{UserError, split};
 
 /// A firm, an organization: the account the session belongs to.
@@ -157,6 +158,12 @@ impl Account {
         Some(import::page(ctx, &arguments(first, after, last, before)).await)
     }
 
+    /// Its rule on single sign-on. Needs `members.read`.
+    #[graphql(complexity = "cost::one(child_complexity)")]
+    async fn sso_policy(&self, ctx: &Context<'_>) -> Option<Result<AccountSsoPolicy>> {
+        Some(sso::read(ctx).await)
+    }
+
     /// Its roles, by name.
     #[graphql(complexity = "cost::one(child_complexity)")]
     async fn roles(&self, ctx: &Context<'_>) -> Option<Result<Vec<Role>>> {
@@ -249,7 +256,8 @@ pub struct AccountPolicyUpdateInput {
     idempotency_key: Option<String>,
 }
 
-async fn answer<P>(ctx: &Context<'_>, outcome: Result<(), Error>) -> Result<P>
+/// The account after a mutation of it.
+pub(super) async fn answer<P>(ctx: &Context<'_>, outcome: Result<(), Error>) -> Result<P>
 where
     P: From<(Option<Account>, Vec<UserError>)>,
 {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use async_graphql::dataloader;
 use domain::actor::Actor;
+use domain::email_change::{self, Pending};
 use domain::id::{InvitationId, MemberId};
 use domain::infra::db::Db;
 use domain::invitation::{self, Invitation};
@@ -39,6 +40,22 @@ impl dataloader::Loader<InvitationId> for Loader {
         let mut conn = self.db.pool.acquire().await.map_err(failed)?;
         let invitations = invitation::read_many(&mut conn, &self.actor, keys).await.map_err(failed)?;
         Ok(invitations.into_iter().map(|invitation| (invitation.invitation_id, invitation)).collect())
+    }
+}
+
+/// The change of a member's login e-mail that waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PendingOf(pub MemberId);
+
+impl dataloader::Loader<PendingOf> for Loader {
+    type Value = Pending;
+    type Error = Arc<domain::error::Error>;
+
+    async fn load(&self, keys: &[PendingOf]) -> Result<HashMap<PendingOf, Pending>, Self::Error> {
+        let members: Vec<MemberId> = keys.iter().map(|key| key.0).collect();
+        let mut conn = self.db.pool.acquire().await.map_err(failed)?;
+        let pending = email_change::of_members(&mut conn, &self.actor, &members).await.map_err(failed)?;
+        Ok(pending.into_iter().map(|(member, pending)| (PendingOf(member), pending)).collect())
     }
 }
 

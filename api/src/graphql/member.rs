@@ -13,6 +13,7 @@ use domain::profile;
 
 use super::connection::connection;
 use super::context::{ContextExt as _, mutate, parse_id, parse_ids};
+use super::email_change::{self, PendingEmailChange};
 use super::error::{failed, top_level};
 use super::license::MemberLicense;
 use super::payload::payloads;
@@ -176,6 +177,15 @@ impl Member {
         }
         let loaded = load(ctx, self.inner.member_id).await.map(|member| member.and_then(|m| m.licenses));
         loaded.map(|held| held.map(|held| convert(&held))).transpose()
+    }
+
+    /// The change of their login e-mail that waits, as far as it was asked for in this account; null where the profile may not be
+    /// read. One's own is shown wherever it was asked for.
+    async fn pending_email_change(&self, ctx: &Context<'_>) -> Option<Result<PendingEmailChange>> {
+        if self.inner.visibility == Visibility::Basic {
+            return None;
+        }
+        email_change::pending(ctx, self.inner.member_id).await
     }
 
     /// What they are to the account; null where the profile may not be read.

@@ -3,6 +3,7 @@
 use async_graphql::{Context, ID, MergedObject, Object, Result, SDLExportOptions, Schema};
 
 use self::account::{Account, AccountMutation};
+use self::email_change::EmailChangeMutation;
 use self::event::Events;
 use self::import::{ImportMutation, Job, MemberImport};
 use self::invitation::InvitationMutation;
@@ -10,8 +11,11 @@ use self::invitation::answer::{InvitationAnswer, InvitationByTokenPayload};
 use self::member::MemberMutation;
 use self::node::Node;
 use self::password::PasswordMutation;
+use self::scalar::EmailAddress;
 use self::session::{SessionMutation, Viewer};
+use self::sign_in_diagnosis::SignInDiagnosis;
 use self::sign_up::SignUpMutation;
+use self::sso::SsoMutation;
 use self::subscription::Subscription;
 
 pub mod account;
@@ -19,6 +23,7 @@ pub mod connection;
 pub mod context;
 pub mod cost;
 pub mod document;
+pub mod email_change;
 pub mod error;
 pub mod event;
 pub mod graphiql;
@@ -39,7 +44,9 @@ pub mod role;
 pub mod root_field;
 pub mod scalar;
 pub mod session;
+pub mod sign_in_diagnosis;
 pub mod sign_up;
+pub mod sso;
 pub mod subscription;
 pub mod user_error;
 pub mod ws;
@@ -113,6 +120,17 @@ impl Query {
         Some(event::page(ctx, after.as_deref(), first, kinds.as_deref()).await)
     }
 
+    /// Why somebody can, or cannot, sign in to this account with an address, and what to do. Needs `members.read`; tells nothing of
+    /// other accounts.
+    #[graphql(complexity = "cost::one(cost::one(child_complexity))")]
+    async fn sign_in_diagnosis(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The address that the person tries.")] email: EmailAddress,
+    ) -> Option<Result<SignInDiagnosis>> {
+        Some(sign_in_diagnosis::diagnose(ctx, &email.0).await)
+    }
+
     /// What the link of an invitation shows. Looking never answers it.
     #[graphql(complexity = "cost::one(child_complexity)")]
     async fn invitation_by_token(
@@ -130,7 +148,9 @@ pub struct Mutation(
     SignUpMutation,
     SessionMutation,
     PasswordMutation,
+    EmailChangeMutation,
     AccountMutation,
+    SsoMutation,
     InvitationMutation,
     InvitationAnswer,
     MemberMutation,
