@@ -12,11 +12,20 @@ use crate::support::database::Database;
 const REFERENCE: [&str; 4] = ["app_user", "catalogue", "permission", "product"];
 
 /// On one node: what happens before anybody is signed in, and work, which one relay reads across accounts.
-const NOT_DISTRIBUTED: [&str; 8] =
-    ["outbox", "password_reset", "rate_counter", "relay", "service_token", "sign_up", "sweep_tick", "user_credential"];
+const NOT_DISTRIBUTED: [&str; 9] = [
+    "email_change",
+    "outbox",
+    "password_reset",
+    "rate_counter",
+    "relay",
+    "service_token",
+    "sign_up",
+    "sweep_tick",
+    "user_credential",
+];
 
 /// Everything else, by `account_id`.
-const BY_ACCOUNT: [&str; 28] = [
+const BY_ACCOUNT: [&str; 29] = [
     "account",
     "account_feed",
     "account_owner",
@@ -43,6 +52,7 @@ const BY_ACCOUNT: [&str; 28] = [
     "role_permission",
     "session",
     "session_activity",
+    "sso_exception",
     "unit",
     "upload",
 ];

@@ -202,9 +202,10 @@ enum Loss {
     RevokedElsewhere,
     PasswordChanged,
     PasswordReset,
+    AddressChanged,
 }
 
-const LOSSES: [Loss; 8] = [
+const LOSSES: [Loss; 9] = [
     Loss::Suspended,
     Loss::Deactivated,
     Loss::RoleLost,
@@ -213,6 +214,7 @@ const LOSSES: [Loss; 8] = [
     Loss::RevokedElsewhere,
     Loss::PasswordChanged,
     Loss::PasswordReset,
+    Loss::AddressChanged,
 ];
 
 impl Loss {
@@ -224,6 +226,7 @@ impl Loss {
             Self::RoleLost | Self::RoleWon => EventKind::MemberRolesChanged,
             Self::SignedOut | Self::RevokedElsewhere => EventKind::SessionRevoked,
             Self::PasswordChanged | Self::PasswordReset => EventKind::PasswordChanged,
+            Self::AddressChanged => EventKind::LoginEmailChanged,
         }
     }
 }
@@ -260,6 +263,13 @@ async fn lose(app: &App, loss: Loss, owner: &Person, auditor: &Person) -> Result
             let token = app.letter(&auditor.email).await?.token();
             let input = json!({ "token": token, "password": "another-Xq7-password" });
             app.mutate(None, "passwordReset", input, "").await?
+        }
+        Loss::AddressChanged => {
+            let new = "audrey@harborandfinch.example";
+            let input = json!({ "memberId": auditor.member_id, "newEmail": new });
+            app.mutate(token, "loginEmailChangeRequest", input, "").await?;
+            let token = app.letter(new).await?.token();
+            app.mutate(None, "loginEmailChangeConfirm", json!({ "token": token }), "").await?
         }
     };
     assert!(answer.codes().is_empty(), "{loss:?}: {}", answer.body);

@@ -11,7 +11,7 @@ fn values<'a>(html: &'a str, attribute: &str) -> Vec<&'a str> {
 
 /// What every page keeps: one heading, labelled fields, references that lead somewhere, nothing from elsewhere, no script.
 #[track_caller]
-fn assert_usable(html: &str) {
+pub(crate) fn assert_usable(html: &str) {
     assert_eq!(html.matches("<h1>").count(), 1, "{html}");
     assert!(html.contains("<html lang=\"en\">") && html.contains("name=\"viewport\""));
     let ids = values(html, "id");

@@ -18,8 +18,12 @@ use crate::support::log::Log;
 
 const PASSWORDS: [&str; 5] =
     ["canary-first-Xq1", "canary-second-Xq2", "canary-third-Xq3", "canary-wrong-Xq4", "canary-ben-Xq5"];
-const ADDRESSES: [&str; 3] =
-    ["canary.olivia@harborandfinch.example", "canary.ben@harborandfinch.example", "canary.none@harborandfinch.example"];
+const ADDRESSES: [&str; 4] = [
+    "canary.olivia@harborandfinch.example",
+    "canary.ben@harborandfinch.example",
+    "canary.none@harborandfinch.example",
+    "canary.benedikt@harborandfinch.example",
+];
 const NAMES: [&str; 4] = ["Canolivia", "Canharbor", "Canben", "Canbrandt"];
 
 /// What happened, and everything in it that nobody else may see.
@@ -103,6 +107,24 @@ async fn change_passwords(app: &App, life: &mut Life, session: &str) -> Result<S
     life.sign_in(app, ADDRESSES[0], PASSWORDS[2]).await
 }
 
+/// Ben's address is changed, and taken back.
+async fn change_address(app: &App, life: &mut Life, session: &str) -> Result<()> {
+    let members = "{ account { members(filter: { text: \"canben\" }) { nodes { id } } } }";
+    let ben = app.graphql(Some(session), members, Value::Null).await?.text("/account/members/nodes/0/id");
+    let request = json!({ "memberId": ben, "newEmail": ADDRESSES[3], "idempotencyKey": "k-4" });
+    assert!(app.mutate(Some(session), "loginEmailChangeRequest", request, "").await?.codes().is_empty());
+    let confirm = json!({ "token": life.token(&app.letter(ADDRESSES[3]).await?.token()) });
+    assert!(app.mutate(None, "loginEmailChangeConfirm", confirm.clone(), "").await?.codes().is_empty());
+    life.refused(&app.mutate(None, "loginEmailChangeConfirm", confirm, "").await?);
+    let revert = json!({ "token": life.token(&app.letter(ADDRESSES[1]).await?.token()) });
+    assert!(app.mutate(None, "loginEmailChangeRevert", revert.clone(), "").await?.codes().is_empty());
+    life.refused(&app.mutate(None, "loginEmailChangeRevert", revert, "").await?);
+    let token = life.token(&app.letter(ADDRESSES[1]).await?.token());
+    let reset = json!({ "token": token, "password": PASSWORDS[4] });
+    assert!(app.mutate(None, "passwordReset", reset, "").await?.codes().is_empty());
+    Ok(())
+}
+
 /// Requests that are wrong in form: their answers and their traces must not repeat what was in them.
 async fn blunder(app: &App, life: &mut Life, session: &str) -> Result<()> {
     for email in [ADDRESSES[0], ADDRESSES[2], "canary.none"] {
@@ -167,10 +189,11 @@ async fn no_secret_and_no_person_leaves_its_place() -> Result<()> {
     let session = found(&app, &mut life).await?;
     invite(&app, &mut life, &session).await?;
     let session = change_passwords(&app, &mut life, &session).await?;
+    change_address(&app, &mut life, &session).await?;
     blunder(&app, &mut life, &session).await?;
     app.settle().await?;
     life.secrets.extend(PASSWORDS.map(str::to_owned));
-    assert_eq!(life.secrets.len(), 9 + PASSWORDS.len());
+    assert_eq!(life.secrets.len(), 12 + PASSWORDS.len());
 
     let log = log.text();
     assert!(
@@ -194,7 +217,7 @@ async fn no_secret_and_no_person_leaves_its_place() -> Result<()> {
             assert!(!rows.contains(&word), "{word} is in {table}");
         }
         // Where persons may stand: their own rows, and the erasable parts of events.
-        let personal = ["app_user", "member", "invitation", "sign_up", "event_personal", "upload"];
+        let personal = ["app_user", "email_change", "member", "invitation", "sign_up", "event_personal", "upload"];
         if !personal.contains(&table.as_str()) {
             for word in ADDRESSES.iter().chain(&NAMES).chain(&["A word to"]) {
                 assert!(!rows.contains(word), "{word} is in {table}");
@@ -210,12 +233,13 @@ async fn a_job_holds_ids_and_nothing_else() -> Result<()> {
     let mut life = Life::default();
     let session = found(&app, &mut life).await?;
     invite(&app, &mut life, &session).await?;
-    change_passwords(&app, &mut life, &session).await?;
+    let session = change_passwords(&app, &mut life, &session).await?;
+    change_address(&app, &mut life, &session).await?;
     app.settle().await?;
     let jobs: Vec<(String, Value, String)> =
         sqlx::query_as("SELECT kind, payload, dedupe_key FROM outbox").fetch_all(&app.db.pool).await?;
     let kinds: std::collections::BTreeSet<&str> = jobs.iter().map(|(kind, ..)| kind.as_str()).collect();
-    assert!(kinds.len() >= 4, "{kinds:?}");
+    assert!(kinds.len() >= 6, "{kinds:?}");
     let is_id = |text: &str| {
         let hex = text.get(4..).unwrap_or_default();
         text.as_bytes().get(3) == Some(&b'_') && hex.len() == 32 && hex.bytes().all(|byte| byte.is_ascii_hexdigit())

@@ -40,7 +40,7 @@ use crate::trace::{Believed, trace};
 use crate::upload::{self, Uploads};
 
 /// Mutations that compute the hash of a password, open to anybody.
-const HASHING: [&str; 4] = ["sessionCreate", "signUp", "passwordReset", "invitationAccept"];
+const HASHING: [&str; 5] = ["sessionCreate", "signUp", "passwordReset", "invitationAccept", "loginEmailChangeRevert"];
 /// How long uses of sessions are written for the last time, when the process ends.
 const LAST_FLUSH: Duration = Duration::from_secs(1);
 

@@ -57,6 +57,19 @@ impl State {
         let hashing = Admission::new((at_once / 4).max(1));
         let (activity, service_uses, sockets) = (Arc::default(), Arc::default(), Arc::default());
         let (askers, presence) = (Arc::default(), Presence::default());
-        Self { db, passwords, config, files, activity, service_uses, sockets, live, admission, hashing, askers, presence }
+        Self {
+            db,
+            passwords,
+            config,
+            files,
+            activity,
+            service_uses,
+            sockets,
+            live,
+            admission,
+            hashing,
+            askers,
+            presence,
+        }
     }
 }

@@ -235,6 +235,10 @@ pub async fn create(
     base_seats: i32,
 ) -> Result<AccountId> {
     let name = check_name(name).at("name")?;
+    // A change of the login e-mail waits, and then moves the new place, too.
+    sqlx::query!("SELECT 1 AS one FROM user_credential WHERE user_id = $1 FOR SHARE", actor.user_id.0)
+        .fetch_optional(change.conn())
+        .await?;
     change.standing(actor).await?;
     let (db, now) = (change.db().clone(), change.now());
     rate::hit(&db, change.conn(), rate::ACCOUNT_USER, &actor.user_id.to_string(), now).await??;

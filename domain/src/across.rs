@@ -157,6 +157,11 @@ pub async fn memberships(conn: &mut PgConnection, user: UserId, now: Timestamp) 
     .await
 }
 
+/// How many accounts a person belongs to.
+pub(crate) async fn accounts_of(conn: &mut PgConnection, user: UserId) -> sqlx::Result<i64> {
+    sqlx::query_scalar!(r#"SELECT count(*) AS "count!" FROM member WHERE user_id = $1"#, user.0).fetch_one(conn).await
+}
+
 /// The owner of an account.
 pub async fn owner_of(conn: &mut PgConnection, account: AccountId) -> sqlx::Result<MemberId> {
     sqlx::query_scalar!(

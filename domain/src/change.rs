@@ -22,7 +22,7 @@ use crate::outbox;
 mod run;
 
 pub use run::{Done, Once, persist, replay, run};
-pub(crate) use run::{is_transient, pause_after};
+pub(crate) use run::{is_conflict, is_transient, pause_after};
 
 /// Whose request a change is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,6 +126,12 @@ impl Change {
     /// The account this change belongs to.
     pub fn account(&self) -> AccountId {
         self.account.expect("only changes of an account are asked for theirs")
+    }
+
+    /// Goes on in another account: for identity acts, which go through the accounts of a person in the order of their ids. The one
+    /// entered last is that whose rights were looked at.
+    pub(crate) fn enter(&mut self, account: AccountId) {
+        self.account = Some(account);
     }
 
     /// Where the change comes from.

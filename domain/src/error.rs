@@ -269,6 +269,12 @@ macro_rules! with_codes {
             CredentialsInvalid = "CREDENTIALS_INVALID", "The address or the password is wrong.";
             NoUsableMembership = "NO_USABLE_MEMBERSHIP", "You cannot enter any account at the moment.";
             AddressTaken = "ADDRESS_TAKEN", "This address has a login already. Sign in and create the account from there.";
+            MemberInvited = "MEMBER_INVITED", "This person has not joined yet. Correct the address of the invitation instead.";
+            SameAddress = "SAME_ADDRESS", "This is the address already. Give another one.";
+            EmailTaken = "EMAIL_TAKEN", "The address is the login of somebody else by now. Choose another one.";
+            SsoRequired = "SSO_REQUIRED", "The account signs in through an identity provider, so nobody changes their own address. Ask an administrator.";
+            RequesterLostRights = "REQUESTER_LOST_RIGHTS", "Whoever asked for this change may no longer do so. Ask an administrator to ask for it again.";
+            NoPendingChange = "NO_PENDING_CHANGE", "No change of the address waits. It may be done, cancelled or too old.";
             RateLimited = "RATE_LIMITED", "Too many tries.";
             MailLimit = "MAIL_LIMIT", "This address was sent too many mails.";
             UploadNotReady = "UPLOAD_NOT_READY", "The file was not uploaded yet. PUT it to the upload's URL first.";

@@ -42,10 +42,15 @@ kinds! {
     AccountCreated = "account.created";
     AccountRenamed = "account.renamed";
     AccountPolicyUpdated = "account.policy_updated";
+    AccountSsoPolicyUpdated = "account.sso_policy_updated";
     SeatsSet = "seats.set";
     SessionCreated = "session.created";
     SessionRevoked = "session.revoked";
     PasswordChanged = "password.changed";
+    LoginEmailChangeRequested = "login_email.change_requested";
+    LoginEmailChangeCancelled = "login_email.change_cancelled";
+    LoginEmailChanged = "login_email.changed";
+    LoginEmailReverted = "login_email.reverted";
     InvitationCreated = "invitation.created";
     InvitationSent = "invitation.sent";
     InvitationResent = "invitation.resent";

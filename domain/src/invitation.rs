@@ -24,6 +24,7 @@ mod list;
 mod manage;
 mod open;
 mod send;
+mod settle;
 mod verdict;
 
 pub use answer::{Acceptance, Accepted, Preview, accept, by_token, decline};
@@ -36,6 +37,7 @@ pub use lapse::{lapse_account, lapse_overdue};
 pub use list::{Filter, Invitation, Order, count, list, read_many};
 pub use manage::{Update, revoke, update};
 pub use send::{Handled, resend, send};
+pub(crate) use settle::settle;
 pub use verdict::{Invitee, Wish, verdict};
 
 /// Where an invitation stands.

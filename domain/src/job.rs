@@ -67,6 +67,10 @@ pub enum JobKind {
     MailSuccession,
     /// Notice that a membership ends by its date.
     MailValidityEnd,
+    /// The link that confirms a new login e-mail.
+    MailLoginEmailConfirm,
+    /// What the old login e-mail is told, or asked, of a change.
+    MailLoginEmailNotice,
     /// The rows of an uploaded CSV file.
     ImportMembers,
     /// An uploaded file that has rows of somebody who was deleted.
@@ -75,13 +79,15 @@ pub enum JobKind {
 
 impl JobKind {
     /// All kinds.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::MailInvitation,
         Self::MailSignUp,
         Self::MailPasswordReset,
         Self::MailPasswordChanged,
         Self::MailSuccession,
         Self::MailValidityEnd,
+        Self::MailLoginEmailConfirm,
+        Self::MailLoginEmailNotice,
         Self::ImportMembers,
         Self::EraseUpload,
     ];
@@ -95,6 +101,8 @@ impl JobKind {
             Self::MailPasswordChanged => "mail.password_changed",
             Self::MailSuccession => "mail.succession",
             Self::MailValidityEnd => "mail.validity_end",
+            Self::MailLoginEmailConfirm => "mail.login_email_confirm",
+            Self::MailLoginEmailNotice => "mail.login_email_notice",
             Self::ImportMembers => "import.members",
             Self::EraseUpload => "upload.erase",
         }
@@ -108,7 +116,9 @@ impl JobKind {
             | Self::MailPasswordReset
             | Self::MailPasswordChanged
             | Self::MailSuccession
-            | Self::MailValidityEnd => Lane::Interactive,
+            | Self::MailValidityEnd
+            | Self::MailLoginEmailConfirm
+            | Self::MailLoginEmailNotice => Lane::Interactive,
             Self::ImportMembers | Self::EraseUpload => Lane::Bulk,
         }
     }

@@ -34,14 +34,36 @@ pub async fn request(db: &Db, origin: Origin, email: &str) -> Result<()> {
     rate::hit_all(db, &mut conn, &limits, now).await??;
     drop(conn);
     let mut change = Change::begin_identity(db, origin, Some(now)).await?;
-    let id = PasswordResetId::new();
-    let token = token(db, id);
+    send(&mut change, Whose::Address(email.as_str())).await?;
+    change.commit().await
+}
+
+/// Sends a link to somebody whose password was made useless.
+pub(crate) async fn send_link(change: &mut Change, user: UserId) -> Result<()> {
+    send(change, Whose::User(user)).await
+}
+
+/// For whom a link is.
+#[derive(Clone, Copy)]
+enum Whose<'a> {
+    Address(&'a str),
+    User(UserId),
+}
+
+async fn send(change: &mut Change, whose: Whose<'_>) -> Result<()> {
+    let (db, now, id) = (change.db().clone(), change.now(), PasswordResetId::new());
+    let token = token(&db, id);
+    let (email, user) = match whose {
+        Whose::Address(email) => (Some(email), None),
+        Whose::User(user) => (None, Some(user.0)),
+    };
     // For an unknown address the row has no user, and its job finds nothing to send.
     sqlx::query!(
         "INSERT INTO password_reset (password_reset_id, user_id, token_hash, token_key_version, created_at, expires_at)
-         VALUES ($1, (SELECT user_id FROM app_user WHERE email = $2), $3, $4, $5, $6)",
+         VALUES ($1, coalesce($2, (SELECT user_id FROM app_user WHERE email = $3)), $4, $5, $6, $7)",
         id.0,
-        email.as_str(),
+        user,
+        email,
         token.hash(),
         db.key.version,
         now,
@@ -55,7 +77,7 @@ pub async fn request(db: &Db, origin: Origin, email: &str) -> Result<()> {
         payload: json!({ "passwordResetId": id }),
         dedupe_key: id.to_string(),
     });
-    change.commit().await
+    Ok(())
 }
 
 /// Sets a new password by the link of a mail.

@@ -41,6 +41,12 @@ pub const RESET_NETWORK: Limit = limit("reset.network", 60, 60);
 pub const LINK_NETWORK: Limit = limit("link.network", 300, 15);
 /// Invitation mails of one account to one address.
 pub const MAIL_ACCOUNT_ADDRESS: Limit = limit("mail.account-address", 3, 60);
+/// Changes of a login e-mail to one address, asked for in one account.
+pub const EMAIL_CHANGE_ADDRESS: Limit = limit("email-change.address", 3, 60);
+/// Changes of one member's login e-mail, asked for in their account.
+pub const EMAIL_CHANGE_MEMBER: Limit = limit("email-change.member", 10, 24 * 60);
+/// Changes of login e-mails asked for from one network.
+pub const EMAIL_CHANGE_NETWORK: Limit = limit("email-change.network", 60, 60);
 /// Further accounts founded by one person.
 pub const ACCOUNT_USER: Limit = limit("account.user", 10, 24 * 60);
 /// Uploads of one account, which are kept for days.
@@ -65,6 +71,26 @@ impl From<Reached> for Error {
 /// An address signed in from a network: wrong passwords from elsewhere do not shut it out there, see [`hit_sign_in`].
 const TRUSTED: Limit = limit("sign-in.trusted", 0, 30 * 24 * 60);
 
+/// Tries for an address were refused lately, wherever they came from: the end of the last lock.
+const LOCKED: Limit = limit("sign-in.locked", 0, 0);
+
+/// Until when tries to sign in with an address are refused, where wrong passwords for it came from; `None` if they are not.
+pub(crate) async fn sign_in_locked_until(
+    db: &Db,
+    conn: &mut PgConnection,
+    address: &str,
+    now: Timestamp,
+) -> sqlx::Result<Option<Timestamp>> {
+    let key = db.key.digest(LOCKED.name, address);
+    sqlx::query_scalar!(
+        "SELECT window_end FROM rate_counter WHERE rate_key = $1 AND window_end > $2",
+        key.as_slice(),
+        now,
+    )
+    .fetch_optional(conn)
+    .await
+}
+
 /// Counts a try to sign in, before it is known whether the password is right, so that tries at once cannot slip past a limit.
 /// Where the address signed in from this network in the last 30 days, the limit on the address from anywhere does not
 /// count: no stranger shuts somebody out.
@@ -83,6 +109,7 @@ pub async fn hit_sign_in(
     let ends: Vec<Timestamp> = limits.iter().map(|(_, limit)| now + limit.window).collect();
     let trusted = db.key.digest(TRUSTED.name, &format!("{address} {network}"));
     let from_anywhere = db.key.digest(SIGN_IN_ADDRESS.name, address);
+    let (from_network, locked) = (db.key.digest(SIGN_IN_NETWORK.name, network), db.key.digest(LOCKED.name, address));
     // In the order of keys, so that two tries never wait for each other in a circle.
     let reached = sqlx::query_scalar!(
         "WITH counted AS (
@@ -94,15 +121,23 @@ pub async fn hit_sign_in(
                  hits = CASE WHEN c.window_end <= $2 THEN 1 ELSE c.hits + 1 END,
                  window_start = CASE WHEN c.window_end <= $2 THEN $2 ELSE c.window_start END,
                  window_end = CASE WHEN c.window_end <= $2 THEN excluded.window_end ELSE c.window_end END
-             RETURNING c.rate_key, c.hits, c.window_end)
-         SELECT max(c.window_end) FROM counted c JOIN unnest($1::bytea[], $4::int[]) l(rate_key, most) USING (rate_key)
-         WHERE c.hits > l.most",
+             RETURNING c.rate_key, c.hits, c.window_end),
+         reached AS (
+             SELECT c.rate_key, c.window_end FROM counted c JOIN unnest($1::bytea[], $4::int[]) l(rate_key, most) USING (rate_key)
+             WHERE c.hits > l.most),
+         locked AS (
+             INSERT INTO rate_counter AS c (rate_key, window_start, window_end, hits)
+             SELECT $8, $2, max(window_end), 0 FROM reached WHERE rate_key <> $7 HAVING count(*) > 0
+             ON CONFLICT (rate_key) DO UPDATE SET window_end = greatest(c.window_end, excluded.window_end))
+         SELECT max(window_end) FROM reached",
         &keys,
         now,
         &ends,
         &most,
         from_anywhere.as_slice(),
         trusted.as_slice(),
+        from_network.as_slice(),
+        locked.as_slice(),
     )
     .fetch_one(conn)
     .await?;

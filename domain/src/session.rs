@@ -82,14 +82,16 @@ pub async fn create(db: &Db, passwords: &Passwords, origin: Origin, sign_in: Sig
     let (known, client, renewed) = (&known, &sign_in.client, renewed.as_deref());
     change::persist(|| async move {
         let mut change = Change::begin(db, membership.account_id, Kind::System, origin.clone(), None).await?;
-        // Locks the credential, and finds out whether the password that was compared is still the one.
+        // Locks the credential, and finds out whether the password that was compared, and the address, are still
+        // the ones.
         let same = sqlx::query!(
             "UPDATE user_credential SET last_account_id = $3, password_hash = coalesce($4, password_hash)
-             WHERE user_id = $1 AND password_changed_at = $2",
+             WHERE user_id = $1 AND password_changed_at = $2 AND email_changed_at IS NOT DISTINCT FROM $5",
             known.user_id.0,
             known.password_changed_at,
             membership.account_id.0,
             renewed,
+            known.email_changed_at as Option<Timestamp>,
         )
         .execute(change.conn())
         .await?;
@@ -108,6 +110,7 @@ pub(crate) struct Known {
     pub(crate) user_id: UserId,
     pub(crate) password_changed_at: Timestamp,
     password_hash: String,
+    pub(crate) email_changed_at: Option<Timestamp>,
     last_account_id: Option<AccountId>,
 }
 
@@ -125,7 +128,8 @@ pub(crate) async fn verify(
     let now = db.now_on(&mut conn).await?;
     rate::hit_sign_in(db, &mut conn, address, &network, now).await??;
     let credential = sqlx::query!(
-        r#"SELECT c.user_id AS "user_id: UserId", c.password_hash, c.password_changed_at, c.last_account_id AS "last_account_id: AccountId"
+        r#"SELECT c.user_id AS "user_id: UserId", c.password_hash, c.password_changed_at, c.email_changed_at,
+                  c.last_account_id AS "last_account_id: AccountId"
            FROM app_user u JOIN user_credential c USING (user_id) WHERE u.email = $1"#,
         address,
     )
@@ -142,6 +146,7 @@ pub(crate) async fn verify(
         user_id: credential.user_id,
         password_changed_at: credential.password_changed_at,
         password_hash: credential.password_hash,
+        email_changed_at: credential.email_changed_at,
         last_account_id: credential.last_account_id,
     })
 }

@@ -4,6 +4,7 @@
 use jiff::SignedDuration;
 
 use crate::across;
+use crate::email_change;
 use crate::infra::clock::Timestamp;
 use crate::infra::db::Db;
 use crate::session;
@@ -44,6 +45,15 @@ async fn batch(db: &Db, now: Timestamp) -> sqlx::Result<u64> {
         links_before,
         BATCH
     );
+    // One that was done leads from the old address to the person for longer.
+    let changes = sqlx::query!(
+        "DELETE FROM email_change WHERE email_change_id IN
+            (SELECT email_change_id FROM email_change
+             WHERE expires_at < $1 AND (state IN ('PENDING', 'CANCELLED') OR changed_at < $2) LIMIT $3)",
+        links_before,
+        now - email_change::KEPT,
+        BATCH
+    );
     let counters = sqlx::query!(
         "DELETE FROM rate_counter WHERE rate_key IN (SELECT rate_key FROM rate_counter WHERE window_end < $1 LIMIT $2)",
         now,
@@ -52,6 +62,7 @@ async fn batch(db: &Db, now: Timestamp) -> sqlx::Result<u64> {
     let mut conn = db.pool.acquire().await?;
     let mut all = sign_ups.execute(&mut *conn).await?.rows_affected();
     all += resets.execute(&mut *conn).await?.rows_affected();
+    all += changes.execute(&mut *conn).await?.rows_affected();
     all += counters.execute(&mut *conn).await?.rows_affected();
     all += across::delete_idempotency_keys(&mut conn, keys_before, BATCH).await?;
     all += session::delete_ended(&mut conn, now, BATCH).await?;

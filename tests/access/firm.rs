@@ -92,6 +92,9 @@ impl Firm {
         place(&app, &owner, &colleague).await?;
         let (invitation, invited) = invite(&app, &owner, "ivy@harborandfinch.example").await?;
         let (unit, role) = (unit(&app, &owner).await?, role(&app, &owner).await?);
+        let change = json!({ "memberId": colleague.member_id, "newEmail": "cora.lane@harborandfinch.example" });
+        let asked = app.mutate(Some(&owner.token), "loginEmailChangeRequest", change, "__typename").await?;
+        ensure!(asked.codes().is_empty(), "{}", asked.body);
         let stranger = app.found("sven@elsewhere.example", 200).await?;
         let foreign = Foreign::of(&app, &stranger).await?;
         // Uses of sessions are shown once they are written.

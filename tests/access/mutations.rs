@@ -29,6 +29,7 @@ pub(crate) const ROWS: &[(&str, Expected)] = &[
     ("accountCreate", SIGNED_IN),
     ("accountPolicyUpdate", ADMINISTRATORS),
     ("accountRename", ADMINISTRATORS),
+    ("accountSsoPolicyUpdate", ADMINISTRATORS),
     ("groupAddMembers", MANAGERS_INSIDE),
     ("groupArchive", MANAGERS_INSIDE),
     ("groupCreate", MANAGERS),
@@ -54,6 +55,12 @@ pub(crate) const ROWS: &[(&str, Expected)] = &[
     ("invitationRevoke", MANAGERS_INSIDE),
     ("invitationSend", MANAGERS_INSIDE),
     ("invitationUpdate", MANAGERS_INSIDE),
+    // The link is the right.
+    ("loginEmailChangeApprove", ANYBODY),
+    ("loginEmailChangeCancel", MANAGERS_INSIDE),
+    ("loginEmailChangeConfirm", ANYBODY),
+    ("loginEmailChangeRequest", MANAGERS_INSIDE),
+    ("loginEmailChangeRevert", ANYBODY),
     ("memberActivate", MANAGERS_INSIDE),
     ("memberAssignRoles", MANAGERS_INSIDE),
     ("memberDeactivate", MANAGERS_INSIDE),
@@ -102,6 +109,8 @@ pub(crate) async fn prepare(firm: &Firm, mutation: &str, caller: usize) -> Resul
     } else if let Some(input) = of_invitations(firm, mutation).await? {
         input
     } else if let Some(input) = of_roles_and_units(firm, mutation).await? {
+        input
+    } else if let Some(input) = of_login_emails(firm, mutation).await? {
         input
     } else if let Some(input) = of_people(firm, mutation).await? {
         input
@@ -188,12 +197,48 @@ async fn of_roles_and_units(firm: &Firm, mutation: &str) -> Result<Option<Value>
     }))
 }
 
+async fn of_login_emails(firm: &Firm, mutation: &str) -> Result<Option<Value>> {
+    if !mutation.starts_with("loginEmailChange") {
+        return Ok(None);
+    }
+    for mutation in ["memberReactivate", "memberActivate"] {
+        firm.set_status(mutation, &firm.victim).await?;
+    }
+    let new = fresh_address();
+    let request = json!({ "memberId": firm.victim, "newEmail": new });
+    if mutation == "loginEmailChangeRequest" {
+        return Ok(Some(request));
+    }
+    let node = json!({ "id": firm.victim });
+    let email = "query ($id: ID!) { node(id: $id) { ... on Member { email } } }";
+    let old = firm.app.graphql(Some(&firm.owner.token), email, node).await?.text("/node/email");
+    let asked = firm.app.mutate(Some(&firm.owner.token), "loginEmailChangeRequest", request, "__typename").await?;
+    anyhow::ensure!(asked.codes().is_empty(), "{}", asked.body);
+    Ok(Some(match mutation {
+        "loginEmailChangeCancel" => json!({ "memberId": firm.victim }),
+        "loginEmailChangeConfirm" => json!({ "token": firm.app.letter(&new).await?.token() }),
+        "loginEmailChangeRevert" => json!({ "token": firm.app.letter(&old).await?.token() }),
+        // Nobody is mailed this link of a person with one account; the right is in the link all the same.
+        _ => json!({ "token": approval(firm, &new).await? }),
+    }))
+}
+
+async fn approval(firm: &Firm, new: &str) -> Result<String> {
+    let id: domain::id::EmailChangeId =
+        sqlx::query_scalar("SELECT email_change_id FROM email_change WHERE new_email = $1")
+            .bind(new)
+            .fetch_one(&firm.app.db.pool)
+            .await?;
+    Ok(firm.app.db.key.derive(domain::infra::secret::Purpose::LoginEmailApprove, None, id.0, 1).expose())
+}
+
 async fn of_people(firm: &Firm, mutation: &str) -> Result<Option<Value>> {
     let colleague = &firm.colleague.email;
     Ok(Some(match mutation {
         "accountCreate" => json!({ "name": "Second" }),
         "accountPolicyUpdate" => json!({ "refusePersonalDomains": true }),
         "accountRename" => json!({ "name": "Harbor & Finch LLP" }),
+        "accountSsoPolicyUpdate" => json!({ "required": false, "exceptions": [colleague] }),
         "sessionCreate" => json!({ "email": colleague, "password": PASSWORD, "accountId": firm.colleague.account_id }),
         "passwordChange" => json!({ "currentPassword": PASSWORD, "newPassword": PASSWORD }),
         "passwordResetRequest" => json!({ "email": colleague }),

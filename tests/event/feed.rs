@@ -177,6 +177,7 @@ async fn lives() -> Result<Vec<(Value, Value)>> {
     import(&app, &owner).await?;
     app.settle().await?;
     leave(&app, &owner).await?;
+    change_addresses(&app, &owner).await?;
     done(&app, &owner, "passwordChange", json!({ "currentPassword": PASSWORD, "newPassword": "staple paper clip" }))
         .await?;
     let mut all = with_stored(&app, all_of(&app, &owner).await?).await?;
@@ -196,6 +197,24 @@ async fn lives() -> Result<Vec<(Value, Value)>> {
     all.extend(with_stored(&app, all_of(&app, &owner).await?).await?);
     app.close().await;
     Ok(all)
+}
+
+/// A login e-mail that is changed, given up, changed again and taken back; and who may change theirs.
+async fn change_addresses(app: &App, owner: &Person) -> Result<()> {
+    let (old, new) = ("ben@harborandfinch.example", "benedikt@harborandfinch.example");
+    let found = "{ account { members(filter: { text: \"ben@\" }) { nodes { id } } } }";
+    let ben = app.graphql(Some(&owner.token), found, Value::Null).await?.text("/account/members/nodes/0/id");
+    for exceptions in [json!([old]), json!([])] {
+        done(app, owner, "accountSsoPolicyUpdate", json!({ "required": true, "exceptions": exceptions })).await?;
+    }
+    let request = json!({ "memberId": ben, "newEmail": new });
+    done(app, owner, "loginEmailChangeRequest", request.clone()).await?;
+    done(app, owner, "loginEmailChangeCancel", json!({ "memberId": ben })).await?;
+    app.settle().await?;
+    done(app, owner, "loginEmailChangeRequest", request).await?;
+    let confirm = json!({ "token": app.letter(new).await?.token() });
+    done(app, owner, "loginEmailChangeConfirm", confirm).await?;
+    done(app, owner, "loginEmailChangeRevert", json!({ "token": app.letter(old).await?.token() })).await
 }
 
 /// Somebody changes their profile, hands over to the owner, leaves, and is deleted; what names them is read before that.

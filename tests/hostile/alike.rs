@@ -239,3 +239,27 @@ async fn a_link_that_never_was_is_answered_alike_whether_or_not_its_account_exis
     app.close().await;
     Ok(())
 }
+
+/// Another address for somebody: one that has a login elsewhere, and a free one; of somebody who is in another account as well, and of
+/// somebody who is not.
+#[tokio::test]
+async fn a_change_of_a_login_is_answered_alike_whoever_has_the_address_and_wherever_the_person_is() -> Result<()> {
+    let (app, owner) = quiet().await?;
+    let seed = seed("login e-mail");
+    let ben = app.person(KNOWN).await?;
+    let dora = app.join(&owner, "dora@harborandfinch.example", &[SystemRole::Standard]).await?;
+    let second = json!({ "name": "Second" });
+    assert!(app.mutate(Some(&dora.token), "accountCreate", second, "accountId").await?.codes().is_empty());
+    let ask = |member: &Person, new: &str| {
+        let input = json!({ "memberId": member.member_id, "newEmail": new });
+        body("loginEmailChangeRequest", &input, "member { pendingEmailChange { state } }")
+    };
+    let token = Some(owner.token.as_str());
+    let pairs = if std::env::var_os("MUSTER_TEST_FULL").is_some() { PAIRS } else { PAIRS / 6 };
+    let addresses = [ask(&ben, "cleo@elsewhere.example"), ask(&ben, "carl@elsewhere.example")];
+    compare(&app, "login e-mail, by address", token, (pairs, seed), async |_, _| Ok(addresses.clone())).await?;
+    let people = [ask(&dora, "d@elsewhere.example"), ask(&ben, "b@elsewhere.example")];
+    compare(&app, "login e-mail, by person", token, (pairs, seed), async |_, _| Ok(people.clone())).await?;
+    app.close().await;
+    Ok(())
+}

@@ -150,7 +150,16 @@ async fn world() -> Result<(App, Person, Vec<String>)> {
 fn foreign(account: AccountId) -> Vec<String> {
     let id = uuid::Uuid::now_v7();
     let mut tokens = Vec::new();
-    for purpose in [Purpose::Session, Purpose::Invitation, Purpose::SignUp, Purpose::PasswordReset, Purpose::Upload] {
+    for purpose in [
+        Purpose::Session,
+        Purpose::Invitation,
+        Purpose::SignUp,
+        Purpose::PasswordReset,
+        Purpose::LoginEmailConfirm,
+        Purpose::LoginEmailApprove,
+        Purpose::LoginEmailRevert,
+        Purpose::Upload,
+    ] {
         for account in [None, Some(account), Some(AccountId::new())] {
             let another = TokenKey::new(1, [9; 32]).derive(purpose, account, id, 1);
             tokens.extend([another.expose(), Token::random(purpose, account).expose()]);

@@ -139,6 +139,7 @@ async fn closed_links_say_what_to_do() {
         (ClosedLink::InvitationSuspended, 403),
         (ClosedLink::SignUp, 410),
         (ClosedLink::PasswordReset, 410),
+        (ClosedLink::LoginEmail, 410),
     ] {
         let response = link.response();
         assert_eq!(response.status().as_u16(), status, "{link:?}");

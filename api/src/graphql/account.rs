@@ -22,6 +22,7 @@ use super::payload::payloads;
 use super::resource::{self, Resource, ResourceFilter};
 use super::role::{self, Role};
 use super::scalar::{DateTime, TimeZone};
+use super::sso::{self, AccountSsoPolicy};
 use super::unit::{self, Unit, UnitFilter};
 use super::user_error::{UserError, split};
 use super::verdict::Verdict;
@@ -167,6 +168,12 @@ impl Account {
         #[graphql(desc = "A cursor of this list.")] before: Option<String>,
     ) -> Option<Result<Connection<String, MemberImport>>> {
         Some(import::page(ctx, &arguments(first, after, last, before)).await)
+    }
+
+    /// Its rule on single sign-on. Needs `members.read`.
+    #[graphql(complexity = "cost::one(child_complexity)")]
+    async fn sso_policy(&self, ctx: &Context<'_>) -> Option<Result<AccountSsoPolicy>> {
+        Some(sso::read(ctx).await)
     }
 
     /// Its groups, by name. Needs `members.read`.
@@ -363,7 +370,8 @@ pub struct AccountPolicyUpdateInput {
     idempotency_key: Option<String>,
 }
 
-async fn answer<P>(ctx: &Context<'_>, outcome: Result<(), Error>) -> Result<P>
+/// The account after a mutation of it.
+pub(super) async fn answer<P>(ctx: &Context<'_>, outcome: Result<(), Error>) -> Result<P>
 where
     P: From<(Option<Account>, Vec<UserError>)>,
 {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use async_graphql::dataloader;
 use domain::actor::Actor;
+use domain::email_change::{self, Pending};
 use domain::group::{self, Group};
 use domain::id::{AccountId, GroupId, InvitationId, MemberId, ResourceId, RoleId, UnitId};
 use domain::infra::db::Db;
@@ -105,6 +106,22 @@ impl dataloader::Loader<ResourceId> for OpenedLoader {
     async fn load(&self, keys: &[ResourceId]) -> Result<HashMap<ResourceId, Opened>, Self::Error> {
         let mut conn = self.db.pool.acquire().await.map_err(failed)?;
         resource::opened(&mut conn, self.account, keys).await.map_err(failed)
+    }
+}
+
+/// The change of a member's login e-mail that waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PendingOf(pub MemberId);
+
+impl dataloader::Loader<PendingOf> for Loader {
+    type Value = Pending;
+    type Error = Arc<domain::error::Error>;
+
+    async fn load(&self, keys: &[PendingOf]) -> Result<HashMap<PendingOf, Pending>, Self::Error> {
+        let members: Vec<MemberId> = keys.iter().map(|key| key.0).collect();
+        let mut conn = self.db.pool.acquire().await.map_err(failed)?;
+        let pending = email_change::of_members(&mut conn, &self.actor, &members).await.map_err(failed)?;
+        Ok(pending.into_iter().map(|(member, pending)| (PendingOf(member), pending)).collect())
     }
 }
 

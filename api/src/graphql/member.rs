@@ -15,6 +15,7 @@ use domain::profile;
 use super::connection::{arguments, connection};
 use super::context::{ContextExt as _, parse_id, parse_subjects};
 use super::cost;
+use super::email_change::{self, PendingEmailChange};
 use super::error::{failed, top_level};
 use super::license::MemberLicense;
 use super::resource::{self, Resource, ResourceFilter};
@@ -245,6 +246,15 @@ impl Member {
     ) -> Option<Result<Connection<String, Resource>>> {
         let arguments = arguments(first, after, last, before);
         Some(resource::access::accessible(ctx, self.inner.member_id, filter, &arguments).await)
+    }
+
+    /// The change of their login e-mail that waits, as far as it was asked for in this account; null where the profile may not be
+    /// read. One's own is shown wherever it was asked for.
+    async fn pending_email_change(&self, ctx: &Context<'_>) -> Option<Result<PendingEmailChange>> {
+        if self.inner.visibility == Visibility::Basic {
+            return None;
+        }
+        email_change::pending(ctx, self.inner.member_id).await
     }
 
     /// What they are to the account; null where the profile may not be read.

@@ -4,6 +4,7 @@ use async_graphql::connection::Connection;
 use async_graphql::{Context, ID, MergedObject, Object, Result, SDLExportOptions, Schema};
 
 use self::account::{Account, AccountMutation};
+use self::email_change::EmailChangeMutation;
 use self::event::Events;
 use self::group::{Group, GroupMutation};
 use self::import::{ImportMutation, Job, MemberImport};
@@ -19,8 +20,11 @@ use self::resource::rate::{EffectiveRate, RateMutation};
 use self::resource::{Resource, ResourceFilter};
 use self::role::assign::RoleAssignMutation;
 use self::role::manage::RoleMutation;
+use self::scalar::EmailAddress;
 use self::session::{SessionMutation, Viewer};
+use self::sign_in_diagnosis::SignInDiagnosis;
 use self::sign_up::SignUpMutation;
+use self::sso::SsoMutation;
 use self::subscription::Subscription;
 use self::unit::manage::UnitMutation;
 
@@ -29,6 +33,7 @@ pub mod connection;
 pub mod context;
 pub mod cost;
 pub mod document;
+pub mod email_change;
 pub mod error;
 pub mod event;
 pub mod graphiql;
@@ -54,7 +59,9 @@ pub mod role;
 pub mod root_field;
 pub mod scalar;
 pub mod session;
+pub mod sign_in_diagnosis;
 pub mod sign_up;
+pub mod sso;
 pub mod subscription;
 pub mod unit;
 pub mod user_error;
@@ -215,6 +222,17 @@ impl Query {
         Some(event::page(ctx, after.as_deref(), first, kinds.as_deref()).await)
     }
 
+    /// Why somebody can, or cannot, sign in to this account with an address, and what to do. Needs `members.read`; tells nothing of
+    /// other accounts.
+    #[graphql(complexity = "cost::one(cost::one(child_complexity))")]
+    async fn sign_in_diagnosis(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The address that the person tries.")] email: EmailAddress,
+    ) -> Option<Result<SignInDiagnosis>> {
+        Some(sign_in_diagnosis::diagnose(ctx, &email.0).await)
+    }
+
     /// What the link of an invitation shows. Looking never answers it.
     #[graphql(complexity = "cost::one(child_complexity)")]
     async fn invitation_by_token(
@@ -232,7 +250,9 @@ pub struct Mutation(
     SignUpMutation,
     SessionMutation,
     PasswordMutation,
+    EmailChangeMutation,
     AccountMutation,
+    SsoMutation,
     InvitationMutation,
     InvitationAnswer,
     RoleMutation,

@@ -24,6 +24,8 @@ pub enum ClosedLink {
     SignUp,
     /// No reset waits for this token: unknown, lapsed, or used.
     PasswordReset,
+    /// No change of a login e-mail waits for this token: unknown, lapsed, given up, or done.
+    LoginEmail,
 }
 
 impl ClosedLink {
@@ -69,6 +71,11 @@ impl ClosedLink {
                 StatusCode::GONE,
                 "This link does not work any more",
                 "If you have confirmed your address before, sign in; otherwise sign up again to get a new link.",
+            ),
+            Self::LoginEmail => (
+                StatusCode::GONE,
+                "This link does not work any more",
+                "It was used, it is too old, or the change was given up. You sign in with the address that you were told of last; if you cannot, ask an administrator of the account.",
             ),
             Self::PasswordReset => (
                 StatusCode::GONE,

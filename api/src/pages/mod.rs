@@ -5,6 +5,7 @@
 mod closed;
 pub mod dev_mail;
 pub mod invitation;
+pub mod login_email;
 pub mod password_reset;
 pub mod root;
 pub mod sign_up;
@@ -14,8 +15,8 @@ mod visit;
 pub use closed::ClosedLink;
 pub use view::{
     FieldError, InvitationAcceptedView, InvitationDeclineView, InvitationDeclinedView, InvitationView, Link,
-    MessageView, PasswordResetDoneView, PasswordResetView, Person, RootView, SignUpConfirmView, SignUpConfirmedView,
-    View,
+    LoginEmailApproveView, LoginEmailConfirmView, LoginEmailDoneView, LoginEmailRevertView, MessageView,
+    PasswordResetDoneView, PasswordResetView, Person, RootView, SignUpConfirmView, SignUpConfirmedView, View,
 };
 
 use std::sync::LazyLock;
@@ -49,6 +50,10 @@ static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
         ("sign-up-confirmed.html", include_str!("templates/sign-up-confirmed.html")),
         ("password-reset.html", include_str!("templates/password-reset.html")),
         ("password-reset-done.html", include_str!("templates/password-reset-done.html")),
+        ("login-email-confirm.html", include_str!("templates/login-email-confirm.html")),
+        ("login-email-approve.html", include_str!("templates/login-email-approve.html")),
+        ("login-email-revert.html", include_str!("templates/login-email-revert.html")),
+        ("login-email-done.html", include_str!("templates/login-email-done.html")),
         ("root.html", include_str!("templates/root.html")),
         ("message.html", include_str!("templates/message.html")),
         ("dev-mail-list.html", include_str!("templates/dev-mail-list.html")),
@@ -62,7 +67,8 @@ static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
 /// The pages that links in mails lead to, and the one at `/`. The server must tell who is connected
 /// (`into_make_service_with_connect_info::<SocketAddr>`).
 pub fn router() -> Router<crate::state::State> {
-    let pages = invitation::router().merge(sign_up::router()).merge(password_reset::router()).merge(root::router());
+    let pages = invitation::router().merge(sign_up::router()).merge(password_reset::router());
+    let pages = pages.merge(login_email::router()).merge(root::router());
     pages.layer(DefaultBodyLimit::max(visit::FORM_BYTES))
 }
 

@@ -27,6 +27,10 @@ views! {
     SignUpConfirmedView => "sign-up-confirmed.html",
     PasswordResetView => "password-reset.html",
     PasswordResetDoneView => "password-reset-done.html",
+    LoginEmailConfirmView => "login-email-confirm.html",
+    LoginEmailApproveView => "login-email-approve.html",
+    LoginEmailRevertView => "login-email-revert.html",
+    LoginEmailDoneView => "login-email-done.html",
     RootView => "root.html",
     MessageView => "message.html",
 }
@@ -159,6 +163,56 @@ pub struct PasswordResetView {
 /// A password was set.
 #[derive(Clone, Debug, Serialize)]
 pub struct PasswordResetDoneView {
+    /// Where people sign in, if anywhere.
+    pub sign_in_url: Option<String>,
+}
+
+/// Asks to confirm a new login e-mail; the form posts nothing.
+#[derive(Clone, Debug, Serialize)]
+pub struct LoginEmailConfirmView {
+    /// The address from then on.
+    pub new_email: String,
+    /// Where the form is posted.
+    pub action: String,
+    /// Why the last attempt failed.
+    pub errors: Vec<FieldError>,
+}
+
+/// Asks the old login e-mail to agree; the form posts nothing.
+#[derive(Clone, Debug, Serialize)]
+pub struct LoginEmailApproveView {
+    /// The address until now.
+    pub old_email: String,
+    /// The address from then on.
+    pub new_email: String,
+    /// Where the form is posted.
+    pub action: String,
+    /// Why the last attempt failed.
+    pub errors: Vec<FieldError>,
+}
+
+/// Asks whether to keep the old login e-mail, or to take it back; the form posts nothing.
+#[derive(Clone, Debug, Serialize)]
+pub struct LoginEmailRevertView {
+    /// Whether the change is done.
+    pub changed: bool,
+    /// The address before the change.
+    pub old_email: String,
+    /// The address after it.
+    pub new_email: String,
+    /// Where the form is posted.
+    pub action: String,
+    /// Why the last attempt failed.
+    pub errors: Vec<FieldError>,
+}
+
+/// What became of a change of the login e-mail.
+#[derive(Clone, Debug, Serialize)]
+pub struct LoginEmailDoneView {
+    /// Heading.
+    pub title: String,
+    /// What is the case and what to do.
+    pub text: String,
     /// Where people sign in, if anywhere.
     pub sign_in_url: Option<String>,
 }

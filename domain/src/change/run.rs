@@ -184,6 +184,12 @@ pub(crate) fn is_transient(error: &Error) -> bool {
     }
 }
 
+/// Whether a value that only one row may have was written by two at once.
+pub(crate) fn is_conflict(error: &Error) -> bool {
+    const UNIQUE_VIOLATION: &str = "23505";
+    has_sqlstate(error, UNIQUE_VIOLATION)
+}
+
 fn is_lock_timeout(error: &Error) -> bool {
     has_sqlstate(error, "55P03")
 }

@@ -21,6 +21,12 @@ pub enum Purpose {
     SignUp,
     /// The link that lets a person choose a new password.
     PasswordReset,
+    /// The link that confirms a new login e-mail, sent to it.
+    LoginEmailConfirm,
+    /// The link by which the old login e-mail agrees to a new one.
+    LoginEmailApprove,
+    /// The link by which the old login e-mail is kept or restored.
+    LoginEmailRevert,
     /// The address a file is put to.
     Upload,
     /// A credential of the host product.
@@ -34,6 +40,9 @@ impl Purpose {
             Self::Invitation => "minv",
             Self::SignUp => "msup",
             Self::PasswordReset => "mpwr",
+            Self::LoginEmailConfirm => "mlec",
+            Self::LoginEmailApprove => "mlea",
+            Self::LoginEmailRevert => "mler",
             Self::Upload => "mupl",
             Self::Service => "msvc",
         }

@@ -178,8 +178,8 @@ enum Person {
 
 /// By what somebody with a login has proven it; it must still hold when they join.
 enum Proof {
-    /// The password as of this time.
-    Password(Timestamp),
+    /// The password as of this time, by which the login e-mail was changed last at that one.
+    Password(Timestamp, Option<Timestamp>),
     /// A session, of whichever account.
     Session(AccountId, SessionId),
 }
@@ -248,7 +248,8 @@ async fn prove(
         (Some(user), None, Some(password)) => {
             let known = session::verify(db, passwords, origin, Some(&found.email), password).await.at("password")?;
             debug_assert!(known.user_id == user, "an address has one login");
-            Ok(Person::Known { user_id: known.user_id, proof: Proof::Password(known.password_changed_at) })
+            let proof = Proof::Password(known.password_changed_at, known.email_changed_at);
+            Ok(Person::Known { user_id: known.user_id, proof })
         }
         (None, None, Some(password)) => {
             password::check_new(password, found.email.as_str()).at("password")?;
@@ -337,14 +338,18 @@ async fn identity(change: &mut Change, joining: &Joining<'_>) -> Result<UserId> 
     }
 }
 
-/// Looks at the proof again, under a lock that a change of the password waits for.
+/// Looks at the proof again, under a lock that a change of the password, or of the address, waits for.
 async fn still_proven(change: &mut Change, user: UserId, proof: &Proof) -> Result<UserId> {
-    let changed_at =
-        sqlx::query_scalar!("SELECT password_changed_at FROM user_credential WHERE user_id = $1 FOR SHARE", user.0,)
-            .fetch_optional(change.conn())
-            .await?;
+    let changed_at = sqlx::query!(
+        "SELECT password_changed_at, email_changed_at FROM user_credential WHERE user_id = $1 FOR SHARE",
+        user.0,
+    )
+    .fetch_optional(change.conn())
+    .await?;
     let holds = match proof {
-        Proof::Password(proven) => changed_at == Some(*proven),
+        Proof::Password(password, email) => {
+            changed_at.is_some_and(|at| at.password_changed_at == *password && at.email_changed_at == *email)
+        }
         Proof::Session(account, session) => {
             sqlx::query!("SELECT 1 AS one FROM session WHERE account_id = $1 AND session_id = $2", account.0, session.0)
                 .fetch_optional(change.conn())

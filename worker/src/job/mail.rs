@@ -2,6 +2,7 @@
 //! server is talked to; a mail that is sent again has the same link and the same Message-ID.
 
 mod kind;
+mod login_email;
 mod member;
 mod sent;
 mod wording;
@@ -223,7 +224,9 @@ pub(super) fn register(registry: Registry, mailer: &Arc<Mailer>) -> Registry {
     let registry = with::<kind::PasswordReset>(registry, mailer);
     let registry = with::<kind::PasswordChanged>(registry, mailer);
     let registry = with::<member::Succession>(registry, mailer);
-    with::<member::ValidityEnd>(registry, mailer)
+    let registry = with::<member::ValidityEnd>(registry, mailer);
+    let registry = with::<login_email::Confirm>(registry, mailer);
+    with::<login_email::Notice>(registry, mailer)
 }
 
 fn with<K: MailKind>(registry: Registry, mailer: &Arc<Mailer>) -> Registry {

@@ -177,6 +177,28 @@ impl Composer {
                 first_name => optional(first_name.as_deref()),
                 last_day => last_day.0.strftime("%-d %B %Y").to_string(),
             },
+            Mail::LoginEmailConfirm { account_name, url, valid_for } => context! {
+                account_name => clean::line(account_name),
+                url,
+                valid_for,
+            },
+            Mail::LoginEmailApprove { account_name, new_email, url, valid_for } => context! {
+                account_name => clean::line(account_name),
+                new_email,
+                url,
+                valid_for,
+            },
+            Mail::LoginEmailRequested { account_name, new_email, url } => context! {
+                account_name => clean::line(account_name),
+                new_email,
+                url,
+            },
+            Mail::LoginEmailChanged { new_email, when, url, valid_for } => context! {
+                new_email,
+                when => moment(*when),
+                url,
+                valid_for,
+            },
             Mail::PasswordChanged { when, reset_url } => context! { when => moment(*when), reset_url },
         };
         context! { ..own, ..shared }
@@ -215,6 +237,10 @@ fn folder(mail: &Mail) -> &'static str {
         Mail::SignUpConfirm { .. } => "sign-up-confirm",
         Mail::SignUpExisting { .. } => "sign-up-existing",
         Mail::PasswordReset { .. } => "password-reset",
+        Mail::LoginEmailConfirm { .. } => "login-email-confirm",
+        Mail::LoginEmailApprove { .. } => "login-email-approve",
+        Mail::LoginEmailRequested { .. } => "login-email-requested",
+        Mail::LoginEmailChanged { .. } => "login-email-changed",
         Mail::PasswordChanged { .. } => "password-changed",
         Mail::Succession { .. } => "succession",
         Mail::ValidityEnd { .. } => "validity-end",
@@ -255,10 +281,11 @@ impl Header for AutoSubmitted {
 }
 
 /// Each mail with everything filled in, and those that can do without something with all of that left out.
-fn samples() -> [Mail; 12] {
+fn samples() -> [Mail; 16] {
     let (url, valid_for) = ("https://muster.example.com/a?b=1&c=2".to_owned(), "24 hours".to_owned());
     let (account_name, first_name) = ("Doe & Roe".to_owned(), "Ann".to_owned());
     let last_day = Date(jiff::civil::date(2026, 12, 31));
+    let (new_email, when) = ("ann@new.example".to_owned(), Timestamp(jiff::Timestamp::UNIX_EPOCH));
     [
         Mail::Invitation {
             account_name: account_name.clone(),
@@ -280,12 +307,25 @@ fn samples() -> [Mail; 12] {
         Mail::Succession { account_name: account_name.clone(), first_name: None, things: 1 },
         Mail::ValidityEnd { account_name: account_name.clone(), first_name: Some(first_name.clone()), last_day },
         Mail::ValidityEnd { account_name: account_name.clone(), first_name: None, last_day },
+        Mail::LoginEmailConfirm { account_name: account_name.clone(), url: url.clone(), valid_for: valid_for.clone() },
+        Mail::LoginEmailApprove {
+            account_name: account_name.clone(),
+            new_email: new_email.clone(),
+            url: url.clone(),
+            valid_for: valid_for.clone(),
+        },
+        Mail::LoginEmailRequested {
+            account_name: account_name.clone(),
+            new_email: new_email.clone(),
+            url: url.clone(),
+        },
+        Mail::LoginEmailChanged { new_email, when, url: url.clone(), valid_for: valid_for.clone() },
         Mail::SignUpConfirm { first_name, account_name, url: url.clone(), valid_for: valid_for.clone() },
         Mail::SignUpExisting { sign_in_url: Some(url.clone()) },
         Mail::SignUpExisting { sign_in_url: None },
         Mail::PasswordReset { url: url.clone(), valid_for },
-        Mail::PasswordChanged { when: Timestamp(jiff::Timestamp::UNIX_EPOCH), reset_url: Some(url) },
-        Mail::PasswordChanged { when: Timestamp(jiff::Timestamp::UNIX_EPOCH), reset_url: None },
+        Mail::PasswordChanged { when, reset_url: Some(url) },
+        Mail::PasswordChanged { when, reset_url: None },
     ]
 }
 

@@ -53,6 +53,46 @@ pub enum Mail {
         /// How long the link works, as people say it: `1 hour`.
         valid_for: String,
     },
+    /// A new login e-mail has to be confirmed.
+    LoginEmailConfirm {
+        /// The account it was asked for in.
+        account_name: String,
+        /// The page that confirms.
+        url: String,
+        /// How long the link works, as people say it: `24 hours`.
+        valid_for: String,
+    },
+    /// The old login e-mail has to agree to the new one.
+    LoginEmailApprove {
+        /// The account it was asked for in.
+        account_name: String,
+        /// The address to be.
+        new_email: String,
+        /// The page to agree on.
+        url: String,
+        /// How long the link works, as people say it: `24 hours`.
+        valid_for: String,
+    },
+    /// A new login e-mail was asked for; the old one is told.
+    LoginEmailRequested {
+        /// The account it was asked for in.
+        account_name: String,
+        /// The address to be.
+        new_email: String,
+        /// The page to keep the old one on.
+        url: String,
+    },
+    /// The login e-mail was changed; the old one is told.
+    LoginEmailChanged {
+        /// The address from then on.
+        new_email: String,
+        /// When.
+        when: Timestamp,
+        /// The page to take it back on.
+        url: String,
+        /// How long the link works, as people say it: `7 days`.
+        valid_for: String,
+    },
     /// The password was changed.
     PasswordChanged {
         /// When.

@@ -11,7 +11,7 @@ use mrml::prelude::parser::{Error as ParseError, ParserOptions, Span};
 use mrml::prelude::render::RenderOptions;
 
 /// The built-in files, by the name under which an operator replaces them.
-const BUILT_IN: [(&str, &str); 22] = [
+const BUILT_IN: [(&str, &str); 34] = [
     ("layout.mjml", include_str!("templates/layout.mjml")),
     ("invitation/subject.txt", include_str!("templates/invitation/subject.txt")),
     ("invitation/body.txt", include_str!("templates/invitation/body.txt")),
@@ -25,6 +25,18 @@ const BUILT_IN: [(&str, &str); 22] = [
     ("password-reset/subject.txt", include_str!("templates/password-reset/subject.txt")),
     ("password-reset/body.txt", include_str!("templates/password-reset/body.txt")),
     ("password-reset/body.mjml", include_str!("templates/password-reset/body.mjml")),
+    ("login-email-confirm/subject.txt", include_str!("templates/login-email-confirm/subject.txt")),
+    ("login-email-confirm/body.txt", include_str!("templates/login-email-confirm/body.txt")),
+    ("login-email-confirm/body.mjml", include_str!("templates/login-email-confirm/body.mjml")),
+    ("login-email-approve/subject.txt", include_str!("templates/login-email-approve/subject.txt")),
+    ("login-email-approve/body.txt", include_str!("templates/login-email-approve/body.txt")),
+    ("login-email-approve/body.mjml", include_str!("templates/login-email-approve/body.mjml")),
+    ("login-email-requested/subject.txt", include_str!("templates/login-email-requested/subject.txt")),
+    ("login-email-requested/body.txt", include_str!("templates/login-email-requested/body.txt")),
+    ("login-email-requested/body.mjml", include_str!("templates/login-email-requested/body.mjml")),
+    ("login-email-changed/subject.txt", include_str!("templates/login-email-changed/subject.txt")),
+    ("login-email-changed/body.txt", include_str!("templates/login-email-changed/body.txt")),
+    ("login-email-changed/body.mjml", include_str!("templates/login-email-changed/body.mjml")),
     ("password-changed/subject.txt", include_str!("templates/password-changed/subject.txt")),
     ("password-changed/body.txt", include_str!("templates/password-changed/body.txt")),
     ("password-changed/body.mjml", include_str!("templates/password-changed/body.mjml")),

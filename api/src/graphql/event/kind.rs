@@ -156,6 +156,17 @@ event_types! {
         /// What it is from then on.
         policy_after: EventAccountPolicy = policy("after");
     }
+    /// The account's rule on single sign-on was changed.
+    AccountSsoPolicyUpdated => AccountSsoPolicyUpdatedEvent(nothing) {
+        /// Whether people did not change their own login e-mail.
+        required_before: bool = detail("/before");
+        /// Whether they do not from then on.
+        required_after: bool = detail("/after");
+        /// Members who may change theirs all the same from then on.
+        members_added: Vec<ID> = detail("/added");
+        /// Members who could before, and no longer do.
+        members_removed: Vec<ID> = detail("/removed");
+    }
     /// An operator set how many seats the account is granted.
     SeatsSet => SeatsSetEvent(nothing) {
         /// Of what, by its key in the catalogue.
@@ -183,6 +194,36 @@ event_types! {
     PasswordChanged => PasswordChangedEvent(member) {
         /// Whose.
         member_id: ID = member();
+    }
+    /// Another address to sign in with was asked for, for the person or by them.
+    LoginEmailChangeRequested => LoginEmailChangeRequestedEvent(member) {
+        /// Whose.
+        member_id: ID = member();
+        /// The address to be; null once it is erased.
+        new_email: Option<EmailAddress> = personal("/newEmail");
+    }
+    /// A change of a login e-mail was given up before it was done.
+    LoginEmailChangeCancelled => LoginEmailChangeCancelledEvent(member) {
+        /// Whose.
+        member_id: ID = member();
+    }
+    /// Somebody signs in with another address from then on, which ended their sessions.
+    LoginEmailChanged => LoginEmailChangedEvent(member) {
+        /// Whose.
+        member_id: ID = member();
+        /// The address before; null once it is erased.
+        email_before: Option<EmailAddress> = personal("/emailBefore");
+        /// The address from then on; null once it is erased.
+        email_after: Option<EmailAddress> = personal("/emailAfter");
+    }
+    /// The old address took a change of the login e-mail back, which ended sessions and the use of the password.
+    LoginEmailReverted => LoginEmailRevertedEvent(member) {
+        /// Whose.
+        member_id: ID = member();
+        /// The address before; null once it is erased.
+        email_before: Option<EmailAddress> = personal("/emailBefore");
+        /// The address from then on; null once it is erased.
+        email_after: Option<EmailAddress> = personal("/emailAfter");
     }
     /// Somebody was invited.
     InvitationCreated => InvitationCreatedEvent(member) {

@@ -87,6 +87,12 @@ pub struct Links {
     pub sign_up: Option<String>,
     /// Choose a new password.
     pub password_reset: Option<String>,
+    /// Confirm a new login e-mail.
+    pub login_email_confirm: Option<String>,
+    /// Agree to a new login e-mail as the old one.
+    pub login_email_approve: Option<String>,
+    /// Keep the old login e-mail, or take it back.
+    pub login_email_revert: Option<String>,
     /// Where people sign in; without `{token}`.
     pub sign_in: Option<String>,
 }
