@@ -238,7 +238,7 @@ async fn of_people(firm: &Firm, mutation: &str) -> Result<Option<Value>> {
         "accountCreate" => json!({ "name": "Second" }),
         "accountPolicyUpdate" => json!({ "refusePersonalDomains": true }),
         "accountRename" => json!({ "name": "Harbor & Finch LLP" }),
-        "accountSsoPolicyUpdate" => json!({ "required": false, "exceptions": [colleague] }),
+        "accountSsoPolicyUpdate" => json!({ "required": false, "exceptions": [] }),
         "sessionCreate" => json!({ "email": colleague, "password": PASSWORD, "accountId": firm.colleague.account_id }),
         "passwordChange" => json!({ "currentPassword": PASSWORD, "newPassword": PASSWORD }),
         "passwordResetRequest" => json!({ "email": colleague }),

@@ -33,7 +33,7 @@ async fn links_that_are_over_say_so() -> Result<()> {
         ["NO_PENDING_CHANGE"]
     );
     app.pass(SignedDuration::from_hours(9 * 24));
-    app.sweep("spent").await?;
+    app.sweep("spent.delete").await?;
     assert_eq!(app.look("SELECT count(*) FROM email_change").await?.as_deref(), Some("0"));
     app.finish().await
 }

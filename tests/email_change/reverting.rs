@@ -62,10 +62,10 @@ async fn it_can_be_taken_back_for_a_week() -> Result<()> {
     app.pass(SignedDuration::from_hours(7 * 24));
     assert_eq!(follow(&app, "Revert", &revert).await?, "TOKEN_EXPIRED");
     // It is known for 90 days that the address was changed, and then forgotten.
-    app.sweep("spent").await?;
+    app.sweep("spent.delete").await?;
     assert_eq!(app.look("SELECT count(*) FROM email_change").await?.as_deref(), Some("1"));
     app.pass(SignedDuration::from_hours(84 * 24));
-    app.sweep("spent").await?;
+    app.sweep("spent.delete").await?;
     assert_eq!(app.look("SELECT count(*) FROM email_change").await?.as_deref(), Some("0"));
     app.finish().await
 }

@@ -67,8 +67,8 @@ pub async fn request(
         return Ok(done);
     }
     let new = EmailAddress::parse(request.new_email).map_err(|_| Refused::new(Code::InvalidEmail).at("newEmail"))?;
-    let whose = match own {
-        true => match prove(db, passwords, actor, request.password).await {
+    let whose = if own {
+        match prove(db, passwords, actor, request.password).await {
             Ok(proven) => Whose::Own { proven },
             Err(refused) => {
                 // The same request may have come twice at once: then the first one was done meanwhile.
@@ -78,8 +78,9 @@ pub async fn request(
                 };
                 return replayed.ok_or(refused);
             }
-        },
-        false => Whose::Others(member),
+        }
+    } else {
+        Whose::Others(member)
     };
     count(db, actor, member, &new).await?;
     let kind = if own { Kind::System } else { Kind::Asked };

@@ -15,7 +15,9 @@ checks! { of_installation
     Broken "tenancy.keys" "unique keys and references between tables of accounts start with the account"
     r#"WITH tenant AS (
            SELECT c.oid, c.relname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'account_id' AND a.attnotnull
-           WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p') AND NOT a.attisdropped AND c.relname <> 'outbox')
+           WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p') AND NOT a.attisdropped
+             -- What is not distributed.
+             AND c.relname NOT IN ('outbox', 'email_change'))
        SELECT NULL::uuid, jsonb_build_object('table', t.relname, 'index', i.indexrelid::regclass::text)
        FROM tenant t JOIN pg_index i ON i.indrelid = t.oid
        LEFT JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum = i.indkey[0]
