@@ -75,13 +75,8 @@ struct Entered {
 impl Admission {
     /// So many are worked on at once, and twice as many wait; half of either for one who asks, or a single one where that is less.
     pub fn new(at_once: usize) -> Self {
-        Self::of_connections(at_once, at_once)
-    }
-
-    /// The same where each that is worked on needs one of so many connections: nobody takes more than half of these either.
-    pub fn of_connections(at_once: usize, connections: usize) -> Self {
-        let working_of_one = (at_once.min(connections) / 2).max(1);
-        let most = Most { present: 3 * at_once, present_of_one: working_of_one + at_once, working_of_one };
+        let half = (at_once / 2).max(1);
+        let most = Most { present: 3 * at_once, present_of_one: half + at_once, working_of_one: half };
         Self(Arc::new(Places { working: Arc::new(Semaphore::new(at_once)), present: Mutex::default(), most }))
     }
 
@@ -225,15 +220,6 @@ mod tests {
         let (_working, _waiting) = fill(&admission, &other, (2, 4)).await;
         assert!(ask(&admission, &somebody()).now_or_never().expect("at once").is_none(), "no place is left");
         drop(waiting);
-    }
-
-    #[tokio::test]
-    async fn nobody_takes_more_than_half_of_the_connections() {
-        let admission = Admission::of_connections(12, 4);
-        let greedy = somebody();
-        let (_working, _waiting) = fill(&admission, &greedy, (2, 12)).await;
-        assert!(ask(&admission, &greedy).now_or_never().expect("at once").is_none());
-        fill(&admission, &somebody(), (2, 0)).await;
     }
 
     #[tokio::test]

@@ -51,10 +51,7 @@ impl State {
         let db = db.for_callers();
         let (live, passwords) = (Live::new(&db), Passwords::new(config.password));
         let at_once = config.limits.concurrent_requests;
-        let connections = db.pool.options().get_max_connections() as usize;
-        let admission = Admission::of_connections(at_once, connections);
-        // While a hash is computed no connection is held.
-        let hashing = Admission::new((at_once / 4).max(1));
+        let (admission, hashing) = (Admission::new(at_once), Admission::new((at_once / 4).max(1)));
         let (activity, service_uses, sockets) = (Arc::default(), Arc::default(), Arc::default());
         let (askers, presence) = (Arc::default(), Presence::default());
         Self {
