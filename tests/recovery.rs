@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_mins(3);
 /// The work of a killed worker is done by another after this.
 const AFTER_A_KILL: Duration = Duration::from_secs(30);
 /// Work is done after Redis lost everything.
-const AFTER_A_WIPE: Duration = Duration::from_secs(120);
+const AFTER_A_WIPE: Duration = Duration::from_mins(2);
 /// Mutations are done again after PostgreSQL is there again.
 const AFTER_POSTGRESQL: Duration = Duration::from_secs(5);
 /// Requests are refused while PostgreSQL is away.

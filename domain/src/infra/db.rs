@@ -131,8 +131,8 @@ impl Db {
 
     /// The same database for callers, who are refused rather than kept waiting behind many others of their account.
     #[must_use]
-    pub fn for_callers(&self) -> Self {
-        Self { writers: Arc::default(), hasty: true, ..self.clone() }
+    pub fn for_callers(self) -> Self {
+        Self { writers: Arc::default(), hasty: true, ..self }
     }
 
     /// Waits for one of the account's places to write; nothing when too many callers wait for one already.

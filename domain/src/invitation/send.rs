@@ -241,7 +241,7 @@ pub(super) async fn queue(change: &mut Change, actor: MemberId, links: &[Link<'_
     let tokens: Vec<Vec<u8>> = ids
         .iter()
         .zip(&generations)
-        .map(|(id, generation)| key.derive(Purpose::Invitation, Some(account), *id, *generation).hash().to_vec())
+        .map(|(id, generation)| key.derive(Purpose::Invitation, Some(account), *id, *generation).hash())
         .collect();
     let emails: Vec<String> = links.iter().map(|link| link.email.as_str().to_owned()).collect();
     let queued = sqlx::query!(
