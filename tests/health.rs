@@ -6,9 +6,11 @@ use api::health::{self, Health};
 use domain::infra::clock::Clock;
 use domain::infra::config::{Config, MailTransport};
 use domain::infra::db::Db;
+use domain::infra::presence::Presence;
 use domain::infra::secret::TokenKey;
 use domain::infra::wake::Waker;
-use sqlx::postgres::PgPoolOptions;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{ConnectOptions as _, Connection as _};
 use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -84,4 +86,31 @@ async fn without_files_or_mail_a_process_is_degraded_but_ready() -> anyhow::Resu
     let (_, lines) = ask(&url, "/readyz").await?;
     assert!(lines.ends_with("\nmail: ok\n"), "{lines}");
     Ok(())
+}
+
+/// What is asked of this runtime while it does nothing else comes too late, and so would the answer.
+#[tokio::test]
+async fn whether_the_database_is_there_is_asked_however_busy_a_process_is() -> anyhow::Result<()> {
+    let database = Database::new().await;
+    let options = (*database.db.pool.connect_options()).clone().application_name("presence");
+    let stop = CancellationToken::new();
+    let _stop = stop.clone().drop_guard();
+    Presence::default().watch(options.clone(), stop);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let looking = std::thread::spawn(move || runtime.block_on(somebody_is_connected(&options)));
+    looking.join().expect("no panic")
+}
+
+/// Waits until there is another connection of the same name.
+async fn somebody_is_connected(options: &PgConnectOptions) -> anyhow::Result<()> {
+    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(30);
+    let mut conn = options.connect().await?;
+    let sql =
+        "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()
+                              AND application_name = current_setting('application_name'))";
+    while !sqlx::query_scalar::<_, bool>(sql).fetch_one(&mut conn).await? {
+        anyhow::ensure!(tokio::time::Instant::now() < deadline, "nobody asks");
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    Ok(conn.close().await?)
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
+use tokio::runtime::Builder;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -34,14 +35,21 @@ impl Default for Presence {
 }
 
 impl Presence {
-    /// Asks the database a few times a second, over a connection of its own, until `shutdown`.
+    /// Asks the database a few times a second, over a connection and on a thread of its own, until `shutdown`: among the requests of
+    /// a busy process the question would come late, and the answer be noticed late, and the database would count as away for that.
+    ///
+    /// # Panics
+    /// When no thread can be started.
     pub fn watch(&self, options: PgConnectOptions, shutdown: CancellationToken) {
         let known = self.clone();
-        tokio::spawn(async move { shutdown.run_until_cancelled(keep_asking(&options, &known)).await });
+        let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime can be made");
+        let ask = move || {
+            runtime.block_on(shutdown.run_until_cancelled(keep_asking(&options, &known)));
+        };
+        std::thread::Builder::new().name("presence".to_owned()).spawn(ask).expect("a thread can be started");
     }
 
-    /// It has just answered somebody. On a machine that is very busy the question here may come too late, and the database is not
-    /// away because of that.
+    /// It has just answered somebody: then it is not away, although the answer to the question here may be late.
     pub fn heard(&self) {
         *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
