@@ -1,15 +1,18 @@
 //! More requests than a process can take: the rest is refused at once, and nothing else suffers.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use domain::id::AccountId;
+use domain::permission::SystemRole;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use crate::support::app::{App, Options, PASSWORD};
 
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a request waits for its turn.
+const WAIT: Duration = Duration::from_secs(1);
 
 /// Waits until a statement waits for a lock.
 async fn somebody_waits(app: &App) -> Result<()> {
@@ -25,9 +28,10 @@ async fn somebody_waits(app: &App) -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_would_wait_too_long_is_refused_at_once_and_told_when_to_come_again() -> Result<()> {
-    let configure = |config: &mut domain::infra::config::Config| config.limits.concurrent_requests = 1;
+    let configure = |config: &mut domain::infra::config::Config| config.limits.concurrent_requests = 2;
     let app = std::sync::Arc::new(App::with(Options { configure, ..Options::default() }).await?);
     let olivia = app.found("olivia@harborandfinch.example", 5).await?;
+    let ben = app.join(&olivia, "ben@harborandfinch.example", &[SystemRole::Standard]).await?;
     let account: AccountId = olivia.account_id.parse()?;
     // Whoever writes in the account waits for this.
     let mut holder = app.db.pool.begin().await?;
@@ -44,21 +48,30 @@ async fn who_would_wait_too_long_is_refused_at_once_and_told_when_to_come_again(
     let mut others = JoinSet::new();
     for _ in 0..6 {
         let (app, token) = (std::sync::Arc::clone(&app), olivia.token.clone());
-        others.spawn(async move { app.graphql(Some(&token), "{ viewer { permissions } }", Value::Null).await });
+        others.spawn(async move {
+            let begin = Instant::now();
+            (app.graphql(Some(&token), "{ viewer { permissions } }", Value::Null).await, begin.elapsed())
+        });
     }
-    // Two of them wait; the others have their answer while nothing moves.
+    // Half of the places are one person's: two requests wait, however much could be worked on; the others have their answer while nothing moves.
     for _ in 0..4 {
-        let refused = tokio::time::timeout(PATIENCE, others.join_next()).await?.context("an answer")???;
+        let (refused, _) = tokio::time::timeout(PATIENCE, others.join_next()).await?.context("an answer")??;
+        let refused = refused?;
         assert_eq!((refused.status, refused.errors()), (503, vec!["SERVICE_UNAVAILABLE".to_owned()]));
         assert_eq!(refused.headers["retry-after"], "1");
     }
+    // Somebody else finds the other half.
+    let of_ben = app.graphql(Some(&ben.token), "{ viewer { permissions } }", Value::Null);
+    assert_eq!(tokio::time::timeout(PATIENCE, of_ben).await??.status, 200);
     // What is no request for work is answered all the same.
     assert!(app.http.get(format!("{}/livez", app.url)).send().await?.status().is_success());
     holder.rollback().await?;
     let renamed = tasks.join_next().await.context("an answer")???;
     assert!(renamed.codes().is_empty(), "{}", renamed.body);
     while let Some(answer) = others.join_next().await {
-        assert_eq!(answer??.status, 200);
+        // Unless the place became free too late, because this machine has other things to do.
+        let (answer, took) = answer?;
+        assert!(answer?.status == 200 || took >= WAIT, "refused after {took:?}");
     }
     std::sync::Arc::into_inner(app).context("nobody else uses it")?.finish().await
 }

@@ -9,6 +9,7 @@ use domain::infra::config;
 use domain::session::{Authenticated, authenticate};
 use uuid::Uuid;
 
+use crate::asker::Asker;
 use crate::graphql::http::{REQUEST_ID_HEADER, carries_csrf_header};
 use crate::state::State;
 
@@ -70,18 +71,33 @@ pub enum Credentials {
     NoCsrfHeader,
 }
 
-/// Looks at the `Authorization` header, else at the session cookie.
-pub async fn credentials(state: &State, headers: &HeaderMap, origin: Origin) -> Result<Credentials> {
-    let (token, ended) = match (headers.get(header::AUTHORIZATION), cookie(headers)) {
+/// The token that a request shows, in the `Authorization` header, else in the session cookie, and what it proves when that is not
+/// valid; else what it proves without one.
+fn shown(headers: &HeaderMap) -> std::result::Result<(&str, Credentials), Credentials> {
+    match (headers.get(header::AUTHORIZATION), cookie(headers)) {
         (Some(value), _) => {
-            let Some(token) = value.to_str().ok().and_then(bearer) else { return Ok(Credentials::Invalid) };
-            (token, Credentials::Invalid)
+            let token = value.to_str().ok().and_then(bearer).ok_or(Credentials::Invalid)?;
+            Ok((token, Credentials::Invalid))
         }
-        (None, Some(_)) if !carries_csrf_header(headers) => return Ok(Credentials::NoCsrfHeader),
-        (None, Some(token)) => (token, Credentials::EndedCookie),
-        (None, None) => return Ok(Credentials::Anonymous),
+        (None, Some(_)) if !carries_csrf_header(headers) => Err(Credentials::NoCsrfHeader),
+        (None, Some(token)) => Ok((token, Credentials::EndedCookie)),
+        (None, None) => Err(Credentials::Anonymous),
+    }
+}
+
+/// Who asks, before anybody is looked up.
+pub fn asker(state: &State, headers: &HeaderMap, address: IpAddr) -> Asker {
+    state.askers.of(shown(headers).ok().map(|(token, _)| token), address)
+}
+
+/// Finds out what a request proves.
+pub async fn credentials(state: &State, headers: &HeaderMap, origin: Origin) -> Result<Credentials> {
+    let (token, ended) = match shown(headers) {
+        Ok(shown) => shown,
+        Err(proved) => return Ok(proved),
     };
     let session = authenticate(&state.db, token, origin).await;
+    state.askers.learn(token, session.as_ref().map(|session| session.actor.user_id));
     if matches!(session, Ok(_) | Err(Error::Unauthenticated)) {
         state.presence.heard();
     }

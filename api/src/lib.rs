@@ -1,6 +1,7 @@
 //! HTTP and GraphQL: transports, guards, authentication, hosted pages. No rules and no SQL.
 
 pub mod admission;
+pub mod asker;
 pub mod auth;
 pub mod connection;
 pub mod exposition;

@@ -1,6 +1,6 @@
 //! The HTTP server: routes, and how it starts and stops.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +20,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::Span;
 
 use crate::admission::Admitted;
-use crate::auth::{Credentials, credentials, network_address, origin, request_id, session_cookie};
+use crate::asker::Asker;
+use crate::auth::{Credentials, asker, credentials, network_address, origin, request_id, session_cookie};
 use crate::connection;
 use crate::graphql::context::Caller;
 use crate::graphql::error::{DATABASE_AWAY, ErrorCode, of_failure};
@@ -223,13 +224,12 @@ async fn graphql(
 
 async fn answer(server: &Server, id: &str, peer: SocketAddr, head: &Parts, prepared: Prepared) -> Response {
     // Before anything costs a connection to the database; after the body was read, so that a slow sender holds no place.
-    let hashes = HASHING.contains(&prepared.operation().root_field());
-    let admission = if hashes { &server.state.hashing } else { &server.state.admission };
-    let Some(admitted) = admission.admit().await else {
+    let address = network_address(&server.state.config.http, peer, &head.headers);
+    let Some(admitted) = admit(&server.state, &prepared, head, address).await else {
         let message = "Too many requests are under way. Come again after the seconds that Retry-After says.";
         return server.endpoint.refuse(&prepared, ErrorCode::ServiceUnavailable, message);
     };
-    let origin = origin(id, network_address(&server.state.config.http, peer, &head.headers));
+    let origin = origin(id, address);
     match credentials(&server.state, &head.headers, origin.clone()).await {
         Ok(credentials) => {
             let agent = head.headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok()).map(str::to_owned);
@@ -240,6 +240,14 @@ async fn answer(server: &Server, id: &str, peer: SocketAddr, head: &Parts, prepa
             server.endpoint.refuse(&prepared, code, message)
         }
     }
+}
+
+async fn admit(state: &State, prepared: &Prepared, head: &Parts, address: IpAddr) -> Option<Admitted> {
+    if HASHING.contains(&prepared.operation().root_field()) {
+        // Who somebody is counts only once their password was compared.
+        return state.hashing.admit(&Asker::at(address)).await;
+    }
+    state.admission.admit(&asker(state, &head.headers, address)).await
 }
 
 async fn execute(server: &Server, prepared: Prepared, caller: Caller, admitted: Admitted) -> Response {

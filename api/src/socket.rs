@@ -1,6 +1,6 @@
 //! Sockets of the product: who may use one, and what its resolvers find.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use async_graphql::Data;
@@ -30,12 +30,14 @@ impl Host for State {
     type Watch = Watch;
     type Place = Admitted;
 
-    async fn admit(&self) -> Option<Admitted> {
-        self.admission.admit().await
+    async fn admit(&self, token: &str, address: IpAddr) -> Option<Admitted> {
+        self.admission.admit(&self.askers.of(Some(token), address)).await
     }
 
     async fn authenticate(&self, token: &str, origin: Origin) -> Result<Authenticated> {
-        let session = unless_away(self, authenticate(&self.db, token, origin)).await?;
+        let session = unless_away(self, authenticate(&self.db, token, origin)).await;
+        self.askers.learn(token, session.as_ref().map(|session| session.actor.user_id));
+        let session = session?;
         self.presence.heard();
         self.activity.note(&session.actor);
         Ok(session)

@@ -10,6 +10,7 @@ use domain::password::Passwords;
 use domain::session::Activity;
 
 use crate::admission::Admission;
+use crate::asker::Askers;
 use crate::graphql::ws::OpenSockets;
 use crate::live::Live;
 
@@ -35,6 +36,8 @@ pub struct State {
     /// How many of those that compute a password's hash: they have places of their own, so that a flood of sign-ins takes none
     /// of the others'.
     pub hashing: Admission,
+    /// Whose share of the places a request takes.
+    pub askers: Arc<Askers>,
     /// Whether the database answers.
     pub presence: Presence,
 }
@@ -45,7 +48,8 @@ impl State {
         let (live, passwords) = (Live::new(&db), Passwords::new(config.password));
         let at_once = config.limits.concurrent_requests;
         let (admission, hashing) = (Admission::new(at_once), Admission::new((at_once / 4).max(1)));
-        let (activity, sockets, presence) = (Arc::default(), Arc::default(), Presence::default());
-        Self { db, passwords, config, files, activity, sockets, live, admission, hashing, presence }
+        let (activity, sockets) = (Arc::default(), Arc::default());
+        let (askers, presence) = (Arc::default(), Presence::default());
+        Self { db, passwords, config, files, activity, sockets, live, admission, hashing, askers, presence }
     }
 }

@@ -14,6 +14,7 @@ use super::cost;
 use super::error::{ErrorCode, top_level};
 use super::event::{AccountEvent, parse_kinds, unreadable};
 use crate::admission::Admitted;
+use crate::asker::Asker;
 use crate::live::Watch;
 use crate::state::State;
 
@@ -82,15 +83,16 @@ impl Subscription {
 
 /// Reads the account; for a while again when that fails, because an error would end the subscription.
 async fn update(state: &State, actor: &Actor) -> Result<AccountUpdate> {
+    let asker = Asker::User(actor.user_id);
     for _ in 1..TRIES {
-        let place = state.admission.wait().await;
+        let place = state.admission.wait(&asker).await;
         if let Ok(account) = account::of(&state.db, actor).await {
             return Ok(AccountUpdate { account, _place: place });
         }
         drop(place);
         tokio::time::sleep(BETWEEN_TRIES).await;
     }
-    let place = state.admission.wait().await;
+    let place = state.admission.wait(&asker).await;
     Ok(AccountUpdate { account: account::of(&state.db, actor).await?, _place: place })
 }
 

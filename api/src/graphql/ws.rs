@@ -61,8 +61,8 @@ pub trait Host: Send + Sync + 'static {
     /// A place among what is worked on at once.
     type Place: Send + Sync + 'static;
 
-    /// Waits for a place; `None` when too many wait already.
-    fn admit(&self) -> impl Future<Output = Option<Self::Place>> + Send;
+    /// Waits for a place, for who shows a token at a network address; `None` when too many wait already.
+    fn admit(&self, token: &str, address: IpAddr) -> impl Future<Output = Option<Self::Place>> + Send;
 
     /// Who a token belongs to.
     ///

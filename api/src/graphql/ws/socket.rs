@@ -1,6 +1,7 @@
 //! A socket's life: `connection_init`, operations, the end.
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -9,7 +10,6 @@ use async_graphql::Executor;
 use async_graphql::parser::types::OperationType;
 use axum::extract::ws::Message;
 use bytes::Bytes;
-use domain::actor::Origin;
 use domain::error::Error;
 use domain::infra::metrics;
 use futures::future::BoxFuture;
@@ -248,10 +248,9 @@ impl<W: Wire, E: Executor, H: Host> Socket<W, E, H> {
             (Shown::Nothing, Shown::Token(token)) => token.clone(),
             _ => return Err(End::Close(Close::Forbidden)),
         };
-        let origin = origin(&new_request_id(), self.peer.network_address);
         let user = tokio::select! {
             biased;
-            user = let_in(&self.shared, token, origin) => user.map_err(End::Close)?,
+            user = let_in(&self.shared, token, self.peer.network_address) => user.map_err(End::Close)?,
             () = &mut self.deadline => return Err(End::Close(Close::TryAgain)),
         };
         self.user = Some(user);
@@ -297,7 +296,7 @@ impl<W: Wire, E: Executor, H: Host> Socket<W, E, H> {
         let origin = origin(&request_id, self.peer.network_address);
         let single = operation.kind() != OperationType::Subscription;
         let caller = async move {
-            let place = shared.host.admit().await.ok_or(Error::Busy)?;
+            let place = shared.host.admit(token.expose_secret(), peer.network_address).await.ok_or(Error::Busy)?;
             let session = shared.host.authenticate(token.expose_secret(), origin.clone()).await?;
             let mut data = shared.host.data(session, origin, &peer, &watch);
             if single {
@@ -324,8 +323,9 @@ impl<W: Wire, E: Executor, H: Host> Socket<W, E, H> {
 }
 
 /// Finds out who a token belongs to, whether they may have another socket, and until when.
-async fn let_in<E, H: Host>(shared: &Shared<E, H>, token: SecretString, origin: Origin) -> Result<User<H>, Close> {
-    let _place = shared.host.admit().await.ok_or(Close::TryAgain)?;
+async fn let_in<E, H: Host>(shared: &Shared<E, H>, token: SecretString, address: IpAddr) -> Result<User<H>, Close> {
+    let _place = shared.host.admit(token.expose_secret(), address).await.ok_or(Close::TryAgain)?;
+    let origin = origin(&new_request_id(), address);
     let session = shared.host.authenticate(token.expose_secret(), origin).await.map_err(refusal)?;
     let seat = shared.open.seat(session.actor.user_id, shared.sockets_limit).ok_or(Close::TooManySockets)?;
     let watch = Arc::new(shared.host.watch(&session).await.map_err(refusal)?);

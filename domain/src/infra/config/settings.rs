@@ -166,7 +166,8 @@ pub static SETTINGS: &[Setting] = &[
     Setting::new("limits.bulk", Number(1, 10_000), "500", |c| &mut c.limits.bulk, "Members one mutation may name."),
     Setting::new("limits.concurrent_requests", Number(1, 100_000), "24", |c| &mut c.limits.concurrent_requests,
         "GraphQL requests that a process works on at once, and a quarter as many that hash passwords (sign-in, sign-up, reset, acceptance). \
-         Twice as many wait for their turn, a second at most; further ones are refused with SERVICE_UNAVAILABLE and Retry-After."),
+         Twice as many wait for their turn, a second at most; further ones are refused with SERVICE_UNAVAILABLE and Retry-After. \
+         A user, or a network without a valid session, gets half of the places at most."),
     Setting::new("retention.events_days", Number(1, 36_500), "400", |c| &mut c.retention.events_days,
         "Days an event stays in the feed of its account. Older ones are deleted for good once a day."),
     Setting::new("worker.listen", ADDRESS, "0.0.0.0:8081", |c| &mut c.worker.listen,

@@ -62,7 +62,7 @@ catalogue! {
         requests: Counter "muster_requests" [operation, code], "GraphQL operations answered, by the first field of the operation (`introspection`, `unknown` for what the schema does not have, `none` for what could not be read) and `OK` or the code of the first error.";
         request_duration: Histogram "muster_request_duration" [operation] Seconds, "Time from the parsing of a GraphQL operation to its answer.";
         user_errors: Counter "muster_user_errors" [code], "Failures that a person can mend, as answered in `userErrors`, by code.";
-        refused: Counter "muster_refused" [cause], "Requests refused although nothing was wrong with them: `rate_limit`, `overload` (shed load), `contention` (lost against other writers), `pool_timeout` (no free connection in time), `database_away`, `timeout`, `stopping`.";
+        refused: Counter "muster_refused" [cause], "Requests refused although nothing was wrong with them: `rate_limit`, `overload` (shed load), `share` (one user or network has used up their share of the places), `contention` (lost against other writers), `pool_timeout` (no free connection in time), `database_away`, `timeout`, `stopping`.";
         rate_limited: Counter "muster_rate_limited" [limit], "Tries over a rate limit, by limit. `mail.address` delays a mail, all others refuse.";
     }
     "Database connections" {

@@ -69,6 +69,8 @@ pub enum Cause {
     RateLimit,
     /// More requests than can be worked on: load was shed.
     Overload,
+    /// More requests of one user or network than their share.
+    Share,
     /// Lost against other writers.
     Contention,
     /// No connection was free in time.
@@ -86,6 +88,7 @@ pub fn refused(cause: Cause) {
     all().refused.one([match cause {
         Cause::RateLimit => "rate_limit",
         Cause::Overload => "overload",
+        Cause::Share => "share",
         Cause::Contention => "contention",
         Cause::PoolTimeout => "pool_timeout",
         Cause::DatabaseAway => "database_away",

@@ -1,6 +1,7 @@
 //! A small schema with subscriptions, a host that knows a few tokens, and a peer that speaks through channels.
 
 use std::collections::HashSet;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -151,7 +152,7 @@ impl Host for Arc<World> {
     type Watch = CancellationToken;
     type Place = ();
 
-    async fn admit(&self) -> Option<()> {
+    async fn admit(&self, _: &str, _: IpAddr) -> Option<()> {
         (!self.full.load(Ordering::SeqCst)).then_some(())
     }
 
