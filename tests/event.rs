@@ -212,7 +212,7 @@ async fn a_refusal_leaves_no_event() -> Result<()> {
 
 #[tokio::test]
 async fn fifty_parallel_writers_are_numbered_without_a_gap() -> Result<()> {
-    let app = App::start().await?;
+    let app = App::roomy().await?;
     let owner = app.found(OWNER, 60).await?;
     let account: AccountId = owner.account_id.parse()?;
     let before = events(&app, account).await?.len();

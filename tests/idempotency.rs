@@ -48,7 +48,7 @@ async fn the_same_key_and_input_are_done_once() -> Result<()> {
 
 #[tokio::test]
 async fn twenty_at_once_are_done_once() -> Result<()> {
-    let app = App::start().await?;
+    let app = App::roomy().await?;
     let olivia = app.found(OWNER, 10).await?;
     let input = invitation("ben@harborandfinch.example", "k-1");
     let all = futures::future::try_join_all((0..20).map(|_| invite(&app, &olivia, input.clone()))).await?;

@@ -434,7 +434,7 @@ async fn whoever_changes_an_invited_persons_roles_answers_for_them() -> Result<(
 
 #[tokio::test]
 async fn a_hundred_parallel_changes_leave_one_clear_status() -> Result<()> {
-    let app = App::start().await?;
+    let app = App::roomy().await?;
     let owner = app.found(OWNER, 3).await?;
     let ben = app.join(&owner, "ben@harborandfinch.example", &[SystemRole::Standard]).await?;
     let before = events(&app).await?;

@@ -126,7 +126,7 @@ async fn a_reset_link_lives_an_hour_and_takes_only_good_passwords() -> Result<()
 
 #[tokio::test]
 async fn ten_uses_of_a_reset_link_at_once_change_the_password_once() -> Result<()> {
-    let app = App::start().await?;
+    let app = App::roomy().await?;
     let olivia = app.found(OWNER, 3).await?;
     request(&app, OWNER).await?;
     let link = app.letter(OWNER).await?.token();

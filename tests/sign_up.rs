@@ -126,7 +126,7 @@ async fn of_two_sign_ups_for_an_address_the_first_confirmed_counts() -> Result<(
 
 #[tokio::test]
 async fn twenty_confirmations_at_once_found_one_account() -> Result<()> {
-    let app = App::start().await?;
+    let app = App::roomy().await?;
     sign_up(&app, json!({})).await?;
     let token = app.letter(EMAIL).await?.token();
     let all = futures::future::try_join_all((0..20).map(|_| confirm(&app, &token))).await?;

@@ -10,7 +10,10 @@ use crate::support::app::{App, Options, PASSWORD, Person};
 const OWNER: &str = "olivia@harborandfinch.example";
 
 async fn unlimited() -> Result<App> {
-    let configure = |config: &mut domain::infra::config::Config| config.limits.rate_limits = false;
+    let configure = |config: &mut domain::infra::config::Config| {
+        config.limits.rate_limits = false;
+        config.limits.concurrent_requests = 400;
+    };
     App::with(Options { configure, ..Options::default() }).await
 }
 

@@ -124,7 +124,7 @@ async fn whoever_is_signed_in_as_the_address_needs_no_password() -> Result<()> {
 
 #[tokio::test]
 async fn of_two_who_accept_at_once_one_joins() -> Result<()> {
-    let app = App::start().await?;
+    let app = App::roomy().await?;
     let owner = app.found(OWNER, 5).await?;
     invited(&app, &owner, BEN).await?;
     let token = app.letter(BEN).await?.token();

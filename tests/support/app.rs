@@ -124,6 +124,15 @@ impl App {
         Self::with(Options::default()).await
     }
 
+    /// The same, with places and time for all who come at once: where it is not the question who is refused.
+    pub(crate) async fn roomy() -> Result<Self> {
+        let configure = |config: &mut Config| {
+            config.limits.concurrent_requests = 400;
+            config.limits.request_seconds = 60;
+        };
+        Self::with(Options { configure, ..Options::default() }).await
+    }
+
     /// API, and the worker if wanted.
     pub(crate) async fn with(options: Options) -> Result<Self> {
         let mut database = match &options.server {
