@@ -187,7 +187,7 @@ impl App {
     pub(crate) async fn replica(&mut self) -> Result<String> {
         let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await?;
         let url = format!("http://{}", listener.local_addr()?);
-        let pool = domain::infra::db::connect(&self.config.database_url, 10).await?;
+        let pool = super::database::open(&self.config.database_url).await?;
         let mut db = Db::new(pool, self.db.clock.clone(), self.db.waker.clone(), Arc::clone(&self.db.key));
         db.rate_limits = self.db.rate_limits;
         let server = Server::new(State::new(db, Arc::clone(&self.config), self.files.clone()));
