@@ -189,27 +189,32 @@ impl Deed {
         }
     }
 
-    /// Does it; answers how the server ended it.
-    async fn done(self, url: &str, token: &str) -> Result<Option<u16>> {
+    /// Does it, with what [`Deed::of_a_user`] says; answers how the server ended it.
+    async fn done(self, url: &str, token: &str, flood: Arc<Vec<u8>>) -> Result<Option<u16>> {
         match self {
             Self::NotReading => {
                 let mut raw = signed_in(Raw::narrow(url).await?, token).await?;
-                let flood = self.of_a_user();
                 // Cut off in the middle. Only a failing write tells that, because nothing is read.
                 let writing = async {
-                    let mut sent = raw.send(flood).await;
-                    while sent.is_ok() {
+                    let mut sent = raw.send(flood.as_slice()).await;
+                    // Until there is more to send than the system takes: most of what comes at once is refused in a few bytes.
+                    for number in 400.. {
+                        if sent.is_err() {
+                            break;
+                        }
                         tokio::time::sleep(Duration::from_millis(100)).await;
-                        sent = raw.send(frame(FINAL | PING, b"x")).await;
+                        sent = raw.send(subscribe(number, LARGE)).await;
                     }
                 };
-                tokio::time::timeout(PATIENCE, writing).await.context("the server goes on with a peer that does not read")?;
+                tokio::time::timeout(PATIENCE, writing)
+                    .await
+                    .context("the server goes on with a peer that does not read")?;
                 Ok(closed(&raw.rest().await?))
             }
             Self::FloodOfPings | Self::FloodOfSubscribes | Self::FloodOfNonsense => {
                 let mut raw = signed_in(Raw::open(url).await?, token).await?;
                 let end = message(&json!({ "type": "nothing of the protocol" }));
-                exchange(&mut raw, &[self.of_a_user(), end].concat(), &[]).await
+                exchange(&mut raw, &[flood.as_slice(), &end].concat(), &[]).await
             }
             _ => {
                 let mut raw = upgrade(Raw::open(url).await?).await?;
@@ -232,12 +237,21 @@ async fn sockets_that_harm_end_and_nobody_else_notices() -> Result<()> {
     let app = Arc::new(App::with(Options { configure, ..Options::default() }).await?);
     let owner = app.found("olivia@harborandfinch.example", 5).await?;
     let ben = app.join(&owner, "ben@work.example", &[SystemRole::Standard]).await?;
+    // A process that has been of use has its connections: to open one takes a dozen steps, each of which waits for its turn.
+    let most = app.db.pool.options().get_max_connections();
+    let mut opened = Vec::new();
+    for _ in 0..most {
+        opened.push(app.db.pool.acquire().await?);
+    }
+    drop(opened);
     let before = resident();
     let mut deeds = JoinSet::new();
     for (deed, end) in DEEDS {
+        // Made here: a task that computes for long would keep this process from serving anybody.
+        let flood = Arc::new(deed.of_a_user());
         for _ in 0..4 {
-            let (url, token) = (app.url.clone(), owner.token.clone());
-            deeds.spawn(async move { (deed, end, deed.done(&url, &token).await) });
+            let (url, token, flood) = (app.url.clone(), owner.token.clone(), Arc::clone(&flood));
+            deeds.spawn(async move { (deed, end, deed.done(&url, &token, flood).await) });
         }
     }
     // Somebody else, all the while: over HTTP, and live.
