@@ -72,6 +72,7 @@ pub struct Explanation {
 }
 
 /// What is known of a resource and of somebody's way to it.
+#[expect(clippy::struct_excessive_bools, reason = "columns of a row")]
 struct Way {
     unit_id: Option<UnitId>,
     archived: bool,

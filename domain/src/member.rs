@@ -174,6 +174,7 @@ pub struct License {
 
 /// Which lists are wanted with each member.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "lists that are wanted or not")]
 pub struct Include {
     /// Their roles.
     pub roles: bool,

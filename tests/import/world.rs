@@ -10,7 +10,7 @@ use domain::import::file::FileLimits;
 use domain::import::{self, MemberImport, Outcome, RowOutcome, Run};
 use domain::infra::clock::Clock;
 use domain::infra::config::{self, Config};
-use domain::infra::db::{self, Db};
+use domain::infra::db::Db;
 use domain::infra::files::{self, Files};
 use domain::infra::migrate;
 use domain::infra::page::{Arguments, Request};
@@ -58,7 +58,7 @@ impl World {
         let mut schema = migrate::connect(&config).await.unwrap();
         migrate::apply(&mut schema).await.unwrap();
         permission::write_catalogue(&mut schema).await.unwrap();
-        let pool = db::connect(&config.database_url, 10).await.unwrap();
+        let pool = crate::support::database::open(&config.database_url).await.unwrap();
         let db = Db::new(pool, Clock::movable(), Waker::local(), Arc::new(TokenKey::new(1, [7; 32])));
         let files = files::open(&config).unwrap();
         let passwords = Passwords::new(config::Password { memory_kib: 8, passes: 1, concurrency: 2 });

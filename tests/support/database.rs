@@ -2,6 +2,7 @@
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
+use std::time::Duration;
 
 use domain::infra::clock::Clock;
 use domain::infra::db::{self, Db};
@@ -10,10 +11,19 @@ use domain::infra::wake::Waker;
 use domain::permission;
 use secrecy::SecretString;
 use sqlx::postgres::PgConnectOptions;
-use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, PgPool};
 
 /// Held while the template is made.
 const LOCK: i64 = 0x6d75_7374_6572_7465;
+
+/// How long anybody here waits for a connection: on a machine that is busy with other tests the product's own time is soon over,
+/// and no test is about that.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The connections of an API or a worker.
+pub(crate) async fn open(url: &SecretString) -> sqlx::Result<PgPool> {
+    db::connect_within(url, 10, PATIENCE).await
+}
 
 /// A migrated database with a clock that can be moved; it goes away with this value.
 pub(crate) struct Database {
@@ -54,7 +64,7 @@ impl Database {
         let mut conn = PgConnection::connect_with(&options(server).database(&name)).await.unwrap();
         permission::write_catalogue(&mut conn).await.unwrap();
         conn.close().await.unwrap();
-        let pool = db::connect(&url_of(server, &name), 10).await.unwrap();
+        let pool = open(&url_of(server, &name)).await.unwrap();
         let key = Arc::new(TokenKey::new(1, [7; 32]));
         Self { db: Db::new(pool, Clock::movable(), Waker::local(), key), server: server.to_owned(), name }
     }

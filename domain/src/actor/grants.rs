@@ -209,13 +209,11 @@ pub async fn of_assignments(conn: &mut PgConnection, account: AccountId, assignm
 
 /// The place of an assignment in the input: account-wide roles stand in `roleIds`, those limited to units after them in `unitRoles`.
 fn refused_assignment(code: Code, of: &Assignment, all: &[Assignment], index: usize, what: &str) -> Refused {
-    match of.unit() {
-        None => Refused::new(code).at(index).at("roleIds"),
-        Some(_) => {
-            let before = all.iter().filter(|one| one.unit().is_none()).count();
-            Refused::new(code).at(what).at(index - before).at("unitRoles")
-        }
+    if of.unit().is_none() {
+        return Refused::new(code).at(index).at("roleIds");
     }
+    let before = all.iter().filter(|one| one.unit().is_none()).count();
+    Refused::new(code).at(what).at(index - before).at("unitRoles")
 }
 
 #[cfg(test)]
@@ -224,7 +222,9 @@ mod tests {
 
     fn set(permissions: &[Permission]) -> PermissionSet {
         let mut set = PermissionSet::default();
-        permissions.iter().for_each(|permission| set.insert(*permission));
+        for permission in permissions {
+            set.insert(*permission);
+        }
         set
     }
 

@@ -169,7 +169,9 @@ fn standings(value: Value) -> HashMap<SessionId, Grants> {
     let list: Vec<Standing> = serde_json::from_value(value).expect("the statement builds these objects");
     let grants = |scopes: Vec<Scope>| {
         let mut grants = Grants::default();
-        scopes.iter().for_each(|s| grants.add(UnitId(s.unit), permission_set(s.everything, &s.keys)));
+        for scope in scopes {
+            grants.add(UnitId(scope.unit), permission_set(scope.everything, &scope.keys));
+        }
         grants
     };
     list.into_iter().map(|s| (SessionId(s.session), grants(s.grants))).collect()

@@ -201,10 +201,15 @@ pub fn is_away(error: &sqlx::Error) -> bool {
 /// Opens the connections of the API or of the worker. Each acts as the role `muster_runtime`, which cannot rewrite history,
 /// and gives up rather than hang.
 pub async fn connect(url: &SecretString, connections: u32) -> sqlx::Result<PgPool> {
+    connect_within(url, connections, ACQUIRE_TIMEOUT).await
+}
+
+/// The same, where somebody waits longer for a connection before they are told that there is none.
+pub async fn connect_within(url: &SecretString, connections: u32, patience: Duration) -> sqlx::Result<PgPool> {
     let options = PgConnectOptions::from_str(url.expose_secret())?.application_name("muster");
     PgPoolOptions::new()
         .max_connections(connections)
-        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .acquire_timeout(patience)
         // A ping doubles the cost of a short query, so a connection in constant use shows by itself that it broke. One that was
         // left alone for a while may have outlived its server.
         .test_before_acquire(false)

@@ -69,10 +69,11 @@ pub fn verdict(actor: &Actor, invitation: &Invitation, wish: Wish) -> Result<(),
         return Err(Refused::new(Code::InvitationNotOpen));
     };
     let code = match (wish, invitation.state) {
-        (Wish::Send, State::NotSent) | (Wish::Resend, State::Pending | State::Expired) => None,
+        (Wish::Send, State::NotSent)
+        | (Wish::Resend, State::Pending | State::Expired)
+        | (Wish::Update | Wish::Revoke, _) => None,
         (Wish::Send, _) => Some(Code::InvitationLive),
         (Wish::Resend, _) => Some(Code::InvitationNotSent),
-        (Wish::Update | Wish::Revoke, _) => None,
     };
     let shut_out = invitee.suspended && matches!(wish, Wish::Send | Wish::Resend);
     if let Some(code) = code.or(shut_out.then_some(Code::InvitationSuspended)) {

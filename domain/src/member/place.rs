@@ -1,6 +1,6 @@
 //! Where somebody belongs: their roles, units and groups. An invitation or an import gives all of them at once.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 
 use uuid::Uuid;
@@ -86,7 +86,9 @@ pub(crate) async fn may_give(
     standing.may(action, Target::Grant(&given)).at(field)?;
     check_units(change, &place.units).await.at("unitIds")?;
     let mut of_units = Grants::default();
-    place.units.iter().for_each(|unit| of_units.add(*unit, PermissionSet::default()));
+    for unit in &place.units {
+        of_units.add(*unit, PermissionSet::default());
+    }
     standing.may(action, Target::Grant(&of_units)).at("unitIds")?;
     let limited = matches!(standing.rights.grants.reach(action.permissions()), Reach::Units(_));
     if limited && place.units.is_empty() {
@@ -112,7 +114,7 @@ pub(crate) async fn check_units(change: &mut Change, units: &[UnitId]) -> Result
     )
     .fetch_all(change.conn())
     .await?;
-    all_usable(&ids, rows.into_iter().map(|row| (row.unit_id, row.archived)).collect())
+    all_usable(&ids, &rows.into_iter().map(|row| (row.unit_id, row.archived)).collect())
 }
 
 /// Groups that exist and are not archived.
@@ -127,11 +129,11 @@ pub(crate) async fn check_groups(change: &mut Change, groups: &[GroupId]) -> Res
     )
     .fetch_all(change.conn())
     .await?;
-    all_usable(&ids, rows.into_iter().map(|row| (row.group_id, row.archived)).collect())
+    all_usable(&ids, &rows.into_iter().map(|row| (row.group_id, row.archived)).collect())
 }
 
 /// NOT_FOUND or ARCHIVED at the first that cannot be used.
-fn all_usable(wanted: &[Uuid], known: std::collections::HashMap<Uuid, bool>) -> Result<()> {
+fn all_usable(wanted: &[Uuid], known: &HashMap<Uuid, bool>) -> Result<()> {
     for (index, id) in wanted.iter().enumerate() {
         let code = match known.get(id) {
             Some(false) => continue,

@@ -102,7 +102,9 @@ fn may_name(standing: &Standing, mode: Mode, named: &[Assignment], given: &Grant
 /// The scopes of assignments, without what they give there.
 fn scopes(assignments: &[Assignment]) -> Grants {
     let mut scopes = Grants::default();
-    assignments.iter().for_each(|one| scopes.add(one.unit_id, PermissionSet::default()));
+    for one in assignments {
+        scopes.add(one.unit_id, PermissionSet::default());
+    }
     scopes
 }
 

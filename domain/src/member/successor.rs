@@ -78,7 +78,9 @@ pub(super) async fn move_all(change: &mut Change, leavers: &[MemberId], successo
     .fetch_all(change.conn())
     .await?;
     let mut by_leaver: BTreeMap<MemberId, Vec<ResourceId>> = BTreeMap::new();
-    rows.iter().for_each(|row| by_leaver.entry(row.before).or_default().push(row.resource_id));
+    for row in &rows {
+        by_leaver.entry(row.before).or_default().push(row.resource_id);
+    }
     for (leaver, mut resources) in by_leaver {
         resources.sort_unstable();
         for some in resources.chunks(PER_EVENT) {

@@ -231,13 +231,12 @@ async fn replace(change: &mut Change, standing: &Standing, role: RoleId, by: Rol
         return Err(Code::NotFound.into());
     }
     let account = change.account();
-    let keys = match keys_of(change, by).await {
-        Ok(keys) => keys,
-        Err(error) => return Err(error),
-    };
+    let keys = keys_of(change, by).await?;
     let set = permission_set(by == SystemRole::Administrator.id(), &keys);
     let mut given = Grants::default();
-    scopes.iter().for_each(|scope| given.add(*scope, set));
+    for scope in scopes {
+        given.add(*scope, set);
+    }
     standing.may(Action::ManageRoles, Target::Grant(&given))?;
     // Whoever archives is from now on answerable for what open invitations with the role grant.
     let replaced = sqlx::query!(

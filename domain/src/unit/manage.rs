@@ -150,11 +150,11 @@ async fn set_archived(change: &mut Change, actor: &Actor, unit: UnitId, archived
     Ok(())
 }
 
-/// Puts members into a unit; those who are in it stay. Answers how many are new.
+/// Puts members into a unit; those who are in it stay.
 ///
 /// # Errors
 /// NOT_PERMITTED, NOT_FOUND at `unitId` or `memberIds`, ARCHIVED.
-pub async fn add_members(change: &mut Change, actor: &Actor, unit: UnitId, members: &[MemberId]) -> Result<u64> {
+pub async fn add_members(change: &mut Change, actor: &Actor, unit: UnitId, members: &[MemberId]) -> Result<()> {
     let ids = lock_both(change, actor, unit, members).await?;
     place::check_units(change, &[unit]).await.map_err(|_| Refused::new(Code::Archived).at("unitId"))?;
     let (account, now) = (change.account(), change.now());
@@ -169,14 +169,15 @@ pub async fn add_members(change: &mut Change, actor: &Actor, unit: UnitId, membe
     )
     .fetch_all(change.conn())
     .await?;
-    moved(change, unit, EventKind::UnitMembersAdded, &added)
+    moved(change, unit, EventKind::UnitMembersAdded, &added);
+    Ok(())
 }
 
-/// Takes members out of a unit; their roles stay. Answers how many were in it.
+/// Takes members out of a unit; their roles stay.
 ///
 /// # Errors
 /// NOT_PERMITTED, NOT_FOUND at `unitId` or `memberIds`.
-pub async fn remove_members(change: &mut Change, actor: &Actor, unit: UnitId, members: &[MemberId]) -> Result<u64> {
+pub async fn remove_members(change: &mut Change, actor: &Actor, unit: UnitId, members: &[MemberId]) -> Result<()> {
     let ids = lock_both(change, actor, unit, members).await?;
     let account = change.account();
     let removed = sqlx::query_scalar!(
@@ -188,16 +189,16 @@ pub async fn remove_members(change: &mut Change, actor: &Actor, unit: UnitId, me
     )
     .fetch_all(change.conn())
     .await?;
-    moved(change, unit, EventKind::UnitMembersRemoved, &removed)
+    moved(change, unit, EventKind::UnitMembersRemoved, &removed);
+    Ok(())
 }
 
 /// Who belongs to a unit is within the reach of whoever manages it: so it counts as a change of rights.
-fn moved(change: &mut Change, unit: UnitId, kind: EventKind, members: &[MemberId]) -> Result<u64> {
+fn moved(change: &mut Change, unit: UnitId, kind: EventKind, members: &[MemberId]) {
     if !members.is_empty() {
         change.rights_changed();
         change.record(NewEvent::new(kind).subject(unit.0).detail(json!({ "members": members })));
     }
-    Ok(members.len() as u64)
 }
 
 /// Locks the members, in the order of their ids, and looks at the unit.

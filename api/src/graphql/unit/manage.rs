@@ -117,7 +117,7 @@ macro_rules! with_members {
             let members: Vec<MemberId> = parse_subjects(&$input.member_ids, "memberIds", bulk)?;
             let done = mutate($ctx, $input.idempotency_key.as_deref(), Kind::Asked, move |change, actor| {
                 let members = members.clone();
-                Box::pin(async move { $rule(change, actor, unit, &members).await.map(|_| unit) })
+                Box::pin(async move { $rule(change, actor, unit, &members).await.map(|()| unit) })
             });
             Ok(done.await?.outcome)
         };
