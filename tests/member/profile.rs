@@ -57,8 +57,8 @@ async fn everybody_changes_their_own_profile_field_by_field() -> Result<()> {
     );
     assert_eq!((&member["zip"], &member["version"]), (&json!("62701"), &json!(4)), "what is left out stays");
     assert_eq!(some.data("/memberUpdate/warnings"), &json!([{ "code": "UNKNOWN_STATE", "field": ["input", "state"] }]));
-    let same = update(&app, &ann, &ann.member_id, None, json!({ "zip": "62701" })).await?;
-    assert_eq!(same.data("/memberUpdate/member/version"), 4, "nothing differs");
+    let again = update(&app, &ann, &ann.member_id, None, json!({ "zip": "62701" })).await?;
+    assert_eq!(again.data("/memberUpdate/member/version"), 4, "nothing differs");
 
     let wrong = json!({ "firstName": "", "initials": "A.B.", "timeZone": "Mars", "country": "XX", "phone": "12", "jobTitle": "a\u{0}b" });
     let wrong = update(&app, &ann, &ann.member_id, None, wrong).await?;
@@ -176,12 +176,12 @@ async fn after_its_last_day_a_membership_ends_with_a_notice_before() -> Result<(
     assert!(!lives(&app, &token).await?);
     assert_eq!(seats(&app, &owner).await?, (1, 0));
     let id: domain::id::ResourceId = matter.parse()?;
-    let taken = format!(
+    let handed_over = format!(
         "SELECT responsible_member_id = '{}' FROM resource WHERE resource_id = '{}'",
         owner.member_id.parse::<domain::id::MemberId>()?.0,
         id.0
     );
-    assert_eq!(app.look(&taken).await?.as_deref(), Some("true"), "the owner takes over");
+    assert_eq!(app.look(&handed_over).await?.as_deref(), Some("true"), "the owner takes over");
     let by = "SELECT actor_kind FROM event WHERE kind = 'member.deactivated'";
     assert_eq!(app.look(by).await?.as_deref(), Some("SYSTEM"));
     let back =

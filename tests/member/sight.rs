@@ -189,8 +189,9 @@ async fn verdicts_say_what_the_mutations_would() -> Result<()> {
     let gone = app.join(&owner, "dan@harborandfinch.example", &[SystemRole::Standard]).await?;
     app.mutate(Some(&owner.token), "memberDeactivate", json!({ "memberId": gone.member_id }), "__typename").await?;
     let fields = "viewerCanAssignRoles { allowed code missing } viewerCanChangeEmail { allowed code }";
-    let verdicts: String =
-        VERDICTS.iter().map(|(_, field)| format!("{field} {{ allowed code message missing }} ")).collect();
+    let verdicts: Vec<String> =
+        VERDICTS.iter().map(|(_, field)| format!("{field} {{ allowed code message missing }}")).collect();
+    let verdicts = verdicts.join(" ");
     let document = format!("{{ account {{ members(first: 10) {{ nodes {{ id version {verdicts} {fields} }} }} }} }}");
     let mut compared = 0;
     for by in [&owner, &admin, &manager, &standard] {

@@ -190,7 +190,7 @@ impl App {
     pub(crate) async fn replica(&mut self) -> Result<String> {
         let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await?;
         let url = format!("http://{}", listener.local_addr()?);
-        let pool = domain::infra::db::connect(&self.config.database_url, 10).await?;
+        let pool = super::database::open(&self.config.database_url).await?;
         let db = Db::new(pool, self.db.clock.clone(), self.db.waker.clone(), Arc::clone(&self.db.key));
         let db = db.with_settings(&self.config);
         let server = Server::new(State::new(db, Arc::clone(&self.config), self.files.clone()));

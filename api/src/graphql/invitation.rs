@@ -157,9 +157,9 @@ impl Invitation {
             Ok(loader) => loader,
             Err(error) => return Some(Err(error)),
         };
-        let loaded = loader.load_one(self.inner.invitation_id).await.map_err(|error| super::loader::top_level(&error));
-        let loaded: Option<Result<invitation::Invitation>> = loaded.transpose();
-        Some(loaded?.map(|found| invitation::verdict(actor, &found, wish).into()))
+        let found = loader.load_one(self.inner.invitation_id).await.map_err(|error| super::loader::top_level(&error));
+        let found: Option<Result<invitation::Invitation>> = found.transpose();
+        Some(found?.map(|found| invitation::verdict(actor, &found, wish).into()))
     }
 }
 

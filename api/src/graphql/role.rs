@@ -22,7 +22,7 @@ pub mod manage;
 #[graphql(complex)]
 pub struct Role {
     #[graphql(skip)]
-    role_id: RoleId,
+    inner: RoleId,
     /// Opaque id. System roles have the same in every account.
     pub id: ID,
     /// As people see it.
@@ -42,7 +42,7 @@ pub struct Role {
 impl From<role::Role> for Role {
     fn from(role: role::Role) -> Self {
         Self {
-            role_id: role.role_id,
+            inner: role.role_id,
             id: role.role_id.to_string().into(),
             name: role.name,
             description: role.description,
@@ -62,8 +62,8 @@ impl Role {
             return None;
         }
         let loaded =
-            async { ctx.loader()?.load_one(UsageOf(self.role_id)).await.map_err(|e| super::loader::top_level(&e)) };
-        let loaded = loaded.await.map(|usage| usage.unwrap_or_default());
+            async { ctx.loader()?.load_one(UsageOf(self.inner)).await.map_err(|e| super::loader::top_level(&e)) };
+        let loaded = loaded.await.map(Option::unwrap_or_default);
         Some(loaded.map(|usage| RoleUsage {
             members_count: count(usage.members),
             invitations_count: count(usage.invitations),
@@ -90,7 +90,7 @@ impl Role {
 impl Role {
     /// The rule that nobody gives what they do not hold.
     fn comparison(&self, actor: &Actor, action: Action) -> Verdict {
-        let given = role::grants(self.role_id, &self.permissions);
+        let given = role::grants(self.inner, &self.permissions);
         actor.may(action, Target::Grant(&given)).into()
     }
 }

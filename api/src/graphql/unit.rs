@@ -22,7 +22,7 @@ pub mod manage;
 #[graphql(complex)]
 pub struct Unit {
     #[graphql(skip)]
-    unit_id: UnitId,
+    inner: UnitId,
     /// Opaque id.
     pub id: ID,
     /// As people see it.
@@ -40,7 +40,7 @@ pub struct Unit {
 impl From<unit::Unit> for Unit {
     fn from(unit: unit::Unit) -> Self {
         Self {
-            unit_id: unit.unit_id,
+            inner: unit.unit_id,
             id: unit.unit_id.to_string().into(),
             name: unit.name,
             description: unit.description,
@@ -56,7 +56,7 @@ impl Unit {
     /// How many members belong to it, invited ones included; `account { members(filter: { unitId }) }` lists them.
     async fn members_count(&self, ctx: &Context<'_>) -> Option<Result<i32>> {
         let loaded =
-            async { ctx.loader()?.load_one(MembersOf(self.unit_id)).await.map_err(|e| super::loader::top_level(&e)) };
+            async { ctx.loader()?.load_one(MembersOf(self.inner)).await.map_err(|e| super::loader::top_level(&e)) };
         Some(loaded.await.map(|count| to_count(count.unwrap_or_default())))
     }
 
