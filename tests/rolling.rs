@@ -26,7 +26,8 @@ fn restarts() -> usize {
     if std::env::var_os("MUSTER_TEST_FULL").is_some() { 20 } else { 5 }
 }
 
-/// Sends each request to the next process that said, when it was last asked, that it is ready. It tries nothing again.
+/// Sends each request to the next process that is ready. One that says that it is stopping gets none from then on; one that does
+/// not answer well twice in a row, as balancers are set up by default, none until it does. It tries nothing again.
 #[derive(Clone)]
 struct Balancer {
     http: reqwest::Client,
@@ -37,6 +38,15 @@ struct Balancer {
 struct Backend {
     url: String,
     ready: bool,
+    /// How often in a row it did not answer well.
+    faults: u32,
+}
+
+impl Backend {
+    fn looked_at(&mut self, ready: bool, stopping: bool) {
+        self.faults = if ready { 0 } else { self.faults + 1 };
+        self.ready = ready || (self.ready && !stopping && self.faults < 2);
+    }
 }
 
 impl Balancer {
@@ -54,13 +64,14 @@ impl Balancer {
             let urls: Vec<String> = self.known.lock().unwrap().iter().map(|backend| backend.url.clone()).collect();
             for url in urls {
                 let answer = self.http.get(format!("{url}/readyz")).timeout(Duration::from_secs(5)).send().await;
-                let ready = answer.is_ok_and(|answer| answer.status() == 200);
-                self.known
-                    .lock()
-                    .unwrap()
-                    .iter_mut()
-                    .filter(|known| known.url == url)
-                    .for_each(|known| known.ready = ready);
+                let (ready, said) = match answer {
+                    Ok(answer) => (answer.status() == 200, answer.text().await.unwrap_or_default()),
+                    Err(_) => (false, String::new()),
+                };
+                let mut known = self.known.lock().unwrap();
+                for known in known.iter_mut().filter(|known| known.url == url) {
+                    known.looked_at(ready, said.contains("process: stopping"));
+                }
             }
             tokio::time::sleep(LOOK).await;
         }
@@ -68,7 +79,7 @@ impl Balancer {
 
     /// Waits until a process is used.
     async fn add(&self, url: &str) -> Result<()> {
-        self.known.lock().unwrap().push(Backend { url: url.to_owned(), ready: false });
+        self.known.lock().unwrap().push(Backend { url: url.to_owned(), ready: false, faults: 0 });
         let deadline = tokio::time::Instant::now() + PATIENCE;
         while !self.known.lock().unwrap().iter().any(|known| known.url == url && known.ready) {
             ensure!(tokio::time::Instant::now() < deadline, "{url} does not become ready");

@@ -229,3 +229,18 @@ async fn who_reads_a_unit_finds_its_members_only() -> Result<()> {
     assert_eq!(codes(&app, &limited, "ben@gmail.com").await?, ["NO_SUCH_MEMBER", "INVITED_AT_ANOTHER_ADDRESS"]);
     app.finish().await
 }
+
+#[tokio::test]
+async fn who_may_not_enter_yet_is_told_from_when() -> Result<()> {
+    let (app, owner) = firm().await?;
+    let ben = app.join(&owner, BEN, &[SystemRole::Standard]).await?;
+    let update =
+        |version: i32, from: Value| json!({ "memberId": ben.member_id, "expectedVersion": version, "validFrom": from });
+    done(&app, &owner, "memberUpdate", update(2, json!("2199-12-31"))).await?;
+    let (findings, _) = diagnose(&app, &owner, BEN).await?;
+    assert_eq!(findings[0]["code"], "NOT_YET_VALID");
+    assert!(findings[0]["message"].as_str().unwrap().contains("2199-12-31"), "{findings:?}");
+    done(&app, &owner, "memberUpdate", update(3, Value::Null)).await?;
+    assert_eq!(codes(&app, &owner, BEN).await?, ["NOTHING_WRONG"]);
+    app.finish().await
+}

@@ -12,6 +12,7 @@ use crate::support::introspection::{Type, types};
 mod firm;
 mod ids;
 mod inherited;
+mod limited;
 mod mutations;
 mod reads;
 mod subscriptions;

@@ -64,7 +64,7 @@ async fn everything() -> String {
     }
     let common = select(&all["AccountEvent"].fields().iter().collect::<Vec<_>>());
     format!(
-        "query ($after: String) {{ accountEvents(after: $after, first: 100) {{
+        "query ($after: String) {{ accountEvents(after: $after, first: 40) {{
              nodes {{ __typename {common} {kinds} }} pageInfo {{ hasNextPage endCursor }} }} }}"
     )
 }

@@ -79,8 +79,13 @@ fn assert_intact(mail: &Composed, links: &[&str]) {
 #[test]
 fn every_mail_has_both_parts_and_only_its_own_links() {
     for mail in samples() {
-        let linkless =
-            matches!(mail, Mail::SignUpExisting { sign_in_url: None } | Mail::PasswordChanged { reset_url: None, .. });
+        let linkless = matches!(
+            mail,
+            Mail::SignUpExisting { sign_in_url: None }
+                | Mail::PasswordChanged { reset_url: None, .. }
+                | Mail::Succession { .. }
+                | Mail::ValidityEnd { .. }
+        );
         let links: &[&str] = if linkless { &[] } else { &["https://muster.example.com/a?b=1&c=2"] };
         assert_intact(&compose(&mail, Some("Ann Lee")), links);
     }

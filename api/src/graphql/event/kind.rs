@@ -593,7 +593,7 @@ event_types! {
         /// Who answers for it.
         responsible_member_id: Option<ID> = detail("/responsible");
         /// The unit it belongs to.
-        unit_id: Option<ID> = detail("/unit");
+        resource_unit_id: Option<ID> = detail("/unit");
         /// Whether every active member has access.
         open_to_all: bool = detail("/openToAll");
     }
@@ -632,7 +632,7 @@ event_types! {
         /// Whether to every active member.
         everybody: bool = detail("/everybody");
         /// Which groups.
-        group_ids: Vec<ID> = detail("/groups");
+        group_ids: Option<Vec<ID>> = detail("/groups");
         /// Which members.
         member_ids: Vec<ID> = detail("/members");
     }
@@ -643,7 +643,7 @@ event_types! {
         /// Whether it is not open to every active member any more.
         everybody: bool = detail("/everybody");
         /// Which groups.
-        group_ids: Vec<ID> = detail("/groups");
+        group_ids: Option<Vec<ID>> = detail("/groups");
         /// Which members.
         member_ids: Vec<ID> = detail("/members");
     }
