@@ -129,7 +129,7 @@ const BREAKS: &[(&str, &str)] = &[
     ("tokens.before_sign_in", "UPDATE sign_up SET token_hash = 'x'"),
     ("passwords.hashed", "UPDATE user_credential SET password_hash = 'correct horse battery'"),
     ("users.login", "INSERT INTO app_user VALUES (gen_random_uuid(), 'nobody@work.example', now())"),
-    ("tenancy.members", "UPDATE upload SET created_by = gen_random_uuid()"),
+    ("tenancy.members", "INSERT INTO member_activity (account_id, member_id) SELECT account_id, gen_random_uuid() FROM account"),
     ("tenancy.roles", "INSERT INTO role_permission SELECT account_id, gen_random_uuid(), 'members.invite' FROM account"),
     ("tenancy.parts", "INSERT INTO session_activity SELECT account_id, gen_random_uuid(), now() FROM account"),
     ("outbox.state", "UPDATE outbox SET finished_at = NULL WHERE kind = 'mail.sign_up'"),
