@@ -15,7 +15,7 @@ use crate::infra::clock::Timestamp;
 use crate::infra::db::Db;
 use crate::infra::email_address::EmailAddress;
 use crate::infra::secret::{Purpose, Token};
-use crate::license;
+use crate::license::{self, wish};
 use crate::member::Status;
 use crate::password::{self, Passwords};
 use crate::profile;
@@ -200,7 +200,8 @@ pub async fn accept(
     let (found, member, now) = open(db, &origin, token).await?;
     let (first_name, last_name) = names(acceptance, &found)?;
     let person = prove(db, passwords, &origin, signed_in, &found, acceptance.password.as_ref()).await?;
-    let joining = Joining { token, member, email: &found.email, person, first_name, last_name };
+    let invitation = found.invitation_id;
+    let joining = Joining { token, invitation, member, email: &found.email, person, first_name, last_name };
     let origin = Origin { author: Author::Member(member), ..origin };
     persist(|| async {
         let mut change = Change::begin(db, found.account_id, Kind::Asked, origin.clone(), Some(now)).await?;
@@ -261,6 +262,7 @@ async fn prove(
 /// Somebody who has proven what they must, on the way in.
 struct Joining<'a> {
     token: &'a str,
+    invitation: InvitationId,
     member: MemberId,
     email: &'a EmailAddress,
     person: Person,
@@ -272,6 +274,7 @@ struct Joining<'a> {
 async fn join(change: &mut Change, joining: &Joining<'_>) -> Result<()> {
     let (account, now, member) = (change.account(), change.now(), joining.member);
     let user = identity(change, joining).await?;
+    let wishes = wish::lock(change, joining.invitation).await?;
     let locked = sqlx::query!(
         "SELECT 1 AS one FROM member WHERE account_id = $1 AND member_id = $2 FOR UPDATE",
         account.0,
@@ -312,6 +315,7 @@ async fn join(change: &mut Change, joining: &Joining<'_>) -> Result<()> {
     .execute(change.conn())
     .await?;
     license::confirm(change, member).await?;
+    wish::grant(change, member, &wishes).await?;
     change.record(
         NewEvent::new(EventKind::InvitationAccepted)
             .subject(member.0)
