@@ -39,6 +39,8 @@ pub struct Defaults {
     pub tax_rate: TaxRate,
     /// Days until a statement on account is past due.
     pub payment_days: i32,
+    /// Seconds that a gateway has for an answer, 15 at most: the lease of a job lasts 20.
+    pub gateway_seconds: u64,
     /// Days after the first attempt at which a declined statement is collected again.
     pub retry_days: Vec<i32>,
 }
@@ -51,6 +53,7 @@ impl Default for Defaults {
             gateway: "account".to_owned(),
             tax_rate: TaxRate(0),
             payment_days: 30,
+            gateway_seconds: 15,
             retry_days: vec![3, 7, 14],
         }
     }

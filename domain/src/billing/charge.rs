@@ -5,6 +5,7 @@
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use sqlx::PgConnection;
 
 use super::ledger::{self, Book, Movement, Reason};
 use super::notice::{self, Notice};
@@ -12,7 +13,7 @@ use super::{Billing, lock};
 use crate::change::Change;
 use crate::error::{Error, Result};
 use crate::event::{EventKind, NewEvent};
-use crate::id::{AttemptId, ChangeId, StatementId};
+use crate::id::{AccountId, AttemptId, ChangeId, StatementId};
 use crate::infra::clock::Timestamp;
 use crate::infra::fault::fail_point;
 use crate::job::{JobKind, NewJob};
@@ -377,6 +378,64 @@ pub async fn give_up(change: &mut Change, attempt: AttemptId) -> Result<()> {
         "UPDATE charge_attempt SET state = 'UNRESOLVED' WHERE account_id = $1 AND attempt_id = $2 AND state = 'SENT'",
         account.0,
         attempt.0,
+    )
+    .execute(change.conn())
+    .await?;
+    Ok(())
+}
+
+/// The gateway whose money of an attempt is still to be given back.
+pub async fn to_refund(
+    conn: &mut PgConnection,
+    account: AccountId,
+    attempt: AttemptId,
+) -> sqlx::Result<Option<String>> {
+    sqlx::query_scalar!(
+        "SELECT gateway FROM charge_attempt WHERE account_id = $1 AND attempt_id = $2 AND state = 'SUCCEEDED' AND refunded_at IS NULL",
+        account.0,
+        attempt.0,
+    )
+    .fetch_optional(conn)
+    .await
+}
+
+/// Writes down that the money of an attempt was given back.
+///
+/// # Errors
+/// The database's.
+pub async fn refunded(change: &mut Change, attempt: AttemptId) -> Result<()> {
+    let (account, now) = (change.account(), change.now());
+    sqlx::query!(
+        "UPDATE charge_attempt SET refunded_at = $3 WHERE account_id = $1 AND attempt_id = $2 AND refunded_at IS NULL",
+        account.0,
+        attempt.0,
+        now as Timestamp,
+    )
+    .execute(change.conn())
+    .await?;
+    Ok(())
+}
+
+/// The account of an attempt that an operator decides about, if there is one.
+pub async fn account_of(conn: &mut PgConnection, attempt: AttemptId) -> sqlx::Result<Option<AccountId>> {
+    sqlx::query_scalar!(
+        r#"SELECT account_id AS "account_id: AccountId" FROM charge_attempt WHERE attempt_id = $1"#,
+        attempt.0
+    )
+    .fetch_optional(conn)
+    .await
+}
+
+/// Nobody works on an attempt any more: an operator decides what became of it.
+pub(crate) async fn abandon(change: &mut Change, payload: serde_json::Value) -> Result<()> {
+    let Ok(subject) = serde_json::from_value::<Subject>(payload) else { return Ok(()) };
+    let account = change.account();
+    sqlx::query!(
+        "UPDATE charge_attempt SET state = 'UNRESOLVED'
+         WHERE account_id = $1 AND (change_id = $2 OR statement_id = $3) AND state = 'SENT'",
+        account.0,
+        subject.change().map(|id| id.0),
+        subject.statement().map(|id| id.0),
     )
     .execute(change.conn())
     .await?;

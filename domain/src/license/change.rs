@@ -16,7 +16,7 @@ use crate::billing::{self, Billing};
 use crate::change::Change;
 use crate::error::{Code, Error, Refused, Result};
 use crate::event::{EventKind, NewEvent};
-use crate::id::{AccountId, AttemptId, ChangeId, MemberId, QuoteId};
+use crate::id::{AccountId, ChangeId, MemberId, QuoteId};
 use crate::infra::clock::{Date, Timestamp};
 
 /// What kind of change it is.
@@ -805,14 +805,4 @@ pub(super) async fn insert_trial(
     let id = insert(change, new).await?;
     told(change, EventKind::LicenseChangeApplied, id, facts("TRIAL", terms));
     Ok(())
-}
-
-/// An attempt that an operator decides about.
-pub async fn attempt_account(conn: &mut PgConnection, attempt: AttemptId) -> sqlx::Result<Option<AccountId>> {
-    sqlx::query_scalar!(
-        r#"SELECT account_id AS "account_id: AccountId" FROM charge_attempt WHERE attempt_id = $1"#,
-        attempt.0
-    )
-    .fetch_optional(conn)
-    .await
 }

@@ -3,6 +3,7 @@
 use uuid::Uuid;
 
 use crate::actor::Origin;
+use crate::billing::charge;
 use crate::change::{Change, Kind};
 use crate::error::Result;
 use crate::id::AccountId;
@@ -63,6 +64,9 @@ impl Body {
         .await?;
         if buried.rows_affected() == 0 {
             return Ok(false);
+        }
+        if [JobKind::ChargeChange, JobKind::ChargeStatement].iter().any(|kind| self.kind == kind.as_str()) {
+            charge::abandon(&mut change, self.payload.clone()).await?;
         }
         let mut is_import = false;
         if self.kind == JobKind::ImportMembers.as_str()

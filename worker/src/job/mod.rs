@@ -1,5 +1,6 @@
 //! What the worker does, one file per noun.
 
+mod charge;
 mod erase;
 pub mod import;
 mod mail;
@@ -24,6 +25,7 @@ pub fn registry(
 ) -> Result<Registry, MailerError> {
     let mailer = Arc::new(mail::Mailer::new(db.clone(), config)?);
     let registry = mail::register(Registry::default(), &mailer);
+    let registry = charge::register(registry, db, config);
     let registry = erase::register(registry, db.clone(), files.clone());
     Ok(import::register(registry, db.clone(), files.clone(), &config.limits, shutdown.clone()))
 }

@@ -161,6 +161,8 @@ pub static SETTINGS: &[Setting] = &[
     Setting::new("billing.tax_rate", Text("a percentage from 0 to 100 with at most four decimal places", check::is_tax_rate), "19", |c| &mut c.billing.tax_rate,
         "Tax on everything that is charged, in percent of the net amount, where the operator has set none for the account."),
     Setting::new("billing.payment_days", Number(1, 365), "30", |c| &mut c.billing.payment_days, "Days until a statement on account is past due."),
+    Setting::new("billing.gateway_seconds", Number(1, 15), "15", |c| &mut c.billing.gateway_seconds,
+        "Seconds that a payment gateway has for an answer. What it did is looked up later, if it takes longer."),
     Setting::new("billing.retry_days", List("numbers of days from 1 to 365", check::is_day_count), "3,7,14", |c| &mut c.billing.retry_days,
         "Days after a statement was issued on which it is collected again, if the payment was declined. After the last it is past due."),
     Setting::new("limits.rate_limits", Flag, "true", |c| &mut c.limits.rate_limits,
