@@ -5,6 +5,7 @@ pub mod charge;
 pub mod end;
 pub mod ledger;
 pub mod notice;
+pub mod operate;
 pub mod period;
 pub mod profile;
 pub mod proration;
