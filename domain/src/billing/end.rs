@@ -1,19 +1,46 @@
 //! The end of an account: its owner cancels it, with the password. It goes on until the period's end, and until then it can be taken back.
 
+use secrecy::SecretString;
 use serde_json::json;
 
 use super::calendar;
 use super::lock;
 use crate::actor::Actor;
-use crate::change::Change;
+use crate::change::{self, Change, Kind, Once};
 use crate::error::{Code, Refused, Result};
 use crate::event::{EventKind, NewEvent};
 use crate::infra::clock::{Date, Timestamp};
-use crate::permission::Permission;
+use crate::infra::db::Db;
+use crate::password::Passwords;
+use crate::session;
 
 async fn only_owner(change: &mut Change, actor: &Actor) -> Result<()> {
     let standing = change.standing(actor).await?;
-    if standing.rights.owner { Ok(()) } else { Err(Refused::missing(Vec::<Permission>::new()).into()) }
+    if standing.rights.owner { Ok(()) } else { Err(Refused::missing(Vec::new()).into()) }
+}
+
+/// [`cancel`] by whoever knows the owner's password.
+///
+/// # Errors
+/// As [`cancel`]; at `password` CREDENTIALS_INVALID, RATE_LIMITED.
+pub async fn cancel_with(
+    db: &Db,
+    passwords: &Passwords,
+    actor: &Actor,
+    once: Option<&Once>,
+    password: &SecretString,
+) -> Result<Timestamp> {
+    if !actor.rights.owner {
+        return Err(Refused::missing(Vec::new()).into());
+    }
+    if let Some(once) = once
+        && let Some(done) = change::replay(db, actor, once).await?
+    {
+        return Ok(done);
+    }
+    session::prove(db, passwords, actor, password).await?;
+    let done = change::run(db, actor, Kind::Asked, once, |change, actor| Box::pin(cancel(change, actor)));
+    Ok(done.await?.outcome)
 }
 
 /// Cancels the account: at the period's end, or at the end of the day where nothing is paid for. The password is checked before. Returns

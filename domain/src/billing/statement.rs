@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::json;
-use sqlx::PgConnection;
+use sqlx::{FromRow, PgConnection, QueryBuilder};
 use uuid::Uuid;
 
 use super::ledger::{self, Reason};
@@ -14,6 +14,8 @@ use crate::error::{Error, Result};
 use crate::event::{EventKind, NewEvent};
 use crate::id::{AccountId, ChangeId, StatementId};
 use crate::infra::clock::{Date, Timestamp};
+use crate::infra::money::told;
+use crate::infra::page::{Cursor, Page, Request, SortKind, SortValue};
 
 /// What a line is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, sqlx::Type)]
@@ -194,14 +196,14 @@ pub(crate) async fn issue(change: &mut Change, gateway: &str, on: Date) -> Resul
     let total = draft.net + draft.tax;
     let due = (total - draft.paid).max(0);
     let days = if gateway == "account" { change.db().billing.payment_days } else { 0 };
-    let number = sqlx::query_scalar!(
+    let issued = sqlx::query!(
         r#"WITH taken AS (
                UPDATE account_billing SET next_statement_no = next_statement_no + 1 WHERE account_id = $1
                RETURNING next_statement_no - 1 AS number, name, address, tax_id)
            UPDATE statement s SET state = CASE WHEN $3::bigint = 0 THEN 'PAID' ELSE 'OPEN' END, number = taken.number, issued_at = $4::timestamptz,
                                   issued_on = $5, total = $6, due = $3, name = taken.name, address = taken.address, tax_id = taken.tax_id,
                                   next_try_at = CASE WHEN $3::bigint > 0 THEN $4::timestamptz + $7::float8 * interval '1 day' END
-           FROM taken WHERE s.account_id = $1 AND s.statement_id = $2 RETURNING s.number AS "number!""#,
+           FROM taken WHERE s.account_id = $1 AND s.statement_id = $2 RETURNING s.number AS "number!", s.currency"#,
         account.0,
         draft.statement_id.0,
         due,
@@ -212,13 +214,15 @@ pub(crate) async fn issue(change: &mut Change, gateway: &str, on: Date) -> Resul
     )
     .fetch_one(change.conn())
     .await?;
-    let detail = json!({ "number": number, "total": total.to_string(), "due": due.to_string() });
+    let detail = json!({
+        "number": issued.number, "total": told(total, &issued.currency), "due": told(due, &issued.currency),
+    });
     change.record(NewEvent::new(EventKind::StatementIssued).subject(draft.statement_id.0).detail(detail));
     Ok(Some(draft.statement_id))
 }
 
 /// A statement as it is shown. What a draft comes to is what is on it so far.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, FromRow)]
 pub struct Statement {
     /// Its id.
     pub statement_id: StatementId,
@@ -283,31 +287,30 @@ pub struct Line {
     pub change_id: Option<ChangeId>,
 }
 
-/// Statements from the newest on, before one of them by its period and id; a draft comes first.
+/// The order of [`list`], as [`Request::new`] wants it: the newest first.
+pub const ORDER: (&str, SortKind) = ("statement.period_no.desc", SortKind::Number);
+
+/// A page of an account's statements, the draft first, then the newest, each with its cursor. The caller has looked at the right to read
+/// them.
 pub async fn list(
     conn: &mut PgConnection,
     account: AccountId,
-    before: Option<(i32, StatementId)>,
-    limit: i64,
-) -> sqlx::Result<Vec<Statement>> {
-    sqlx::query_as!(
-        Statement,
-        r#"SELECT s.statement_id AS "statement_id: StatementId", number, state AS "state: State", period_no, currency, issued_at,
-                  issued_on AS "issued_on: Date", l.net AS "net!", l.tax AS "tax!", coalesce(s.due, l.unpaid) AS "due!", name, address, tax_id
-           FROM statement s
-           CROSS JOIN LATERAL (
-               SELECT coalesce(sum(net), 0)::bigint AS net, coalesce(sum(tax), 0)::bigint AS tax,
-                      coalesce(sum(net + tax) FILTER (WHERE NOT paid), 0)::bigint AS unpaid
-               FROM statement_line l WHERE l.account_id = s.account_id AND l.statement_id = s.statement_id) l
-           WHERE s.account_id = $1 AND ($2::int IS NULL OR (s.period_no, s.statement_id) < ($2, $3))
-           ORDER BY s.period_no DESC, s.statement_id DESC LIMIT $4"#,
-        account.0,
-        before.map(|(period, _)| period),
-        before.map(|(_, id)| id.0),
-        limit,
-    )
-    .fetch_all(conn)
-    .await
+    request: &Request,
+) -> sqlx::Result<Page<(Cursor, Statement)>> {
+    let mut statement = QueryBuilder::new(
+        "SELECT s.statement_id, number, state, period_no, currency, issued_at, issued_on, l.net, l.tax, coalesce(s.due, l.unpaid) AS due, \
+                name, address, tax_id \
+         FROM statement s \
+         CROSS JOIN LATERAL ( \
+             SELECT coalesce(sum(net), 0)::bigint AS net, coalesce(sum(tax), 0)::bigint AS tax, \
+                    coalesce(sum(net + tax) FILTER (WHERE NOT paid), 0)::bigint AS unpaid \
+             FROM statement_line l WHERE l.account_id = s.account_id AND l.statement_id = s.statement_id) l \
+         WHERE s.account_id = ",
+    );
+    statement.push_bind(account.0);
+    request.push_to(&mut statement, "s.period_no", "s.statement_id", true);
+    let rows: Vec<Statement> = statement.build_query_as().fetch_all(conn).await?;
+    Ok(request.page(rows).map(|row| (Cursor::new(ORDER.0, SortValue::Number(row.period_no), row.statement_id.0), row)))
 }
 
 /// Statements by their ids.

@@ -1,7 +1,7 @@
 //! Changes of licences: confirmed, charged or scheduled, applied.
 
 use serde_json::{Value, json};
-use sqlx::PgConnection;
+use sqlx::{FromRow, PgConnection, QueryBuilder};
 use uuid::Uuid;
 
 use super::quote::{self, Quote};
@@ -18,6 +18,8 @@ use crate::error::{Code, Error, Refused, Result};
 use crate::event::{EventKind, NewEvent};
 use crate::id::{AccountId, ChangeId, MemberId, QuoteId};
 use crate::infra::clock::{Date, Timestamp};
+use crate::infra::money::told as told_money;
+use crate::infra::page::{Cursor, Page, Request, SortKind, SortValue};
 
 /// What kind of change it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, sqlx::Type)]
@@ -54,7 +56,7 @@ pub enum ChangeStatus {
 }
 
 /// A change as it is shown.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, FromRow)]
 pub struct LicenseChange {
     /// Its id.
     pub change_id: ChangeId,
@@ -84,28 +86,25 @@ pub struct LicenseChange {
     pub error_code: Option<String>,
 }
 
-/// Changes from the newest on, before one of them.
+/// The order of [`list`], as [`Request::new`] wants it: the newest first.
+pub const ORDER: (&str, SortKind) = ("license_change.created_at.desc", SortKind::Instant);
+
+/// A page of an account's changes, the newest first, each with its cursor. The caller has looked at the right to read licences.
 pub async fn list(
     conn: &mut PgConnection,
     account: AccountId,
-    before: Option<(Timestamp, ChangeId)>,
-    limit: i64,
-) -> sqlx::Result<Vec<LicenseChange>> {
-    sqlx::query_as!(
-        LicenseChange,
-        r#"SELECT change_id AS "change_id: ChangeId", kind AS "kind: ChangeKind", status AS "status: ChangeStatus", product_id,
-                  CASE WHEN kind IN ('REMOVE', 'DISABLE') THEN -quantity ELSE quantity END AS "delta!", effective_on AS "effective_on: Date",
-                  net, tax, currency, requested_by AS "requested_by: MemberId", created_at, resolved_at, error_code
-           FROM license_change
-           WHERE account_id = $1 AND ($2::timestamptz IS NULL OR (created_at, change_id) < ($2, $3))
-           ORDER BY created_at DESC, change_id DESC LIMIT $4"#,
-        account.0,
-        before.map(|(at, _)| at) as Option<Timestamp>,
-        before.map(|(_, id)| id.0),
-        limit,
-    )
-    .fetch_all(conn)
-    .await
+    request: &Request,
+) -> sqlx::Result<Page<(Cursor, LicenseChange)>> {
+    let mut statement = QueryBuilder::new(
+        "SELECT change_id, kind, status, product_id, CASE WHEN kind IN ('REMOVE', 'DISABLE') THEN -quantity ELSE quantity END AS delta, \
+         effective_on, net, tax, currency, requested_by, created_at, resolved_at, error_code FROM license_change WHERE account_id = ",
+    );
+    statement.push_bind(account.0);
+    request.push_to(&mut statement, "created_at", "change_id", true);
+    let changes: Vec<LicenseChange> = statement.build_query_as().fetch_all(conn).await?;
+    Ok(request
+        .page(changes)
+        .map(|change| (Cursor::new(ORDER.0, SortValue::Instant(change.created_at), change.change_id.0), change)))
 }
 
 /// Changes by their ids.
@@ -253,8 +252,7 @@ fn facts(kind: &str, terms: &Terms) -> Value {
     json!({
         "change": kind,
         "licenses": products.chain(reductions).collect::<Vec<_>>(),
-        "amount": (terms.net() + terms.tax()).to_string(),
-        "currency": terms.currency,
+        "charge": told_money(terms.net() + terms.tax(), &terms.currency),
         "effectiveOn": terms.effective_on,
     })
 }
@@ -345,9 +343,7 @@ async fn schedule_plan(change: &mut Change, actor: &Actor, quote: &Quote) -> Res
         effective_on: terms.effective_on,
     };
     let id = insert(change, new).await?;
-    let detail = json!({
-        "change": "PLAN", "interval": terms.interval, "currency": terms.plan_currency, "effectiveOn": terms.effective_on,
-    });
+    let detail = facts("PLAN", terms);
     if terms.opens_period {
         set_plan(change, terms).await?;
         told(change, EventKind::LicenseChangeApplied, id, detail);
