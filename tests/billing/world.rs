@@ -210,8 +210,12 @@ impl Firm {
     pub(crate) async fn allot(&self, direction: Direction, product: &str, members: &[MemberId]) -> Result<(), Error> {
         let actor = Actor { now: self.app.db.now().await?, ..self.owner.clone() };
         let done = change::run(&self.app.db, &actor, Kind::Asked, None, |change, actor| {
-            async move { allocate::allot(change, actor, direction, product, members, ErrorPolicy::AllOrNothing).await }
-                .boxed()
+            let (product, members) = (product.to_owned(), members.to_vec());
+            async move {
+                let policy = ErrorPolicy::AllOrNothing;
+                allocate::allot(change, actor, direction, &product, &members, policy).await
+            }
+            .boxed()
         });
         done.await.map(drop)
     }
