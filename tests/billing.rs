@@ -9,4 +9,4 @@ mod quoting;
 mod races;
 mod removing;
 mod trial;
-mod world;
+pub(crate) mod world;

@@ -23,7 +23,9 @@ fn prefixes(argument: &str) -> &'static [&'static str] {
         "uploadId" => &["upl"],
         "sessionId" => &["ses"],
         "accountId" => &["acc"],
-        "id" | "ids" => &["mem", "rol", "inv", "imp", "acc", "upl", "ses", "unt", "grp", "res"],
+        "quoteId" => &["qut"],
+        "changeId" => &["lch"],
+        "id" | "ids" => &["mem", "rol", "inv", "imp", "acc", "upl", "ses", "unt", "grp", "res", "qut", "lch", "stm"],
         other => panic!("{other}: say of what kind it is"),
     }
 }
@@ -41,6 +43,9 @@ fn foreign(firm: &Firm, prefix: &str) -> String {
         "rol" => firm.foreign.role.clone(),
         "grp" => firm.foreign.group.clone(),
         "res" => firm.foreign.resource.clone(),
+        "qut" => firm.foreign.bought.quote.clone(),
+        "lch" => firm.foreign.bought.change.clone(),
+        "stm" => firm.foreign.bought.statement.clone(),
         _ => absent(prefix),
     }
 }
@@ -73,7 +78,8 @@ fn paths(types: &BTreeMap<String, Type>, name: &str, kind: &str, text: &str, fou
 async fn places() -> BTreeSet<(String, String)> {
     let types = types().await;
     let mut places = BTreeSet::new();
-    for kind in types.values().filter(|kind| kind.kind == "OBJECT") {
+    // What is followed is asked for over a socket.
+    for kind in types.values().filter(|kind| kind.kind == "OBJECT" && kind.name != "Subscription") {
         for field in kind.fields() {
             for argument in &field.args {
                 let mut found = Vec::new();
@@ -120,6 +126,9 @@ fn query(field: &str, path: &str) -> &'static str {
         ("Account.membersCount", "filter.unitId") => {
             "query ($id: ID!) { account { membersCount(filter: { unitId: $id }) } }"
         }
+        ("Query.licenseQuote", "id") => "query ($id: ID!) { it: licenseQuote(id: $id) { id } }",
+        ("Query.licenseChange", "id") => "query ($id: ID!) { it: licenseChange(id: $id) { id } }",
+        ("Query.statement", "id") => "query ($id: ID!) { it: statement(id: $id) { id } }",
         ("Query.group", "id") => "query ($id: ID!) { it: group(id: $id) { id } }",
         ("Query.resource", "id") => "query ($id: ID!) { it: resource(id: $id) { id } }",
         ("Query.canAccess", "memberId") => {
@@ -242,7 +251,10 @@ fn said_to_the_owner(field: &str, path: &str) -> Value {
         | "Query.job"
         | "Query.group"
         | "Query.resource"
-        | "Query.effectiveRate" => nothing(json!({ "it": null })),
+        | "Query.effectiveRate"
+        | "Query.licenseQuote"
+        | "Query.licenseChange"
+        | "Query.statement" => nothing(json!({ "it": null })),
         "Query.nodes" => nothing(json!({ "it": [null] })),
         "Account.members" => {
             nothing(json!({ "account": { "members": { "nodes": [], "pageInfo": { "hasNextPage": false } } } }))

@@ -5,7 +5,7 @@ use domain::event::Cursor;
 use serde_json::{Value, json};
 
 use super::firm::Firm;
-use super::{ALLOWED, Expected, Outcome};
+use super::{ALLOWED, Expected, NOTHING, Outcome};
 use crate::support::socket::Socket;
 
 /// Whoever is not signed in has no socket.
@@ -18,6 +18,11 @@ pub(crate) const ROWS: &[(&str, &str, Expected)] = &[
         "Subscription.accountEvents",
         "subscription ($after: String) { accountEvents(after: $after) { number networkAddress } }",
         [NO_SOCKET, ALLOWED, ALLOWED, FORBIDDEN, FORBIDDEN, ALLOWED, FORBIDDEN, ALLOWED],
+    ),
+    (
+        "Subscription.licenseChangeUpdated",
+        "subscription ($change: ID!) { licenseChangeUpdated(id: $change) { status } }",
+        [NO_SOCKET, NOTHING, ALLOWED, ALLOWED, ALLOWED, ALLOWED, FORBIDDEN, ALLOWED],
     ),
     (
         "Subscription.accountUpdated",
@@ -34,11 +39,14 @@ pub(crate) async fn outcome(firm: &Firm, token: Option<&str>, document: &str) ->
         return Ok((format!("closed {}", socket.closed().await?), Value::Null));
     };
     let mut socket = Socket::enter(&firm.app, token).await?;
-    socket.subscribe("1", document, json!({ "after": Cursor::at(0, None).encode() })).await?;
+    socket
+        .subscribe("1", document, json!({ "after": Cursor::at(0, None).encode(), "change": firm.bought.change }))
+        .await?;
     let answer = socket.next().await?;
     socket.leave().await?;
     let outcome = match answer["type"].as_str() {
         Some("next") if answer["payload"].get("errors").is_none() => ALLOWED.to_owned(),
+        Some("complete") => NOTHING.to_owned(),
         Some("error") => format!("error {}", answer["payload"][0]["extensions"]["code"].as_str().unwrap_or("none")),
         _ => "something else".to_owned(),
     };

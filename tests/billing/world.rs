@@ -6,7 +6,7 @@ use domain::billing::calendar::Interval;
 use domain::billing::statement::{self, State, Statement};
 use domain::catalogue::{self, Catalogue};
 use domain::change::{self, Kind, Once};
-use domain::error::{Code, Error};
+use domain::error::Error;
 use domain::id::{ChangeId, MemberId, QuoteId};
 use domain::infra::clock::Timestamp;
 use domain::infra::config::Config;
@@ -97,9 +97,9 @@ pub(crate) fn wish(change: QuoteKind, product: &str, quantity: i32) -> Wish {
 
 /// The code of the only refusal.
 #[track_caller]
-pub(crate) fn code<T: std::fmt::Debug>(result: Result<T, Error>) -> Code {
+pub(crate) fn code<T: std::fmt::Debug>(result: Result<T, Error>) -> &'static str {
     match result {
-        Err(Error::Refused(list)) if list.len() == 1 => list[0].code,
+        Err(Error::Refused(list)) if list.len() == 1 => list[0].code.as_str(),
         other => panic!("not one refusal: {other:?}"),
     }
 }

@@ -355,7 +355,7 @@ pub struct MemberFilter {
     /// Who belong to this unit.
     unit_id: Option<ID>,
     /// Who hold a licence of any of these products, by their keys; at most 20.
-    product_ids: Option<Vec<ID>>,
+    product_ids: Option<Vec<String>>,
     /// Whose subscription covers this.
     subscription_type: Option<SubscriptionType>,
     /// Part of the name or the address, in any letter case.
@@ -369,7 +369,7 @@ impl MemberFilter {
             role_id: self.role_id.as_ref().map(parse_id::<RoleId>),
             group_id: self.group_id.as_ref().map(parse_id::<GroupId>),
             unit_id: self.unit_id.as_ref().map(parse_id::<UnitId>),
-            products: self.product_ids.into_iter().flatten().take(20).map(|id| id.to_string()).collect(),
+            products: self.product_ids.into_iter().flatten().take(20).collect(),
             subscription_type: self.subscription_type.map(Into::into),
             text: self.text.map(|text| text.chars().take(200).collect()),
         }
@@ -389,7 +389,7 @@ pub struct MemberPage {
 impl MemberPage {
     /// The holders of a product's licences, by name.
     pub fn holders(product: &str, arguments: domain::infra::page::Arguments) -> Self {
-        let filter = MemberFilter { product_ids: Some(vec![product.into()]), ..MemberFilter::default() };
+        let filter = MemberFilter { product_ids: Some(vec![product.to_owned()]), ..MemberFilter::default() };
         Self { filter: Some(filter), order: None, arguments }
     }
 }

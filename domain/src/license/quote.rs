@@ -2,6 +2,7 @@
 
 use jiff::SignedDuration;
 use sqlx::PgConnection;
+use uuid::Uuid;
 
 use super::terms::{self, QuoteKind, Terms, Wish};
 use crate::actor::Actor;
@@ -60,23 +61,31 @@ pub async fn create(change: &mut Change, actor: &Actor, wish: &Wish) -> Result<Q
 
 /// Reads a quote; one that is long over is gone.
 pub async fn read(conn: &mut PgConnection, account: AccountId, id: QuoteId) -> sqlx::Result<Option<Quote>> {
-    let row = sqlx::query!(
-        r#"SELECT kind AS "kind: QuoteKind", input, terms, quoted_on AS "quoted_on: Date", created_at, expires_at
-           FROM license_quote WHERE account_id = $1 AND quote_id = $2"#,
+    Ok(read_many(conn, account, &[id]).await?.pop())
+}
+
+/// Reads quotes by their ids.
+pub async fn read_many(conn: &mut PgConnection, account: AccountId, ids: &[QuoteId]) -> sqlx::Result<Vec<Quote>> {
+    let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
+    let rows = sqlx::query!(
+        r#"SELECT quote_id AS "quote_id: QuoteId", kind AS "kind: QuoteKind", input, terms, quoted_on AS "quoted_on: Date", created_at, expires_at
+           FROM license_quote WHERE account_id = $1 AND quote_id = ANY($2)"#,
         account.0,
-        id.0,
+        &ids,
     )
-    .fetch_optional(conn)
+    .fetch_all(conn)
     .await?;
-    let Some(row) = row else { return Ok(None) };
     let decoded = |error: serde_json::Error| sqlx::Error::Decode(error.into());
-    Ok(Some(Quote {
-        quote_id: id,
-        kind: row.kind,
-        wish: serde_json::from_value(row.input).map_err(decoded)?,
-        terms: serde_json::from_value(row.terms).map_err(decoded)?,
-        quoted_on: row.quoted_on,
-        created_at: row.created_at,
-        expires_at: row.expires_at,
-    }))
+    let quotes = rows.into_iter().map(|row| {
+        Ok(Quote {
+            quote_id: row.quote_id,
+            kind: row.kind,
+            wish: serde_json::from_value(row.input).map_err(decoded)?,
+            terms: serde_json::from_value(row.terms).map_err(decoded)?,
+            quoted_on: row.quoted_on,
+            created_at: row.created_at,
+            expires_at: row.expires_at,
+        })
+    });
+    quotes.collect()
 }

@@ -558,16 +558,16 @@ async fn named(
         if !held.contains(&(member, product.to_owned(), false)) {
             return Err(at(Code::LicenseNotHeld));
         }
+        let place = |field: &str, result: Result<()>| result.at(field).at(index).at("releases");
         if product == BASE {
-            leaves(standing, member, found).at("memberId").at(index).at("releases")?;
-            let place = |field: &str, result: Result<()>| result.at(field).at(index).at("releases");
-            match release.successor_id {
-                Some(to) => place("successorId", successor::check(standing, Action::Deactivate, locked, to, &members))?,
-                None if busy.contains(&member) => {
-                    place("successorId", Err(Code::SuccessorRequired.into()))?;
-                }
-                None => {}
+            place("memberId", leaves(standing, member, found))?;
+        }
+        match release.successor_id {
+            Some(to) => place("successorId", successor::check(standing, Action::ReadMembers, locked, to, &members))?,
+            None if product == BASE && busy.contains(&member) => {
+                place("successorId", Err(Code::SuccessorRequired.into()))?;
             }
+            None => {}
         }
         let name = |product_id: &str| Named {
             product_id: product_id.to_owned(),

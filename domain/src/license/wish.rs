@@ -10,7 +10,7 @@ use super::allocate;
 use crate::change::Change;
 use crate::error::{Code, Refused, Result};
 use crate::event::{EventKind, NewEvent};
-use crate::id::{AccountId, InvitationId, MemberId};
+use crate::id::{InvitationId, MemberId};
 
 /// Add-ons that one invitation wishes for at most.
 const MAX_WISHES: usize = 20;
@@ -58,25 +58,9 @@ pub(crate) async fn write(change: &mut Change, wishes: &[(InvitationId, &[String
     Ok(())
 }
 
-/// Locks the pools that an invitation's wishes may take from: before members. Returns the wishes.
-pub(crate) async fn lock(change: &mut Change, invitation: InvitationId) -> Result<Vec<String>> {
-    let account = change.account();
-    let wishes = read(change.conn(), account, invitation).await?;
-    if !wishes.is_empty() {
-        super::lock(change).await?;
-    }
-    Ok(wishes)
-}
-
-/// What an invitation wishes for.
-pub async fn read(conn: &mut PgConnection, account: AccountId, invitation: InvitationId) -> sqlx::Result<Vec<String>> {
-    sqlx::query_scalar!(
-        "SELECT product_id FROM license_wish WHERE account_id = $1 AND invitation_id = $2 ORDER BY product_id",
-        account.0,
-        invitation.0,
-    )
-    .fetch_all(conn)
-    .await
+/// Locks the pools that wishes may take from: before members.
+pub(crate) async fn lock(change: &mut Change, wishes: &[String]) -> Result<()> {
+    if wishes.is_empty() { Ok(()) } else { super::lock(change).await }
 }
 
 /// Gives whoever has just joined what their invitation wished for; what is not free is told in the feed. The pools must be locked.

@@ -49,8 +49,8 @@ pub enum StatementLineKind {
 /// What an account owes for a period: its licences in advance, and what was added in the period before.
 #[derive(SimpleObject, Clone, Debug)]
 pub struct Statement {
-    /// Opaque id; `node` does not take it.
-    id: ID,
+    /// Opaque id.
+    pub id: ID,
     /// 1, 2, 3 … without gaps; null for the draft.
     number: Option<i32>,
     /// Where it stands.
@@ -83,7 +83,7 @@ pub struct StatementLine {
     /// What for.
     kind: StatementLineKind,
     /// Key of the product.
-    product_id: Option<ID>,
+    product_id: Option<String>,
     /// The product's name.
     product_name: Option<String>,
     /// How many licences.
@@ -111,7 +111,7 @@ pub struct StatementLine {
 fn line(line: statement::Line, currency: &str) -> Result<StatementLine> {
     Ok(StatementLine {
         kind: line.kind.into(),
-        product_id: line.product_id.map(Into::into),
+        product_id: line.product_id,
         product_name: line.product_name,
         quantity: line.quantity,
         unit_price: money(line.unit_price, currency)?,
@@ -178,12 +178,24 @@ pub async fn page(ctx: &Context<'_>, arguments: &Arguments) -> Result<Connection
 
 /// Reads a statement.
 pub async fn read(ctx: &Context<'_>, id: &ID) -> Result<Option<Statement>> {
+    ctx.actor()?.may(Action::ReadBilling, Target::Account).map_err(top_level)?;
+    Ok(read_many(ctx, &[parse_id(id)]).await?.pop())
+}
+
+/// Reads statements by their ids, with their lines; none when the viewer may not read them.
+pub async fn read_many(ctx: &Context<'_>, ids: &[StatementId]) -> Result<Vec<Statement>> {
     let actor = ctx.actor()?;
-    actor.may(Action::ReadBilling, Target::Account).map_err(top_level)?;
-    let id: StatementId = parse_id(id);
+    if !actor.can(Action::ReadBilling) {
+        return Ok(Vec::new());
+    }
     let mut conn = ctx.state().db.pool.acquire().await.map_err(failed)?;
-    let found = statement::read_many(&mut conn, actor.account_id, &[id]).await.map_err(failed)?.pop();
-    let Some(found) = found else { return Ok(None) };
-    let lines = lines(&mut conn, actor.account_id, &[id]).await?.remove(&id).unwrap_or_default();
-    shown(found, lines).map(Some)
+    let found = statement::read_many(&mut conn, actor.account_id, ids).await.map_err(failed)?;
+    let mut lines = lines(&mut conn, actor.account_id, ids).await?;
+    found
+        .into_iter()
+        .map(|one| {
+            let lines = lines.remove(&one.statement_id).unwrap_or_default();
+            shown(one, lines)
+        })
+        .collect()
 }

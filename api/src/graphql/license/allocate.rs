@@ -32,7 +32,7 @@ macro_rules! inputs {
         #[derive(InputObject, Debug)]
         pub struct $name {
             /// Key of the product: an add-on, or a linked one.
-            product_id: ID,
+            product_id: String,
             /// At least one member, and at most as many as configured (500 unless changed).
             member_ids: Vec<ID>,
             /// What becomes of the others when some are refused.
@@ -68,7 +68,7 @@ macro_rules! allot {
     ($ctx:expr, $input:expr, $direction:expr) => {{
         let outcome = async {
             let members = parse_subjects::<MemberId>(&$input.member_ids, "memberIds", $ctx.state().config.limits.bulk)?;
-            let (product, policy) = ($input.product_id.to_string(), $input.error_policy.into());
+            let (product, policy) = ($input.product_id, $input.error_policy.into());
             let done = mutate($ctx, $input.idempotency_key.as_deref(), Kind::Asked, move |change, actor| {
                 let (product, members) = (product.clone(), members.clone());
                 Box::pin(async move { allocate::allot(change, actor, $direction, &product, &members, policy).await })

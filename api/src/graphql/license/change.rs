@@ -63,14 +63,14 @@ pub struct LicenseChange {
     requester: Option<MemberId>,
     #[graphql(skip)]
     pub(crate) state: ChangeStatus,
-    /// Opaque id; `node` does not take it.
+    /// Opaque id.
     pub id: ID,
     /// What kind.
     kind: LicenseChangeKind,
     /// Where it stands.
     status: LicenseChangeStatus,
     /// Key of the product; null for a plan.
-    product_id: Option<ID>,
+    product_id: Option<String>,
     /// By how many licences: positive for more, negative for fewer.
     delta: i32,
     /// When it takes effect.
@@ -105,7 +105,7 @@ fn shown(change: change::LicenseChange) -> Result<LicenseChange> {
         id: change.change_id.to_string().into(),
         kind: change.kind.into(),
         status: change.status.into(),
-        product_id: change.product_id.map(Into::into),
+        product_id: change.product_id,
         delta: change.delta,
         effective_on: change.effective_on.into(),
         amount: money(change.net + change.tax, &change.currency)?,
@@ -125,6 +125,16 @@ pub async fn page(ctx: &Context<'_>, arguments: &Arguments) -> Result<Connection
     let (has_previous, has_next) = (page.has_previous, page.has_next);
     let rows = page.rows.into_iter().map(|(cursor, row)| Ok((cursor, shown(row)?))).collect::<Result<_>>()?;
     Ok(connection(domain::infra::page::Page { rows, has_previous, has_next }, |change| change))
+}
+
+/// Reads changes by their ids; none when the viewer may not read licences.
+pub async fn read_many(ctx: &Context<'_>, ids: &[ChangeId]) -> Result<Vec<LicenseChange>> {
+    let actor = ctx.actor()?;
+    if !actor.can(Action::ReadLicenses) {
+        return Ok(Vec::new());
+    }
+    let mut conn = ctx.state().db.pool.acquire().await.map_err(failed)?;
+    change::read_many(&mut conn, actor.account_id, ids).await.map_err(failed)?.into_iter().map(shown).collect()
 }
 
 /// Reads a change for an actor, who may read licences.
@@ -189,7 +199,7 @@ inputs! {
 #[derive(InputObject, Debug)]
 pub struct ProductDisableInput {
     /// Its key.
-    product_id: ID,
+    product_id: String,
     /// Makes a repetition harmless.
     idempotency_key: Option<String>,
 }
@@ -274,7 +284,7 @@ impl ChangeMutation {
         ctx: &Context<'_>,
         #[graphql(desc = "Which product to close.")] input: ProductDisableInput,
     ) -> Option<Result<ProductDisablePayload>> {
-        let product = input.product_id.to_string();
+        let product = input.product_id;
         let done = mutate(ctx, input.idempotency_key.as_deref(), Kind::Asked, move |change, actor| {
             let product = product.clone();
             Box::pin(async move { change::disable(change, actor, &product).await })

@@ -34,8 +34,8 @@ pub enum Change {
 /// reckoned from has changed.
 #[derive(SimpleObject, Clone, Debug)]
 pub struct LicenseQuote {
-    /// Opaque id; `node` does not take it.
-    id: ID,
+    /// Opaque id.
+    pub id: ID,
     /// What kind of change.
     change: Change,
     /// When it can no longer be confirmed.
@@ -64,7 +64,7 @@ pub struct LicenseQuote {
 #[derive(SimpleObject, Clone, Debug)]
 pub struct LicenseQuoteLine {
     /// Key of the product.
-    product_id: ID,
+    product_id: String,
     /// How many licences.
     quantity: i32,
     /// What one costs for a whole period.
@@ -85,7 +85,7 @@ pub struct LicenseQuoteLine {
 #[derive(SimpleObject, Clone, Debug)]
 pub struct LicenseReduction {
     /// Key of the product.
-    product_id: ID,
+    product_id: String,
     /// By how many.
     quantity: i32,
 }
@@ -97,7 +97,7 @@ pub struct LicenseNamed {
     #[graphql(skip)]
     member: MemberId,
     /// Key of the product.
-    product_id: ID,
+    product_id: String,
     /// Who.
     member_id: ID,
     /// Who takes over what they are responsible for.
@@ -127,7 +127,7 @@ pub struct NextStatement {
 
 fn line(line: &Line, currency: &str) -> Result<LicenseQuoteLine> {
     Ok(LicenseQuoteLine {
-        product_id: line.product_id.clone().into(),
+        product_id: line.product_id.clone(),
         quantity: line.quantity,
         unit_price: money(line.unit_price, currency)?,
         from_on: line.from_on.into(),
@@ -159,12 +159,12 @@ fn shown(quote: &Quote) -> Result<LicenseQuote> {
         effective_on: terms.effective_on.into(),
         lines: terms.lines.iter().map(|one| line(one, &terms.currency)).collect::<Result<_>>()?,
         reductions: reductions
-            .map(|one| LicenseReduction { product_id: one.product_id.clone().into(), quantity: one.quantity })
+            .map(|one| LicenseReduction { product_id: one.product_id.clone(), quantity: one.quantity })
             .collect(),
         named: named
             .map(|one| LicenseNamed {
                 member: one.member_id,
-                product_id: one.product_id.clone().into(),
+                product_id: one.product_id.clone(),
                 member_id: one.member_id.to_string().into(),
                 successor_id: one.successor_id.map(|id| id.to_string().into()),
             })
@@ -175,6 +175,16 @@ fn shown(quote: &Quote) -> Result<LicenseQuote> {
         tax_rate: Decimal(domain::billing::TaxRate(terms.tax_rate).to_string()),
         next_statement: terms.next.as_ref().map(next).transpose()?,
     })
+}
+
+/// Reads quotes by their ids; none when the viewer may not read licences.
+pub async fn read_many(ctx: &Context<'_>, ids: &[QuoteId]) -> Result<Vec<LicenseQuote>> {
+    let actor = ctx.actor()?;
+    if !actor.can(Action::ReadLicenses) {
+        return Ok(Vec::new());
+    }
+    let mut conn = ctx.state().db.pool.acquire().await.map_err(failed)?;
+    quote::read_many(&mut conn, actor.account_id, ids).await.map_err(failed)?.iter().map(shown).collect()
 }
 
 /// Reads a quote. Needs `licenses.read`, `licenses.allocate` or `licenses.manage`.
@@ -213,7 +223,7 @@ pub struct LicenseQuoteCreateInput {
     /// What kind of change.
     change: Change,
     /// Key of the product; not for `PLAN`.
-    product_id: Option<ID>,
+    product_id: Option<String>,
     /// How many licences to add or remove.
     quantity: Option<i32>,
     /// Who loses theirs by a removal; the rest is taken from those that nobody holds.
@@ -235,7 +245,7 @@ impl LicenseQuoteCreateInput {
         });
         Wish {
             change: self.change.into(),
-            product_id: self.product_id.as_ref().map(|id| id.to_string()),
+            product_id: self.product_id.clone(),
             quantity: self.quantity,
             releases: releases.collect(),
             interval: self.interval.map(Into::into),

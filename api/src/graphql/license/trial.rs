@@ -1,6 +1,6 @@
 //! Mutations of trials.
 
-use async_graphql::{Context, ID, InputObject, Object, Result};
+use async_graphql::{Context, InputObject, Object, Result};
 use domain::change::Kind;
 use domain::error::Error;
 use domain::license::trial;
@@ -27,7 +27,7 @@ payloads! {
 #[derive(InputObject, Debug)]
 pub struct TrialStartInput {
     /// Key of the product: an add-on that can be tried.
-    product_id: ID,
+    product_id: String,
     /// How many licences: at most as many as `products` says.
     quantity: i32,
     /// Makes a repetition harmless.
@@ -40,7 +40,7 @@ macro_rules! inputs {
         #[derive(InputObject, Debug)]
         pub struct $name {
             /// Key of the product.
-            product_id: ID,
+            product_id: String,
             /// Makes a repetition harmless.
             idempotency_key: Option<String>,
         }
@@ -66,7 +66,7 @@ where
 
 macro_rules! opt {
     ($ctx:expr, $input:expr, $out:expr) => {{
-        let product = $input.product_id.to_string();
+        let product = $input.product_id;
         let done = mutate($ctx, $input.idempotency_key.as_deref(), Kind::Asked, move |change, actor| {
             let product = product.clone();
             Box::pin(async move { trial::opt(change, actor, &product, $out).await })
@@ -89,7 +89,7 @@ impl TrialMutation {
         ctx: &Context<'_>,
         #[graphql(desc = "What to try.")] input: TrialStartInput,
     ) -> Option<Result<TrialStartPayload>> {
-        let (product, quantity) = (input.product_id.to_string(), input.quantity);
+        let (product, quantity) = (input.product_id, input.quantity);
         let done = mutate(ctx, input.idempotency_key.as_deref(), Kind::Asked, move |change, actor| {
             let product = product.clone();
             Box::pin(async move { trial::start(change, actor, &product, quantity).await })
