@@ -185,7 +185,7 @@ async fn nobody_acts_on_themselves_the_owner_or_the_greater() -> Result<()> {
         );
         // The auditor may read the licences and the feed, which the manager may not.
         let other = refused(&manager, &auditor.member_id).await?;
-        let lacks = json!(["licenses.read", "activity.read"]);
+        let lacks = json!(["licenses.read", "billing.read", "activity.read"]);
         assert_eq!((&other["code"], &other["permissions"]), (&json!("NOT_PERMITTED"), &lacks));
         let wanted = if matches!(action, "memberSuspend" | "memberActivate") { "suspend" } else { "deactivate" };
         for by in [&auditor, &standard] {
@@ -393,7 +393,7 @@ async fn nobody_grants_what_they_do_not_hold() -> Result<()> {
     assert_eq!(up.user_errors()[0]["permissions"], json!(lacks));
     assert_eq!(up.user_errors()[0]["field"], json!(["input", "roleIds"]));
     let up = assign(&app, &manager, &ben.member_id, &[SystemRole::Auditor]).await?;
-    assert_eq!(up.user_errors()[0]["permissions"], json!(["licenses.read", "activity.read"]));
+    assert_eq!(up.user_errors()[0]["permissions"], json!(["licenses.read", "billing.read", "activity.read"]));
     let own = assign(&app, &manager, &manager.member_id, &[SystemRole::Administrator]).await?;
     assert_eq!(own.codes(), ["NOT_PERMITTED"]);
     let down = assign(&app, &manager, &admin.member_id, &[SystemRole::Standard]).await?;

@@ -93,7 +93,7 @@ const BREAKS: &[(&str, &str)] = &[
     ("seats.in_use", "UPDATE license_pool SET in_use = in_use + 1"),
     (
         "seats.oversold",
-        "ALTER TABLE license_pool DROP CONSTRAINT license_pool_not_oversold; UPDATE license_pool SET granted = in_use - 1",
+        "ALTER TABLE license_pool DROP CONSTRAINT license_pool_not_oversold; UPDATE license_pool SET granted = in_use - paid - 1 WHERE product_id = 'base'",
     ),
     (
         "seats.holders",
@@ -112,6 +112,7 @@ const BREAKS: &[(&str, &str)] = &[
     ),
     ("seats.trial", "UPDATE license_pool SET trial = trial + 1 WHERE product_id = 'time'"),
     ("money.billing", "DELETE FROM account_billing"),
+    ("money.running", "DELETE FROM billing_period"),
     ("money.periods", "UPDATE billing_period SET anchor_on = anchor_on - 1"),
     (
         "money.numbers",
@@ -265,10 +266,6 @@ const BREAKS_WITH_OTHERS: &[(&[&str], &str)] = &[
         &["members.once", "members.login", "users.login"],
         "ALTER TABLE member DROP CONSTRAINT member_account_id_user_id_key;
          UPDATE member SET user_id = (SELECT user_id FROM member WHERE email LIKE 'ann@%') WHERE email LIKE 'bob@%'",
-    ),
-    (
-        &["money.running", "money.additions"],
-        "DELETE FROM billing_period",
     ),
     (&["feed.row"], "DELETE FROM account_feed"),
     (&["feed.gapless", "seals.chain", "feed.personal"], "DELETE FROM event WHERE seq = 3"),
