@@ -48,6 +48,8 @@ async fn the_first_steps_run_as_printed() -> Result<()> {
     let url = format!("http://127.0.0.1:{port}");
     fleet.extra = vec![("MUSTER_HTTP_LISTEN", format!("127.0.0.1:{port}")), ("MUSTER_HTTP_PUBLIC_URL", url.clone())];
     let seed = fleet.run(&["seed", "--env"]).await?;
+    let catalogue = root.join("docs/examples/catalogue.toml");
+    fleet.run(&["catalogue", "apply", catalogue.to_str().context("a path")?]).await?;
     let process = fleet.start("serve").await?;
 
     let checkout = fleet.app.config.data_dir.join("checkout");
@@ -74,5 +76,6 @@ async fn the_first_steps_run_as_printed() -> Result<()> {
     assert!(found("/data/sessionCreate/token").is_some_and(Value::is_string), "Ada is signed in: {printed}");
     assert_eq!(found("/data/memberImport/status").and_then(Value::as_str), Some("FINISHED"), "{printed}");
     assert!(found("/data/memberImport/rowsInvited").and_then(Value::as_u64).is_some_and(|rows| rows > 0), "{printed}");
+    assert_eq!(found("/data/account/licenseChanges/nodes/0/status").and_then(Value::as_str), Some("APPLIED"), "{printed}");
     fleet.finish(vec![process]).await
 }
