@@ -1,5 +1,6 @@
 //! Licences and money: what is quoted is charged, each period is billed once, and the books agree, whatever dies in between.
 
+mod alert;
 mod calendar;
 mod ending;
 mod example;

@@ -76,6 +76,10 @@ async fn the_first_steps_run_as_printed() -> Result<()> {
     assert!(found("/data/sessionCreate/token").is_some_and(Value::is_string), "Ada is signed in: {printed}");
     assert_eq!(found("/data/memberImport/status").and_then(Value::as_str), Some("FINISHED"), "{printed}");
     assert!(found("/data/memberImport/rowsInvited").and_then(Value::as_u64).is_some_and(|rows| rows > 0), "{printed}");
-    assert_eq!(found("/data/account/licenseChanges/nodes/0/status").and_then(Value::as_str), Some("APPLIED"), "{printed}");
+    assert_eq!(
+        found("/data/account/licenseChanges/nodes/0/status").and_then(Value::as_str),
+        Some("APPLIED"),
+        "{printed}"
+    );
     fleet.finish(vec![process]).await
 }

@@ -171,3 +171,30 @@ async fn add_ons_are_for_active_members() -> Result<()> {
     assert_eq!(code(firm.allot(Direction::Allocate, "time", &[ben]).await), "WRONG_STATUS");
     firm.finish().await
 }
+
+#[tokio::test]
+async fn a_seat_goes_with_whoever_is_deactivated() -> Result<()> {
+    let firm = Firm::new().await?;
+    firm.add("base", 1).await?;
+    let ann = firm.join("ann").await?;
+    let actor = firm.actor().await?;
+    let leave = |remove_seats| {
+        let subjects = Subjects { remove_seats, ..Subjects::one(ann) };
+        let (db, actor) = (firm.app.db.clone(), actor.clone());
+        async move {
+            domain::change::run(&db, &actor, domain::change::Kind::Asked, None, |change, actor| {
+                let subjects = subjects.clone();
+                async move { member::take(change, actor, Step::Deactivate, &subjects).await.map(drop) }.boxed()
+            })
+            .await
+        }
+    };
+    leave(true).await.unwrap();
+    let base = firm.pool("base").await?.unwrap();
+    assert_eq!((base.owned, base.in_use, base.scheduled, base.available), (2, 1, 1, 0));
+    firm.at("2027-04-01T00:00:01Z").await?;
+    let base = firm.pool("base").await?.unwrap();
+    assert_eq!((base.owned, base.paid, base.scheduled), (1, 0, 0));
+    assert_eq!(firm.statements().await?.len(), 1, "nothing is paid for any more, so no period runs");
+    firm.finish().await
+}

@@ -40,6 +40,13 @@ pub enum Notice {
         /// Of what.
         product_id: String,
     },
+    /// Somebody joined, and add-ons that their invitation wished for were not free.
+    WishUnmet {
+        /// Who.
+        member_id: MemberId,
+        /// Which ones.
+        product_ids: Vec<String>,
+    },
 }
 
 impl Notice {
@@ -49,6 +56,7 @@ impl Notice {
             Self::PastDue { statement_id } => statement_id.to_string(),
             Self::SeatsLow { product_id, in_use } => format!("{product_id}:{in_use}"),
             Self::TrialEnding { product_id } => format!("trial:{product_id}"),
+            Self::WishUnmet { member_id, .. } => format!("wish:{member_id}"),
         }
     }
 }
@@ -104,6 +112,13 @@ pub enum Told {
         /// Whether the account does not want to go on.
         opted_out: bool,
     },
+    /// See [`Notice::WishUnmet`].
+    WishUnmet {
+        /// Who joined.
+        person: String,
+        /// Names of the products, with commas.
+        products: String,
+    },
 }
 
 /// Reads a notice for somebody; `None` when it is no longer true, or they are gone.
@@ -148,8 +163,27 @@ async fn told(conn: &mut PgConnection, account: AccountId, notice: &Notice) -> s
                 opted_out: ending.opted_out,
             })
         }
+        Notice::WishUnmet { member_id, product_ids } => {
+            sqlx::query_as!(
+                Unmet,
+                r#"SELECT trim(concat_ws(' ', m.first_name, m.last_name)) AS "person!",
+                          (SELECT string_agg(p.name, ', ' ORDER BY p.name) FROM product p WHERE p.product_id = ANY($3)) AS "products!"
+                   FROM member m WHERE m.account_id = $1 AND m.member_id = $2"#,
+                account.0,
+                member_id.0,
+                product_ids,
+            )
+            .fetch_optional(conn)
+            .await?
+            .map(|unmet| Told::WishUnmet { person: unmet.person, products: unmet.products })
+        }
     };
     Ok(told)
+}
+
+struct Unmet {
+    person: String,
+    products: String,
 }
 
 /// An amount with its currency, like `12.50 EUR`.

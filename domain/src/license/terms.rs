@@ -312,8 +312,8 @@ async fn add(change: &mut Change, ground: &Ground<'_>) -> Result<Terms> {
             return Err(refused(Code::ProductClosing));
         }
         (ProductKind::Linked, true) if pool.is_some() => return Err(refused(Code::ProductOpen)),
-        // Where removals of base seats wait, as many of these follow at once.
-        (ProductKind::Linked, true) => vec![(product.to_owned(), base.owned())],
+        // Seats that are about to be removed get none: those would stay when they go.
+        (ProductKind::Linked, true) => vec![(product.to_owned(), base.owned() - base.scheduled)],
         (ProductKind::Linked, false) => return Err(refused(Code::FollowsBase)),
         (_, true) => return Err(refused(Code::ProductOpen)),
         (ProductKind::AddOn, false) if pool.is_some_and(|pool| pool.closing) => {

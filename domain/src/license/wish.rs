@@ -7,6 +7,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::allocate;
+use crate::billing::notice::{self, Notice};
 use crate::change::Change;
 use crate::error::{Code, Refused, Result};
 use crate::event::{EventKind, NewEvent};
@@ -63,15 +64,16 @@ pub(crate) async fn lock(change: &mut Change, wishes: &[String]) -> Result<()> {
     if wishes.is_empty() { Ok(()) } else { super::lock(change).await }
 }
 
-/// Gives whoever has just joined what their invitation wished for; what is not free is told in the feed. The pools must be locked.
+/// Gives whoever has just joined what their invitation wished for; what is not free is told in the feed and by mail. The pools must be locked.
 pub(crate) async fn grant(change: &mut Change, member: MemberId, wishes: &[String]) -> Result<()> {
     let mut missing = Vec::new();
     for product in wishes {
         if !allocate::give_if_free(change, product, member).await? {
-            missing.push(product);
+            missing.push(product.clone());
         }
     }
     if !missing.is_empty() {
+        notice::enqueue(change, &Notice::WishUnmet { member_id: member, product_ids: missing.clone() }).await?;
         let detail = json!({ "products": missing });
         change.record(NewEvent::new(EventKind::LicenseWishUnmet).subject(member.0).detail(detail));
     }

@@ -219,6 +219,9 @@ fn billing(told: &Told) -> Value {
         Told::SeatsLow { product, owned, available } => {
             context! { about => "SEATS_LOW", product => clean::line(product), owned, available }
         }
+        Told::WishUnmet { person, products } => {
+            context! { about => "WISH_UNMET", person => clean::line(person), products => clean::line(products) }
+        }
         Told::TrialEnding { product, ends_on, allocated, opted_out } => context! {
             about => "TRIAL_ENDING",
             product => clean::line(product),
@@ -319,6 +322,7 @@ fn samples() -> Vec<Mail> {
         billing(Told::ChargeFailed { amount: amount(), reason: "CARD_DECLINED".to_owned() }),
         billing(Told::PastDue { number: 3, amount: amount() }),
         billing(Told::SeatsLow { product: "Seat".to_owned(), owned: 15, available: 1 }),
+        billing(Told::WishUnmet { person: "Ann Lee".to_owned(), products: "Time, Other".to_owned() }),
         billing(trial(true)),
         billing(trial(false)),
         Mail::Invitation {
