@@ -75,11 +75,15 @@ pub enum JobKind {
     ImportMembers,
     /// An uploaded file that has rows of somebody who was deleted.
     EraseUpload,
+    /// A file that somebody asked for.
+    MakeExport,
+    /// Such a file that names somebody who was deleted.
+    EraseExport,
 }
 
 impl JobKind {
     /// All kinds.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::MailInvitation,
         Self::MailSignUp,
         Self::MailPasswordReset,
@@ -90,6 +94,8 @@ impl JobKind {
         Self::MailLoginEmailNotice,
         Self::ImportMembers,
         Self::EraseUpload,
+        Self::MakeExport,
+        Self::EraseExport,
     ];
 
     /// As stored in `outbox.kind`.
@@ -105,6 +111,8 @@ impl JobKind {
             Self::MailLoginEmailNotice => "mail.login_email_notice",
             Self::ImportMembers => "import.members",
             Self::EraseUpload => "upload.erase",
+            Self::MakeExport => "export.make",
+            Self::EraseExport => "export.erase",
         }
     }
 
@@ -119,7 +127,7 @@ impl JobKind {
             | Self::MailValidityEnd
             | Self::MailLoginEmailConfirm
             | Self::MailLoginEmailNotice => Lane::Interactive,
-            Self::ImportMembers | Self::EraseUpload => Lane::Bulk,
+            Self::ImportMembers | Self::EraseUpload | Self::MakeExport | Self::EraseExport => Lane::Bulk,
         }
     }
 

@@ -5,6 +5,7 @@ use uuid::Uuid;
 use crate::actor::Origin;
 use crate::change::{Change, Kind};
 use crate::error::Result;
+use crate::export;
 use crate::id::AccountId;
 use crate::import;
 use crate::infra::db::Db;
@@ -65,10 +66,18 @@ impl Body {
             return Ok(false);
         }
         let mut is_import = false;
-        if self.kind == JobKind::ImportMembers.as_str()
-            && let Ok(payload) = serde_json::from_value::<import::Payload>(self.payload)
-        {
-            is_import = import::abandon(&mut change, payload.import_id).await?;
+        match self.kind.parse() {
+            Ok(JobKind::ImportMembers) => {
+                if let Ok(payload) = serde_json::from_value::<import::Payload>(self.payload) {
+                    is_import = import::abandon(&mut change, payload.import_id).await?;
+                }
+            }
+            Ok(JobKind::MakeExport) => {
+                if let Ok(payload) = serde_json::from_value::<export::Payload>(self.payload) {
+                    export::abandon(&mut change, payload.export_id).await?;
+                }
+            }
+            _ => {}
         }
         change.commit().await?;
         if is_import {

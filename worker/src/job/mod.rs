@@ -1,6 +1,7 @@
 //! What the worker does, one file per noun.
 
 mod erase;
+pub mod export;
 pub mod import;
 mod mail;
 
@@ -25,5 +26,6 @@ pub fn registry(
     let mailer = Arc::new(mail::Mailer::new(db.clone(), config)?);
     let registry = mail::register(Registry::default(), &mailer);
     let registry = erase::register(registry, db.clone(), files.clone());
+    let registry = export::register(registry, db, files, shutdown);
     Ok(import::register(registry, db.clone(), files.clone(), &config.limits, shutdown.clone()))
 }
