@@ -25,13 +25,15 @@ const NOT_DISTRIBUTED: [&str; 9] = [
 ];
 
 /// Everything else, by `account_id`.
-const BY_ACCOUNT: [&str; 29] = [
+const BY_ACCOUNT: [&str; 31] = [
     "account",
     "account_feed",
     "account_owner",
     "event",
     "event_personal",
     "event_seal",
+    "export",
+    "export_member",
     "group_member",
     "idempotency_key",
     "invitation",

@@ -15,7 +15,7 @@ use jiff::SignedDuration;
 
 use crate::actor::{Action, Actor, Reach, Rights, Target};
 use crate::change::Change;
-use crate::error::Result;
+use crate::error::{AtField as _, Code, Refused, Result};
 use crate::event::{EventKind, NewEvent};
 use crate::id::{AccountId, ExportId, MemberId, UnitId};
 use crate::infra::clock::Timestamp;
@@ -170,11 +170,37 @@ pub struct Payload {
 /// of the account is changed, and people take along what is theirs.
 ///
 /// # Errors
-/// `NOT_PERMITTED`, `RATE_LIMITED`.
+/// `NOT_PERMITTED`; `NOT_FOUND` at `filter`; `RATE_LIMITED`.
 pub async fn create_members(change: &mut Change, actor: &Actor, filter: &Filter) -> Result<ExportId> {
     actor.may(Action::ReadMembers, Target::Anywhere)?;
-    change.standing(actor).await?.may(Action::ReadMembers, Target::Anywhere)?;
+    let standing = change.standing(actor).await?;
+    standing.may(Action::ReadMembers, Target::Anywhere)?;
+    let reach = standing.rights.grants.reach(Action::ReadMembers.permissions());
+    check_filter(change, &reach, filter).await.at("filter")?;
     create(change, actor, Kind::Members, None, Some(filter)).await
+}
+
+/// A file is not made for a filter that nobody can meet because it names what does not exist, or lies outside of one's units.
+async fn check_filter(change: &mut Change, reach: &Reach, filter: &Filter) -> Result<()> {
+    let account = change.account();
+    let found = sqlx::query!(
+        r#"SELECT $2::uuid IS NULL OR EXISTS (SELECT FROM role WHERE account_id = $1 AND role_id = $2) AS "role!",
+                  $3::uuid IS NULL OR EXISTS (SELECT FROM member_group WHERE account_id = $1 AND group_id = $3) AS "group!",
+                  $4::uuid IS NULL OR EXISTS (SELECT FROM unit WHERE account_id = $1 AND unit_id = $4) AS "unit!""#,
+        account.0,
+        filter.role_id.map(|role| role.0),
+        filter.group_id.map(|group| group.0),
+        filter.unit_id.map(|unit| unit.0),
+    )
+    .fetch_one(change.conn())
+    .await?;
+    let within = filter.unit_id.is_none_or(|unit| reach.includes(&[unit]));
+    for (name, there) in [("roleId", found.role), ("groupId", found.group), ("unitId", found.unit && within)] {
+        if !there {
+            return Err(Refused::new(Code::NotFound).at(name).into());
+        }
+    }
+    Ok(())
 }
 
 /// Writes the row, the event and the job. The caller has looked at the right.

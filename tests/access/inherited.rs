@@ -36,6 +36,10 @@ pub(crate) const FIELDS: &[(&str, &str)] = &[
         "Group",
         "archivedAt createdAt description excludedFromCustomRates id members membersCount name version viewerCanManage",
     ),
+    (
+        "Export",
+        "createdAt errorCode errorMessage expiresAt fileName finishedAt id kind progress sizeBytes startedAt status url",
+    ),
     ("GroupAddMembersPayload", "group userErrors"),
     ("GroupArchivePayload", "group userErrors"),
     ("GroupConnection", "edges nodes pageInfo"),
@@ -91,6 +95,7 @@ pub(crate) const FIELDS: &[(&str, &str)] = &[
          sendWelcomeEmail startedAt status",
     ),
     ("MemberImportConnection", "edges nodes pageInfo"),
+    ("MemberExportCreatePayload", "export userErrors"),
     ("MemberImportCreatePayload", "memberImport userErrors"),
     ("MemberImportEdge", "cursor node"),
     ("MemberInvitePayload", "invitations userErrors"),

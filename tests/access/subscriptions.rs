@@ -5,7 +5,7 @@ use domain::event::Cursor;
 use serde_json::{Value, json};
 
 use super::firm::Firm;
-use super::{ALLOWED, Expected, Outcome};
+use super::{ALLOWED, Expected, NOTHING, Outcome};
 use crate::support::socket::Socket;
 
 /// Whoever is not signed in has no socket.
@@ -24,6 +24,12 @@ pub(crate) const ROWS: &[(&str, &str, Expected)] = &[
         "subscription { accountUpdated { account { id } } }",
         [NO_SOCKET, ALLOWED, ALLOWED, ALLOWED, ALLOWED, ALLOWED, ALLOWED, ALLOWED],
     ),
+    // A file that was made for the owner.
+    (
+        "Subscription.exportProgress",
+        "subscription ($export: ID!) { exportProgress(id: $export) { id url } }",
+        [NO_SOCKET, NOTHING, NOTHING, NOTHING, NOTHING, NOTHING, NOTHING, ALLOWED],
+    ),
 ];
 
 /// What somebody is answered who follows a field, and the whole answer.
@@ -34,10 +40,16 @@ pub(crate) async fn outcome(firm: &Firm, token: Option<&str>, document: &str) ->
         return Ok((format!("closed {}", socket.closed().await?), Value::Null));
     };
     let mut socket = Socket::enter(&firm.app, token).await?;
-    socket.subscribe("1", document, json!({ "after": Cursor::at(0, None).encode() })).await?;
+    let variables = if document.contains("$export") {
+        json!({ "export": firm.export })
+    } else {
+        json!({ "after": Cursor::at(0, None).encode() })
+    };
+    socket.subscribe("1", document, variables).await?;
     let answer = socket.next().await?;
     socket.leave().await?;
     let outcome = match answer["type"].as_str() {
+        Some("complete") => NOTHING.to_owned(),
         Some("next") if answer["payload"].get("errors").is_none() => ALLOWED.to_owned(),
         Some("error") => format!("error {}", answer["payload"][0]["extensions"]["code"].as_str().unwrap_or("none")),
         _ => "something else".to_owned(),

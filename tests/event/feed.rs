@@ -175,6 +175,7 @@ async fn lives() -> Result<Vec<(Value, Value)>> {
     app.invite(&owner, "ed@harborandfinch.example", &[SystemRole::Standard]).await?;
     roles_and_units(&app, &owner).await?;
     import(&app, &owner).await?;
+    done(&app, &owner, "memberExportCreate", json!({})).await?;
     app.settle().await?;
     leave(&app, &owner).await?;
     change_addresses(&app, &owner).await?;

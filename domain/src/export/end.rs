@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Failure, Kind, State};
+use super::{Failure, Kind};
 use crate::change::Change;
 use crate::error::Result;
 use crate::event::{EventKind, NewEvent};
@@ -10,11 +10,10 @@ use crate::id::ExportId;
 
 /// Leaves the event of an export that ended.
 pub(super) fn record(change: &mut Change, id: ExportId, kind: Kind, rows: i32, failure: Option<Failure>) {
-    let state = if failure.is_some() { State::Failed } else { State::Done };
     let detail = json!({
         "export": id,
         "kind": kind,
-        "state": state,
+        "state": if failure.is_some() { "FAILED" } else { "FINISHED" },
         "errorCode": failure.map(Failure::as_str),
         "rows": rows,
     });
