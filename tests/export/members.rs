@@ -111,6 +111,7 @@ fn csv_cells(text: &str) -> Vec<String> {
         match c {
             '"' => quoted = !quoted,
             ',' | '\n' if !quoted => cells.push(String::new()),
+            '\r' if !quoted => {}
             _ => cells.last_mut().unwrap().push(c),
         }
     }

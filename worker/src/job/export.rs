@@ -20,7 +20,7 @@ use crate::handler::{Handler, Registry};
 use crate::sweeps::{code, sweep};
 
 /// Files that a process writes at once: each has a connection to the database besides those of the pool.
-const AT_ONCE: usize = 2;
+pub const CONNECTIONS: u32 = 2;
 
 /// How soon a file is written anew, where somebody in it was erased meanwhile.
 const SOON: SignedDuration = SignedDuration::from_secs(1);
@@ -40,7 +40,7 @@ pub fn register(registry: Registry, db: &Db, files: &Files, shutdown: &Cancellat
     let make = MakeExport {
         db: db.clone(),
         files: files.clone(),
-        places: Arc::new(Semaphore::new(AT_ONCE)),
+        places: Arc::new(Semaphore::new(CONNECTIONS as usize)),
         shutdown: shutdown.clone(),
     };
     let (db, files) = (db.clone(), files.clone());
