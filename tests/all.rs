@@ -7,6 +7,7 @@ mod support;
 
 mod access;
 mod account;
+mod billing;
 mod catalogue;
 mod chaos;
 mod dev;

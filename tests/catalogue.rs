@@ -9,7 +9,7 @@ use crate::support::app::App;
 use crate::support::database::Database;
 
 /// One copy for all accounts; on Citus on every node, so that tenant tables may refer to them.
-const REFERENCE: [&str; 4] = ["app_user", "catalogue", "permission", "product"];
+const REFERENCE: [&str; 5] = ["app_user", "catalogue", "permission", "price", "product"];
 
 /// On one node: what happens before anybody is signed in, and work, which one relay reads across accounts.
 const NOT_DISTRIBUTED: [&str; 9] = [
@@ -25,10 +25,14 @@ const NOT_DISTRIBUTED: [&str; 9] = [
 ];
 
 /// Everything else, by `account_id`.
-const BY_ACCOUNT: [&str; 31] = [
+const BY_ACCOUNT: [&str; 43] = [
     "account",
+    "account_billing",
     "account_feed",
     "account_owner",
+    "billing_period",
+    "billing_period_product",
+    "charge_attempt",
     "event",
     "event_personal",
     "event_seal",
@@ -37,8 +41,14 @@ const BY_ACCOUNT: [&str; 31] = [
     "group_member",
     "idempotency_key",
     "invitation",
+    "ledger_entry",
     "license_allocation",
+    "license_change",
+    "license_named",
     "license_pool",
+    "license_quote",
+    "license_trial",
+    "license_wish",
     "member",
     "member_activity",
     "member_group",
@@ -55,6 +65,8 @@ const BY_ACCOUNT: [&str; 31] = [
     "session",
     "session_activity",
     "sso_exception",
+    "statement",
+    "statement_line",
     "unit",
     "upload",
 ];

@@ -172,7 +172,15 @@ async fn nobody_acts_on_themselves_the_owner_or_the_greater() -> Result<()> {
         assert_eq!(greater["code"], "NOT_PERMITTED");
         assert_eq!(
             greater["permissions"],
-            json!(["roles.manage", "licenses.read", "activity.read", "account.update"]),
+            json!([
+                "roles.manage",
+                "licenses.read",
+                "licenses.manage",
+                "billing.read",
+                "billing.manage",
+                "activity.read",
+                "account.update"
+            ]),
             "what the manager lacks"
         );
         // The auditor may read the licences and the feed, which the manager may not.
@@ -349,7 +357,7 @@ async fn roles_are_set_and_bind_on_the_next_request() -> Result<()> {
     assert_eq!(set.data("/memberAssignRoles/member/roles").as_array().unwrap().len(), 2, "{}", set.body);
     assert_eq!(
         may().await?,
-        json!(["members.read", "resources.read", "licenses.read", "imports.read", "activity.read"])
+        json!(["members.read", "resources.read", "licenses.read", "billing.read", "imports.read", "activity.read"])
     );
     let set = assign(&app, &owner, &ben.member_id, &[SystemRole::Auditor, SystemRole::Auditor]).await?;
     assert_eq!(set.data("/memberAssignRoles/member/roles"), &json!([{ "systemKey": "AUDITOR" }]), "each once");
@@ -370,7 +378,15 @@ async fn nobody_grants_what_they_do_not_hold() -> Result<()> {
     let admin = app.join(&owner, "ada@harborandfinch.example", &[SystemRole::Administrator]).await?;
     let manager = app.join(&owner, "max@harborandfinch.example", &[SystemRole::MemberManager]).await?;
     let ben = app.join(&owner, "ben@harborandfinch.example", &[SystemRole::Standard]).await?;
-    let lacks = ["roles.manage", "licenses.read", "activity.read", "account.update"];
+    let lacks = [
+        "roles.manage",
+        "licenses.read",
+        "licenses.manage",
+        "billing.read",
+        "billing.manage",
+        "activity.read",
+        "account.update",
+    ];
 
     let up = assign(&app, &manager, &ben.member_id, &[SystemRole::Standard, SystemRole::Administrator]).await?;
     assert_eq!(up.codes(), ["NOT_PERMITTED"]);

@@ -42,9 +42,38 @@ async fn firm() -> Result<App> {
         assert_eq!(app.invite(&owner, email, &[SystemRole::Standard]).await?.codes(), Vec::<String>::new());
     }
     import(&app, &owner.token).await?;
+    buy(&app, &owner).await?;
     app.settle().await?;
     domain::event::seal::seal_due(&app.db.pool).await?;
     Ok(app)
+}
+
+/// Licences that were charged, a period that ended, an add-on that is tried and held, one that is to be given up.
+async fn buy(app: &App, owner: &crate::support::app::Person) -> Result<()> {
+    crate::billing::world::sell(app, crate::billing::world::CATALOGUE).await?;
+    let account = owner.account_id.parse()?;
+    let origin = domain::actor::Origin::operator();
+    let mut change =
+        domain::change::Change::begin(&app.db, account, domain::change::Kind::System, origin, None).await?;
+    domain::billing::operate::set_gateway(&mut change, "sandbox").await?;
+    domain::billing::operate::set_tax_rate(&mut change, Some(domain::billing::TaxRate(190_000))).await?;
+    change.commit().await?;
+    let ask = async |mutation: &str, input: Value| -> Result<()> {
+        let done = app.mutate(Some(&owner.token), mutation, input, "__typename").await?;
+        assert_eq!(done.codes(), Vec::<String>::new(), "{}", done.body);
+        app.settle().await
+    };
+    let confirm = async |mutation: &str, input: Value| -> Result<()> {
+        let quoted = app.mutate(Some(&owner.token), "licenseQuoteCreate", input, "quote { id }").await?;
+        let quote = quoted.text("/licenseQuoteCreate/quote/id");
+        ask(mutation, json!({ "quoteId": quote, "idempotencyKey": quote })).await
+    };
+    let of = |change: &str, product: &str, quantity: i32| json!({ "change": change, "productId": product, "quantity": quantity });
+    confirm("licensesAdd", of("ADD", "base", 3)).await?;
+    confirm("licensesAdd", of("ADD", "base", 1)).await?;
+    confirm("licensesRemove", of("REMOVE", "base", 1)).await?;
+    ask("trialStart", json!({ "productId": "time", "quantity": 2 })).await?;
+    ask("licenseAllocate", json!({ "productId": "time", "memberIds": [owner.member_id] })).await
 }
 
 async fn import(app: &App, token: &str) -> Result<()> {
@@ -75,6 +104,47 @@ const BREAKS: &[(&str, &str)] = &[
         "seats.reserved",
         "UPDATE license_allocation SET reserved = true WHERE member_id = (SELECT member_id FROM account_owner)",
     ),
+    ("seats.named", "UPDATE license_pool SET named_held = 1 WHERE product_id = 'base'"),
+    ("seats.scheduled", "UPDATE license_pool SET scheduled = 0 WHERE product_id = 'base'"),
+    (
+        "seats.active",
+        "UPDATE license_allocation SET member_id = (SELECT member_id FROM member WHERE status = 'DEACTIVATED') WHERE product_id = 'time'",
+    ),
+    ("seats.trial", "UPDATE license_pool SET trial = trial + 1 WHERE product_id = 'time'"),
+    ("money.billing", "DELETE FROM account_billing"),
+    ("money.periods", "UPDATE billing_period SET anchor_on = anchor_on - 1"),
+    (
+        "money.numbers",
+        "UPDATE account_billing SET next_statement_no = next_statement_no + 1",
+    ),
+    (
+        "money.totals",
+        "UPDATE statement SET state = 'OPEN', number = 1, issued_at = now(), issued_on = current_date, total = 1, due = 0;
+         UPDATE account_billing SET next_statement_no = 2",
+    ),
+    (
+        "money.tax",
+        "UPDATE statement_line SET tax = tax - 1, net = net WHERE position = 1; UPDATE ledger_entry SET amount = amount - 1
+         WHERE credit = 'TAX' AND change_id = (SELECT change_id FROM statement_line WHERE position = 1);
+         UPDATE license_change c SET tax = c.tax - 1 FROM statement_line l WHERE l.change_id = c.change_id AND l.position = 1;
+         UPDATE charge_attempt a SET amount = amount - 1 FROM statement_line l WHERE l.change_id = a.change_id AND l.position = 1;
+         UPDATE ledger_entry e SET amount = e.amount - 1 FROM statement_line l WHERE l.change_id = e.change_id AND l.position = 1 AND e.debit = 'CASH'",
+    ),
+    ("money.additions", "UPDATE billing_period_product SET numerator = numerator + 1000000"),
+    ("money.books", "UPDATE ledger_entry SET amount = amount + 1 WHERE credit = 'REVENUE'"),
+    ("money.cash", "UPDATE ledger_entry SET amount = amount + 1 WHERE debit = 'CASH'"),
+    ("money.quoted", "UPDATE license_change SET net = net + 1 WHERE kind = 'ADD'"),
+    (
+        "money.applied",
+        "UPDATE license_change SET status = 'PENDING', resolved_at = NULL
+         WHERE change_id = (SELECT change_id FROM license_change WHERE kind = 'ADD' LIMIT 1)",
+    ),
+    (
+        "money.unresolved",
+        "INSERT INTO charge_attempt (account_id, attempt_id, statement_id, attempt_no, gateway, amount, currency, state, sent_at)
+         SELECT account_id, gen_random_uuid(), statement_id, 1, 'sandbox', 1, 'EUR', 'UNRESOLVED', now() FROM statement",
+    ),
+    ("money.overdue", "UPDATE billing_period SET ends_at = now() - interval '1 h'"),
     ("owner.one", "DELETE FROM account_owner"),
     (
         "owner.active",
@@ -195,6 +265,10 @@ const BREAKS_WITH_OTHERS: &[(&[&str], &str)] = &[
         &["members.once", "members.login", "users.login"],
         "ALTER TABLE member DROP CONSTRAINT member_account_id_user_id_key;
          UPDATE member SET user_id = (SELECT user_id FROM member WHERE email LIKE 'ann@%') WHERE email LIKE 'bob@%'",
+    ),
+    (
+        &["money.running", "money.additions"],
+        "DELETE FROM billing_period",
     ),
     (&["feed.row"], "DELETE FROM account_feed"),
     (&["feed.gapless", "seals.chain", "feed.personal"], "DELETE FROM event WHERE seq = 3"),

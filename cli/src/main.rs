@@ -1,5 +1,6 @@
 //! The one program of Muster: serves the API, works on jobs, and is what an operator runs on the host.
 
+mod billing;
 mod catalogue;
 mod config;
 mod database;
@@ -59,10 +60,12 @@ enum Command {
     Jobs(jobs::Args),
     /// List sweeps and run one now
     Sweeps(sweeps::Args),
-    /// Apply the operator's catalogue: the host product's permissions
+    /// Apply the operator's catalogue: products with their prices, and the host product's permissions
     Catalogue(catalogue::Args),
     /// Change how many seats an account is granted
     Seats(seats::Args),
+    /// Record payments, decide about charges, set taxes and gateways
+    Billing(billing::Args),
     /// What only whoever runs the installation may do, like making credentials of the host product
     Operator(operator::Args),
     /// Look whether what must always hold does; changes nothing, may run at any time
@@ -115,6 +118,7 @@ async fn work(command: Command, config: Config) -> anyhow::Result<ExitCode> {
         Command::Sweeps(args) => sweeps::run(&args, &config).await,
         Command::Catalogue(args) => catalogue::run(&args, &config).await,
         Command::Seats(args) => seats::run(&args, &config).await,
+        Command::Billing(args) => billing::run(&args, &config).await,
         Command::Operator(args) => operator::run(&args, &config).await,
         Command::Verify(args) => verify::run(&args, &config).await,
         Command::Config(_) | Command::Doctor | Command::Schema => unreachable!("they need no database"),

@@ -72,7 +72,7 @@ async fn print_logins(db: &Db, demo: Demo) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     for (name, account) in [(demo::FIRM_NAME, demo.firm), (demo::CONSULTING_NAME, demo.consulting)] {
         let pools = license::pools(&mut conn, account).await?;
-        let seats = pools.iter().find(|pool| pool.product_id == license::BASE).context("the account has no seats")?;
+        let seats = pools.iter().find(|pool| pool.product.key == license::BASE).context("the account has no seats")?;
         writeln!(out, "{name:<20} {account}  {} seats in use, {} free", seats.in_use, seats.available)?;
     }
     writeln!(out, "\nLogins, all with the password {}:\n", quoted(demo::PASSWORD))?;

@@ -1,5 +1,7 @@
 //! The account: founded, renamed, its policy.
 
+use std::sync::Arc;
+
 use serde_json::json;
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -114,6 +116,7 @@ pub struct Founding<'a> {
 /// Founds an account: its roles, its pool, and its owner, an Administrator who holds a seat.
 pub async fn found(change: &mut Change, founding: &Founding<'_>) -> Result<(AccountId, MemberId)> {
     let (account, owner, now) = (AccountId::new(), MemberId::new(), change.now());
+    let billing = Arc::clone(&change.db().billing);
     let conn = change.conn();
     sqlx::query!(
         "INSERT INTO account (account_id, name, time_zone, created_at) VALUES ($1, $2, $3, $4)",
@@ -128,7 +131,8 @@ pub async fn found(change: &mut Change, founding: &Founding<'_>) -> Result<(Acco
     insert_system_roles(conn, account, now).await?;
     insert_owner(conn, account, owner, founding, now).await?;
     sqlx::query!(
-        "WITH pool AS (INSERT INTO license_pool (account_id, product_id, granted, in_use) VALUES ($1, $2, $3, 1) RETURNING account_id)
+        "WITH pool AS (INSERT INTO license_pool (account_id, product_id, granted, in_use) VALUES ($1, $2, $3, 1) RETURNING account_id),
+              billing AS (INSERT INTO account_billing (account_id, currency, billing_interval, gateway) VALUES ($1, $6, $7, $8))
          INSERT INTO license_allocation (account_id, product_id, member_id, reserved, allocated_at)
          SELECT account_id, $2, $4, false, $5 FROM pool",
         account.0,
@@ -136,6 +140,9 @@ pub async fn found(change: &mut Change, founding: &Founding<'_>) -> Result<(Acco
         founding.base_seats,
         owner.0,
         now,
+        billing.currency,
+        billing.interval.as_str(),
+        billing.gateway,
     )
     .execute(conn)
     .await?;

@@ -389,3 +389,68 @@ pub async fn feed_positions(
     });
     Ok((positions.collect(), now))
 }
+
+/// Accounts with a period, a trial or the whole account at its end, or a trial that ends within three days and that nobody was told of; in
+/// the order of ids, from one on.
+pub async fn accounts_with_due_billing(
+    pool: &PgPool,
+    now: Timestamp,
+    after: Option<AccountId>,
+    limit: i64,
+) -> sqlx::Result<Vec<AccountId>> {
+    let after = after.map_or(uuid::Uuid::nil(), |account| account.0);
+    sqlx::query_scalar!(
+        r#"SELECT account_id AS "account_id!: AccountId" FROM (
+               SELECT account_id FROM billing_period WHERE NOT closed AND ends_at <= $1
+               UNION
+               SELECT account_id FROM license_trial
+               WHERE ended_at IS NULL AND (ends_at <= $1 OR (noticed_at IS NULL AND ends_at <= $1 + interval '3 days'))
+               UNION
+               SELECT account_id FROM account_billing WHERE ended_at IS NULL AND ends_at <= $1) due
+           WHERE account_id > $2 ORDER BY account_id LIMIT $3"#,
+        now as Timestamp,
+        after,
+        limit,
+    )
+    .fetch_all(pool)
+    .await
+}
+
+/// Accounts with a statement that is to be collected, or past due; in the order of ids, from one on.
+pub async fn accounts_with_due_statements(
+    pool: &PgPool,
+    now: Timestamp,
+    after: Option<AccountId>,
+    limit: i64,
+) -> sqlx::Result<Vec<AccountId>> {
+    let after = after.map_or(uuid::Uuid::nil(), |account| account.0);
+    sqlx::query_scalar!(
+        r#"SELECT DISTINCT account_id AS "account_id: AccountId" FROM statement
+           WHERE next_try_at <= $1 AND state = 'OPEN' AND account_id > $2 ORDER BY 1 LIMIT $3"#,
+        now as Timestamp,
+        after,
+        limit,
+    )
+    .fetch_all(pool)
+    .await
+}
+
+/// Accounts that may have few licences left and were not told so; in the order of ids, from one on. Their own numbers decide.
+pub async fn accounts_with_few_licenses(
+    pool: &PgPool,
+    after: Option<AccountId>,
+    limit: i64,
+) -> sqlx::Result<Vec<AccountId>> {
+    let after = after.map_or(uuid::Uuid::nil(), |account| account.0);
+    sqlx::query_scalar!(
+        r#"SELECT DISTINCT p.account_id AS "account_id: AccountId" FROM license_pool p JOIN account_feed f USING (account_id)
+           WHERE p.alerted_in_use IS DISTINCT FROM p.in_use AND NOT p.closing AND p.account_id > $1 AND f.writable
+             AND p.granted + p.trial + p.paid - p.in_use - (p.scheduled - p.named_held)
+                 <= greatest(2, (p.granted + p.trial + p.paid) / 10)
+           ORDER BY 1 LIMIT $2"#,
+        after,
+        limit,
+    )
+    .fetch_all(pool)
+    .await
+}

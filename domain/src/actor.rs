@@ -96,6 +96,14 @@ pub enum Action {
     ReadMembers,
     /// See the licence pools.
     ReadLicenses,
+    /// Give licences to members and take them back.
+    AllocateLicenses,
+    /// Buy and remove licences, open and close products, try them, change the plan.
+    ManageLicenses,
+    /// See statements and how the account pays.
+    ReadBilling,
+    /// Change to whom statements are issued, and how they are paid.
+    ManageBilling,
     /// Invite, resend, correct, revoke.
     Invite,
     /// Change the profile or the validity of somebody else.
@@ -135,7 +143,11 @@ impl Action {
     pub const fn permissions(self) -> &'static [Permission] {
         match self {
             Self::ReadMembers => &[Permission::MembersRead],
-            Self::ReadLicenses => &[Permission::LicensesRead, Permission::LicensesAllocate],
+            Self::ReadLicenses => &[Permission::LicensesRead, Permission::LicensesAllocate, Permission::LicensesManage],
+            Self::AllocateLicenses => &[Permission::LicensesAllocate],
+            Self::ManageLicenses => &[Permission::LicensesManage],
+            Self::ReadBilling => &[Permission::BillingRead, Permission::BillingManage],
+            Self::ManageBilling => &[Permission::BillingManage],
             Self::Invite => &[Permission::MembersInvite],
             Self::UpdateMember => &[Permission::MembersUpdate],
             Self::Suspend => &[Permission::MembersSuspend],

@@ -1,4 +1,7 @@
-//! The operator's catalogue file: what the installation defines for all accounts. So far the permissions of the host product.
+//! The operator's catalogue file: what the installation defines for all accounts: products with their prices, and the permissions of
+//! the host product.
+
+pub mod product;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -6,6 +9,7 @@ use std::fmt;
 use serde::Deserialize;
 use sqlx::{Connection as _, PgConnection};
 
+use self::product::SoldProduct;
 use crate::infra::fault::fail_point;
 use crate::permission::{HOST_PREFIX, Permission};
 
@@ -19,6 +23,9 @@ pub struct Catalogue {
     /// Permissions of the host product.
     #[serde(default, rename = "permission")]
     pub permissions: Vec<HostPermission>,
+    /// What is sold.
+    #[serde(default, rename = "product")]
+    pub products: Vec<SoldProduct>,
 }
 
 /// A permission of the host product.
@@ -49,6 +56,8 @@ pub enum Difference {
     Changed(String, Vec<&'static str>),
     /// No longer declared: it grants nothing from now on, and so many roles hold it.
     Withdrawn(String, i64),
+    /// No longer declared: it is not sold any more, and so many accounts keep it.
+    NoLongerSold(String, i64),
 }
 
 impl fmt::Display for Difference {
@@ -56,7 +65,10 @@ impl fmt::Display for Difference {
         match self {
             Self::Added(key) => write!(f, "+ {key}"),
             Self::Changed(key, what) => write!(f, "~ {key} ({})", what.join(", ")),
-            Self::Withdrawn(key, 0) => write!(f, "- {key}"),
+            Self::Withdrawn(key, 0) | Self::NoLongerSold(key, 0) => write!(f, "- {key}"),
+            Self::NoLongerSold(key, accounts) => {
+                write!(f, "- {key} (not sold any more; {accounts} accounts keep it)")
+            }
             Self::Withdrawn(key, roles) => {
                 write!(f, "- {key} (held by {roles} roles, for which it grants nothing from now on)")
             }
@@ -82,7 +94,8 @@ impl Catalogue {
     /// Everything that is wrong with it, at once.
     pub fn parse(text: &str) -> Result<Self, CatalogueError> {
         let catalogue: Self = toml::from_str(text).map_err(|error| CatalogueError::Faults(vec![error.to_string()]))?;
-        let faults = catalogue.faults();
+        let mut faults = catalogue.faults();
+        faults.extend(product::faults(&catalogue.products));
         if faults.is_empty() { Ok(catalogue) } else { Err(CatalogueError::Faults(faults)) }
     }
 
@@ -206,7 +219,7 @@ fn what_differs(before: &HostPermission, after: &HostPermission) -> Vec<&'static
 /// anew from the next request on. Needs a connection of the role that migrates.
 ///
 /// # Errors
-/// [`CatalogueError::Database`].
+/// [`CatalogueError::Database`]; [`CatalogueError::Faults`] where it would change what never changes.
 pub async fn apply(
     conn: &mut PgConnection,
     catalogue: &Catalogue,
@@ -214,7 +227,12 @@ pub async fn apply(
 ) -> Result<Vec<Difference>, CatalogueError> {
     let mut tx = conn.begin().await?;
     sqlx::query!("SELECT pg_advisory_xact_lock($1)", LOCK).execute(&mut *tx).await?;
-    let differences = differences(catalogue, &stored(&mut tx).await?);
+    let (sold, faults) = product::differences(&mut tx, &catalogue.products).await?;
+    if !faults.is_empty() {
+        return Err(CatalogueError::Faults(faults));
+    }
+    let mut differences = differences(catalogue, &stored(&mut tx).await?);
+    differences.extend(sold);
     if dry_run || differences.is_empty() {
         return Ok(differences);
     }
@@ -240,6 +258,7 @@ pub async fn apply(
     )
     .execute(&mut *tx)
     .await?;
+    product::write(&mut tx, &catalogue.products).await?;
     sqlx::query!("UPDATE catalogue SET version = version + 1").execute(&mut *tx).await?;
     fail_point!("catalogue.before_commit");
     tx.commit().await?;

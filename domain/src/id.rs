@@ -112,6 +112,14 @@ ids! {
     EmailChangeId = "emc";
     /// A credential of the host product.
     ServiceTokenId = "svt";
+    /// A priced change of licences that can be confirmed.
+    QuoteId = "qut";
+    /// A change of licences.
+    ChangeId = "lch";
+    /// A statement of what an account owes.
+    StatementId = "stm";
+    /// A time that a gateway was asked for money.
+    AttemptId = "att";
     /// A password reset that waits for its new password.
     PasswordResetId = "pwr";
 }

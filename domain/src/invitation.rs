@@ -35,6 +35,7 @@ pub(crate) use invite::{Lapsed, address_states, count_mails, mail_limits, replac
 pub(crate) use lapse::UNDELIVERABLE_AFTER;
 pub use lapse::{lapse_account, lapse_overdue};
 pub use list::{Filter, Invitation, Order, count, list, read_many};
+pub(crate) use manage::revoke_of;
 pub use manage::{Update, revoke, update};
 pub use send::{Handled, resend, send};
 pub(crate) use settle::settle;

@@ -71,6 +71,14 @@ pub enum JobKind {
     MailLoginEmailConfirm,
     /// What the old login e-mail is told, or asked, of a change.
     MailLoginEmailNotice,
+    /// Something about licences or money, to the owner and those who manage billing.
+    MailBilling,
+    /// The charge for licences that somebody adds.
+    ChargeChange,
+    /// The collection of a statement.
+    ChargeStatement,
+    /// Money that goes back.
+    Refund,
     /// The rows of an uploaded CSV file.
     ImportMembers,
     /// An uploaded file that has rows of somebody who was deleted.
@@ -83,7 +91,7 @@ pub enum JobKind {
 
 impl JobKind {
     /// All kinds.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 16] = [
         Self::MailInvitation,
         Self::MailSignUp,
         Self::MailPasswordReset,
@@ -92,6 +100,10 @@ impl JobKind {
         Self::MailValidityEnd,
         Self::MailLoginEmailConfirm,
         Self::MailLoginEmailNotice,
+        Self::MailBilling,
+        Self::ChargeChange,
+        Self::ChargeStatement,
+        Self::Refund,
         Self::ImportMembers,
         Self::EraseUpload,
         Self::MakeExport,
@@ -109,6 +121,10 @@ impl JobKind {
             Self::MailValidityEnd => "mail.validity_end",
             Self::MailLoginEmailConfirm => "mail.login_email_confirm",
             Self::MailLoginEmailNotice => "mail.login_email_notice",
+            Self::MailBilling => "mail.billing",
+            Self::ChargeChange => "charge.change",
+            Self::ChargeStatement => "charge.statement",
+            Self::Refund => "charge.refund",
             Self::ImportMembers => "import.members",
             Self::EraseUpload => "upload.erase",
             Self::MakeExport => "export.make",
@@ -126,7 +142,9 @@ impl JobKind {
             | Self::MailSuccession
             | Self::MailValidityEnd
             | Self::MailLoginEmailConfirm
-            | Self::MailLoginEmailNotice => Lane::Interactive,
+            | Self::MailLoginEmailNotice
+            | Self::MailBilling => Lane::Interactive,
+            Self::ChargeChange | Self::ChargeStatement | Self::Refund => Lane::Money,
             Self::ImportMembers | Self::EraseUpload | Self::MakeExport | Self::EraseExport => Lane::Bulk,
         }
     }

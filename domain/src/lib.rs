@@ -4,6 +4,7 @@ pub mod access;
 pub mod account;
 pub mod across;
 pub mod actor;
+pub mod billing;
 pub mod catalogue;
 pub mod change;
 pub mod demo;

@@ -1,12 +1,24 @@
 //! Seats. The pool's row decides every race: a conditional update takes seats, a check refuses what would oversell.
 
+pub mod alert;
+pub mod allocate;
+pub mod change;
+mod grant;
+pub mod quote;
+pub mod terms;
+pub mod trial;
+pub mod wish;
+
 use sqlx::PgConnection;
 
+use crate::catalogue::product::{Product, ProductKind};
 use crate::change::Change;
 use crate::error::{Code, Detail, Error, Refused, Result};
-use crate::event::{EventKind, NewEvent};
 use crate::id::{AccountId, MemberId};
+use crate::infra::clock::Timestamp;
 use crate::invitation;
+
+pub use grant::set_granted;
 
 /// The product everybody who can sign in holds.
 pub const BASE: &str = "base";
@@ -14,12 +26,12 @@ pub const BASE: &str = "base";
 /// An account's licences of one product.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pool {
-    /// The product's key.
-    pub product_id: String,
-    /// The product's name.
-    pub product_name: String,
-    /// Granted at sign-up or by the operator, and paid.
+    /// The product.
+    pub product: Product,
+    /// Granted at sign-up or by the operator, of a running trial, and paid.
     pub owned: i32,
+    /// Of those owned, paid: the ones that cost something and can be removed.
+    pub paid: i32,
     /// Allocated, or reserved by live invitations, or held by a running import.
     pub in_use: i32,
     /// Of those in use, reserved by live invitations.
@@ -28,21 +40,54 @@ pub struct Pool {
     pub scheduled: i32,
     /// Free to be given to somebody.
     pub available: i32,
+    /// Whether the product is closed at the period's end, so that nobody is given one any more.
+    pub closing: bool,
+    /// Its trial, if it runs.
+    pub trial: Option<RunningTrial>,
+}
+
+/// A trial that runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RunningTrial {
+    /// Licences that cost nothing until it ends.
+    pub quantity: i32,
+    /// When it ends: from then on those that are allocated are paid for.
+    pub ends_at: Timestamp,
+    /// Whether the account does not want to go on: then they are taken back.
+    pub opted_out: bool,
 }
 
 /// The pools of an account, by product.
 pub async fn pools(conn: &mut PgConnection, account: AccountId) -> sqlx::Result<Vec<Pool>> {
-    sqlx::query_as!(
-        Pool,
-        r#"SELECT l.product_id, p.name AS product_name, l.granted + l.paid AS "owned!", l.in_use, l.scheduled,
-                  l.granted + l.paid - l.in_use - (l.scheduled - l.named_held) AS "available!",
+    let rows = sqlx::query!(
+        r#"SELECT l.product_id, p.name, p.kind AS "kind: ProductKind", l.granted + l.trial + l.paid AS "owned!", l.paid, l.in_use,
+                  l.scheduled, l.closing, l.granted + l.trial + l.paid - l.in_use - (l.scheduled - l.named_held) AS "available!",
                   (SELECT count(*)::int FROM license_allocation a
-                   WHERE a.account_id = l.account_id AND a.product_id = l.product_id AND a.reserved) AS "reserved!"
-           FROM license_pool l JOIN product p USING (product_id) WHERE l.account_id = $1 ORDER BY l.product_id"#,
+                   WHERE a.account_id = l.account_id AND a.product_id = l.product_id AND a.reserved) AS "reserved!",
+                  t.quantity AS "trial?", t.ends_at AS "trial_ends_at?", t.opted_out_at AS "opted_out_at?"
+           FROM license_pool l JOIN product p USING (product_id)
+           LEFT JOIN license_trial t ON t.account_id = l.account_id AND t.product_id = l.product_id AND t.ended_at IS NULL
+           WHERE l.account_id = $1 ORDER BY l.product_id"#,
         account.0,
     )
     .fetch_all(conn)
-    .await
+    .await?;
+    let pools = rows.into_iter().map(|row| Pool {
+        product: Product { key: row.product_id, name: row.name, kind: row.kind },
+        owned: row.owned,
+        paid: row.paid,
+        in_use: row.in_use,
+        reserved: row.reserved,
+        scheduled: row.scheduled,
+        available: row.available,
+        closing: row.closing,
+        trial: row.trial.zip(row.trial_ends_at).map(|(quantity, ends_at)| RunningTrial {
+            quantity,
+            ends_at,
+            opted_out: row.opted_out_at.is_some(),
+        }),
+    });
+    Ok(pools.collect())
 }
 
 /// How many seats a caller wants, and whether fewer will do.
@@ -81,12 +126,18 @@ pub async fn take(change: &mut Change, wanted: Wanted) -> Result<i32> {
 }
 
 async fn take_exactly(change: &mut Change, count: i32) -> Result<bool> {
+    take_of(change, BASE, count).await
+}
+
+/// Takes so many licences of a product, or none if there are too few or the product is being closed.
+async fn take_of(change: &mut Change, product: &str, count: i32) -> Result<bool> {
     let account = change.account();
     let taken = sqlx::query!(
         "UPDATE license_pool SET in_use = in_use + $3
-         WHERE account_id = $1 AND product_id = $2 AND in_use + $3 + scheduled - named_held <= granted + paid",
+         WHERE account_id = $1 AND product_id = $2 AND NOT closing
+           AND in_use + $3 + scheduled - named_held <= granted + trial + paid",
         account.0,
-        BASE,
+        product,
         count,
     )
     .execute(change.conn())
@@ -97,7 +148,7 @@ async fn take_exactly(change: &mut Change, count: i32) -> Result<bool> {
 async fn available(change: &mut Change) -> Result<i32> {
     let account = change.account();
     let available = sqlx::query_scalar!(
-        r#"SELECT granted + paid - in_use - (scheduled - named_held) AS "available!"
+        r#"SELECT granted + trial + paid - in_use - (scheduled - named_held) AS "available!"
            FROM license_pool WHERE account_id = $1 AND product_id = $2"#,
         account.0,
         BASE,
@@ -107,15 +158,14 @@ async fn available(change: &mut Change) -> Result<i32> {
     Ok(available)
 }
 
-/// Locks the base pool: before members, as the order of locks wants it.
+/// Locks the account's pools: before members, as the order of locks wants it.
 pub async fn lock(change: &mut Change) -> Result<()> {
     let account = change.account();
     sqlx::query!(
-        "SELECT 1 AS one FROM license_pool WHERE account_id = $1 AND product_id = $2 FOR NO KEY UPDATE",
+        "SELECT 1 AS one FROM license_pool WHERE account_id = $1 ORDER BY product_id FOR NO KEY UPDATE",
         account.0,
-        BASE
     )
-    .fetch_one(change.conn())
+    .fetch_all(change.conn())
     .await?;
     Ok(())
 }
@@ -155,21 +205,37 @@ pub async fn allocate(change: &mut Change, members: &[MemberId], reserved: bool)
     Ok(())
 }
 
-/// Takes every licence from members and gives the seats back. Returns how many base seats that freed.
+/// Takes every licence from members and gives it back to its pool. Returns how many base seats that freed. The pools must be locked, or
+/// only hold base seats of those members.
 pub async fn release(change: &mut Change, members: &[MemberId]) -> Result<i32> {
+    release_of(change, members, None).await
+}
+
+/// The same for one product, or for all. Returns how many base seats that freed.
+pub(crate) async fn release_of(change: &mut Change, members: &[MemberId], product: Option<&str>) -> Result<i32> {
     let account = change.account();
     let ids: Vec<_> = members.iter().map(|member| member.0).collect();
+    // Who was named for a removal is not any more: that takes a free one instead.
     let freed = sqlx::query!(
-        "DELETE FROM license_allocation WHERE account_id = $1 AND product_id = $2 AND member_id = ANY($3)",
+        r#"WITH unnamed AS (
+               DELETE FROM license_named
+               WHERE account_id = $1 AND member_id = ANY($2) AND ($3::text IS NULL OR product_id = $3) RETURNING product_id),
+           gone AS (
+               DELETE FROM license_allocation
+               WHERE account_id = $1 AND member_id = ANY($2) AND ($3::text IS NULL OR product_id = $3) RETURNING product_id),
+           freed AS (
+               SELECT product_id, count(*)::int AS count, (SELECT count(*)::int FROM unnamed u WHERE u.product_id = g.product_id) AS unnamed
+               FROM gone g GROUP BY product_id)
+           UPDATE license_pool p SET in_use = p.in_use - f.count, named_held = p.named_held - f.unnamed
+           FROM freed f WHERE p.account_id = $1 AND p.product_id = f.product_id
+           RETURNING p.product_id, f.count AS "count!""#,
         account.0,
-        BASE,
         &ids,
+        product,
     )
-    .execute(change.conn())
+    .fetch_all(change.conn())
     .await?;
-    let freed = i32::try_from(freed.rows_affected()).expect("as many as members");
-    give_back(change, freed).await?;
-    Ok(freed)
+    Ok(freed.iter().find(|freed| freed.product_id == BASE).map_or(0, |freed| freed.count))
 }
 
 /// Turns a member's reservation into an allocation.
@@ -184,41 +250,4 @@ pub async fn confirm(change: &mut Change, member: MemberId) -> Result<()> {
     .execute(change.conn())
     .await?;
     if confirmed.rows_affected() == 1 { Ok(()) } else { Err(Error::Stale) }
-}
-
-/// An operator's grant of seats: sets how many are granted, until licences can be bought.
-///
-/// # Errors
-/// SEAT_SHORTAGE when more than that are in use; OUT_OF_RANGE below one.
-pub async fn set_granted(change: &mut Change, granted: i32) -> Result<()> {
-    if granted < 1 {
-        return Err(Code::OutOfRange.into());
-    }
-    lock(change).await?;
-    invitation::lapse_overdue(change).await?;
-    let account = change.account();
-    let before = sqlx::query!(
-        "SELECT granted, paid, in_use + scheduled - named_held AS \"needed!\" FROM license_pool WHERE account_id = $1 AND product_id = $2",
-        account.0,
-        BASE,
-    )
-    .fetch_one(change.conn())
-    .await?;
-    if before.needed > granted + before.paid {
-        let detail = Detail::Seats { required: before.needed, available: granted + before.paid };
-        return Err(Refused { detail, ..Refused::new(Code::SeatShortage) }.into());
-    }
-    sqlx::query!(
-        "UPDATE license_pool SET granted = $3 WHERE account_id = $1 AND product_id = $2",
-        account.0,
-        BASE,
-        granted
-    )
-    .execute(change.conn())
-    .await?;
-    change.record(
-        NewEvent::new(EventKind::SeatsSet)
-            .detail(serde_json::json!({ "before": before.granted, "after": granted, "product": BASE })),
-    );
-    Ok(())
 }

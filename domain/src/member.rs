@@ -10,7 +10,7 @@ use crate::profile::Profile;
 
 mod attach;
 mod erase;
-mod life;
+pub(crate) mod life;
 pub(crate) mod list;
 pub(crate) mod place;
 mod roles;

@@ -47,6 +47,9 @@ permissions! {
     ResourcesManage = "resources.manage", "Register resources, open them to members and groups, and set rates.";
     LicensesRead = "licenses.read", "See the licence pools.";
     LicensesAllocate = "licenses.allocate", "Give licences to members and take them back.";
+    LicensesManage = "licenses.manage", "Buy and remove licences, open and close products, start trials, change the plan.";
+    BillingRead = "billing.read", "See statements and how the account pays.";
+    BillingManage = "billing.manage", "Change to whom statements are issued and how they are paid; be told about money.";
     ImportsRead = "imports.read", "See imports and what became of their rows.";
     ImportsRun = "imports.run", "Import members from a CSV file.";
     ActivityRead = "activity.read", "See what happened in the account, and follow it live.";
@@ -65,6 +68,9 @@ impl Permission {
             self,
             Self::LicensesRead
                 | Self::LicensesAllocate
+                | Self::LicensesManage
+                | Self::BillingRead
+                | Self::BillingManage
                 | Self::AccountUpdate
                 | Self::ImportsRead
                 | Self::ImportsRun
@@ -225,8 +231,17 @@ impl SystemRole {
                 P::ImportsRead,
                 P::ImportsRun,
             ],
-            Self::BillingManager => &[P::MembersRead, P::LicensesRead, P::LicensesAllocate],
-            Self::Auditor => &[P::MembersRead, P::ResourcesRead, P::LicensesRead, P::ImportsRead, P::ActivityRead],
+            Self::BillingManager => &[
+                P::MembersRead,
+                P::LicensesRead,
+                P::LicensesAllocate,
+                P::LicensesManage,
+                P::BillingRead,
+                P::BillingManage,
+            ],
+            Self::Auditor => {
+                &[P::MembersRead, P::ResourcesRead, P::LicensesRead, P::BillingRead, P::ImportsRead, P::ActivityRead]
+            }
         }
     }
 }

@@ -10,7 +10,7 @@ use sqlx::PgConnection;
 use crate::across::{self, Membership, memberships};
 use crate::actor::{Actor, Author, Origin};
 use crate::change::{self, Change, Kind};
-use crate::error::{ClosedAccount, Code, Detail, Error, Refused, Result};
+use crate::error::{AtField as _, ClosedAccount, Code, Detail, Error, Refused, Result};
 use crate::event::{EventKind, NewEvent};
 use crate::id::{AccountId, MemberId, SessionId, UserId};
 use crate::infra::clock::Timestamp;
@@ -19,6 +19,7 @@ use crate::infra::email_address::EmailAddress;
 use crate::infra::secret::{Purpose, Token};
 use crate::password::Passwords;
 use crate::rate;
+use crate::user;
 
 mod activity;
 mod authenticate;
@@ -112,6 +113,17 @@ pub(crate) struct Known {
     password_hash: String,
     pub(crate) email_changed_at: Option<Timestamp>,
     last_account_id: Option<AccountId>,
+}
+
+/// Compares a password with that of the actor's login, and answers since when it is that one.
+///
+/// # Errors
+/// At `password` CREDENTIALS_INVALID, RATE_LIMITED.
+pub(crate) async fn prove(db: &Db, passwords: &Passwords, actor: &Actor, password: &SecretString) -> Result<Timestamp> {
+    let email = user::email(&mut *db.pool.acquire().await?, actor.user_id).await?.ok_or(Error::Unauthenticated)?;
+    let email = EmailAddress::parse(&email).expect("stored addresses are normalised");
+    let known = verify(db, passwords, &actor.origin, Some(&email), password).await.at("password")?;
+    Ok(known.password_changed_at)
 }
 
 /// Compares a password, within the limits on wrong ones.

@@ -7,6 +7,7 @@ mod feed;
 mod imports;
 mod invitations;
 mod members;
+mod money;
 mod outbox;
 mod owner;
 mod schema;
@@ -19,7 +20,10 @@ use sqlx::{Connection as _, PgConnection, Postgres, Transaction};
 use uuid::Uuid;
 
 use self::check::Check;
-use crate::id::{AccountId, EventId, ImportId, InvitationId, MemberId, RoleId, SessionId, UploadId, UserId};
+use crate::id::{
+    AccountId, AttemptId, ChangeId, EventId, ImportId, InvitationId, MemberId, RoleId, SessionId, StatementId,
+    UploadId, UserId,
+};
 
 /// Rows of a finding that are shown.
 const SHOWN: usize = 20;
@@ -74,6 +78,7 @@ pub struct Looked {
 fn of_accounts() -> impl Iterator<Item = &'static Check> {
     let areas = [
         seats::CHECKS,
+        money::CHECKS,
         owner::CHECKS,
         invitations::CHECKS,
         members::CHECKS,
@@ -189,6 +194,9 @@ fn outside(name: &str, value: &Value) -> Value {
         "event" => EventId(id).to_string().into(),
         "upload" => UploadId(id).to_string().into(),
         "import" => ImportId(id).to_string().into(),
+        "statement" => StatementId(id).to_string().into(),
+        "change" => ChangeId(id).to_string().into(),
+        "attempt" => AttemptId(id).to_string().into(),
         _ => value.clone(),
     }
 }

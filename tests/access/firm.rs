@@ -5,6 +5,7 @@ use domain::permission::SystemRole;
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
+use super::money::{self, Bought};
 use crate::support::app::{App, Options, Person};
 
 /// Who asks, in the order of all tables here. The stranger owns another account.
@@ -49,6 +50,8 @@ pub(crate) struct Firm {
     pub(crate) group: String,
     /// Id of a resource that is open to the colleague.
     pub(crate) resource: String,
+    /// What the firm bought.
+    pub(crate) bought: Bought,
     /// Things of the stranger's account.
     pub(crate) foreign: Foreign,
 }
@@ -66,6 +69,7 @@ pub(crate) struct Foreign {
     pub(crate) role: String,
     pub(crate) group: String,
     pub(crate) resource: String,
+    pub(crate) bought: Bought,
 }
 
 const HEADER: &str =
@@ -82,6 +86,7 @@ impl Firm {
     pub(crate) async fn found() -> Result<Self> {
         let app =
             App::with(Options { configure: |config| config.limits.rate_limits = false, ..Options::default() }).await?;
+        money::sell(&app).await?;
         let owner = app.found("olivia@harborandfinch.example", 200).await?;
         let join = async |name: &str, role| app.join(&owner, &format!("{name}@harborandfinch.example"), &[role]).await;
         let administrator = join("ada", SystemRole::Administrator).await?;
@@ -104,6 +109,7 @@ impl Firm {
         app.activity.flush(&app.db).await?;
         let (group, resource) = things(&app, &owner, &colleague).await?;
         let export = export(&app, &owner).await?;
+        let bought = money::buy(&app, &owner).await?;
         let (victim, app_ready) = (victim, app);
         Ok(Self {
             app: app_ready,
@@ -124,6 +130,7 @@ impl Firm {
             role,
             group,
             resource,
+            bought,
             foreign,
         })
     }
@@ -187,8 +194,9 @@ impl Foreign {
         let (member, account) = (stranger.member_id.clone(), stranger.account_id.clone());
         let (unit, role) = (unit(app, stranger).await?, role(app, stranger).await?);
         let (group, resource) = things(app, stranger, stranger).await?;
+        let bought = money::buy(app, stranger).await?;
         let export = export(app, stranger).await?;
-        Ok(Self { member, invitation, import, export, upload, session, account, unit, role, group, resource })
+        Ok(Self { member, invitation, import, export, upload, session, account, unit, role, group, resource, bought })
     }
 }
 

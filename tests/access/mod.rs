@@ -13,6 +13,7 @@ mod firm;
 mod ids;
 mod inherited;
 mod limited;
+mod money;
 mod mutations;
 mod reads;
 mod subscriptions;

@@ -26,9 +26,34 @@ const MANAGERS_INSIDE: Expected = [SIGN_IN, NOT_HERE, ALLOWED, ALLOWED, REFUSED,
 
 /// Who reads members, each in their account.
 const READERS: Expected = [SIGN_IN, ALLOWED, ALLOWED, ALLOWED, ALLOWED, ALLOWED, REFUSED, ALLOWED];
+/// Who buys licences, each in their account.
+const BUYERS: Expected = [SIGN_IN, ALLOWED, ALLOWED, REFUSED, ALLOWED, REFUSED, REFUSED, ALLOWED];
+/// Who buys licences, of something in the account.
+const BUYERS_INSIDE: Expected = [SIGN_IN, NOT_HERE, ALLOWED, REFUSED, ALLOWED, REFUSED, REFUSED, ALLOWED];
+/// Who gives licences to members, of a product that the account has.
+const ALLOCATORS: Expected = [SIGN_IN, NOT_HERE, ALLOWED, ALLOWED, ALLOWED, REFUSED, REFUSED, ALLOWED];
+/// The owner's alone, each in their account.
+const OWNERS: Expected = [SIGN_IN, ALLOWED, REFUSED, REFUSED, REFUSED, REFUSED, REFUSED, ALLOWED];
+/// Who buys licences, where the stranger tries nothing.
+const TRIERS: Expected = [SIGN_IN, "NO_TRIAL", ALLOWED, REFUSED, ALLOWED, REFUSED, REFUSED, ALLOWED];
 
 /// Each mutation, and what each caller is answered.
 pub(crate) const ROWS: &[(&str, Expected)] = &[
+    ("accountCancel", OWNERS),
+    ("accountResume", OWNERS),
+    ("billingPlanChange", BUYERS_INSIDE),
+    ("billingProfileUpdate", BUYERS),
+    ("licenseAllocate", ALLOCATORS),
+    ("licenseChangeCancel", BUYERS_INSIDE),
+    ("licenseDeallocate", ALLOCATORS),
+    ("licenseQuoteCreate", BUYERS_INSIDE),
+    ("licensesAdd", BUYERS_INSIDE),
+    ("licensesRemove", BUYERS_INSIDE),
+    ("productDisable", BUYERS_INSIDE),
+    ("productEnable", BUYERS_INSIDE),
+    ("trialStart", BUYERS),
+    ("trialOptIn", TRIERS),
+    ("trialOptOut", TRIERS),
     ("accountCreate", SIGNED_IN),
     ("accountPolicyUpdate", ADMINISTRATORS),
     ("accountRename", ADMINISTRATORS),
@@ -119,6 +144,8 @@ pub(crate) async fn prepare(firm: &Firm, mutation: &str, caller: usize) -> Resul
     } else if let Some(input) = of_people(firm, mutation).await? {
         input
     } else if let Some(input) = of_things(firm, mutation).await? {
+        input
+    } else if let Some(input) = super::money::prepare(firm, mutation, caller).await? {
         input
     } else {
         return of_callers(firm, mutation, caller).await;

@@ -75,6 +75,17 @@ const RESOURCE: Expected = [SIGN_IN, NOTHING, ALLOWED, ALLOWED, NOTHING, ALLOWED
 /// `resources.manage`, where the rest sees false.
 const RESOURCE_MANAGE: Expected = [SIGN_IN, NOTHING, ALLOWED, ALLOWED, NOTHING, NOTHING, NOTHING, ALLOWED];
 
+/// Licences, of something of one account.
+const LICENSES_INSIDE: Expected = [SIGN_IN, NOTHING, ALLOWED, ALLOWED, ALLOWED, ALLOWED, FORBIDDEN, ALLOWED];
+/// The same, where the rest sees null.
+const LICENSES_NODE: Expected = [SIGN_IN, NOTHING, ALLOWED, ALLOWED, ALLOWED, ALLOWED, NOTHING, ALLOWED];
+/// Billing, of one's own account.
+const BILLING: Expected = [SIGN_IN, ALLOWED, ALLOWED, FORBIDDEN, ALLOWED, ALLOWED, FORBIDDEN, ALLOWED];
+/// Billing, of something of one account.
+const BILLING_INSIDE: Expected = [SIGN_IN, NOTHING, ALLOWED, FORBIDDEN, ALLOWED, ALLOWED, FORBIDDEN, ALLOWED];
+/// The same, where the rest sees null.
+const BILLING_NODE: Expected = [SIGN_IN, NOTHING, ALLOWED, NOTHING, ALLOWED, ALLOWED, NOTHING, ALLOWED];
+
 const RESOURCE_NODE: &str =
     "query ($id: ID!) { resource(id: $id) { groupIds memberIds rates { groupId } viewerCanManage viewerCanRead } }";
 
@@ -86,6 +97,39 @@ const fn of_resource(field: &'static str, pointer: &'static str, expected: Expec
 /// Fields with a guard of their own, or that are reached from the root.
 pub(crate) const ROWS: &[Read] = &[
     plain("Query.viewer", "{ viewer { permissions } }", "/viewer", OWN),
+    plain("Query.products", "{ products { product { key } } }", "/products", SIGNED_IN),
+    read(
+        "Query.licenseQuote",
+        "query ($id: ID!) { licenseQuote(id: $id) { named { member { email } } total { amount } } }",
+        "/licenseQuote",
+        |firm| json!({ "id": firm.bought.quote }),
+        LICENSES_INSIDE,
+    ),
+    read(
+        "Query.licenseChange",
+        "query ($id: ID!) { licenseChange(id: $id) { requestedBy { email } viewerCanCancel } }",
+        "/licenseChange",
+        |firm| json!({ "id": firm.bought.change }),
+        LICENSES_INSIDE,
+    ),
+    read(
+        "Query.statement",
+        "query ($id: ID!) { statement(id: $id) { total { amount } lines { productName } } }",
+        "/statement",
+        |firm| json!({ "id": firm.bought.statement }),
+        BILLING_INSIDE,
+    ),
+    read("Query.node", NODE, "/node", |firm| json!({ "id": firm.bought.quote }), LICENSES_NODE),
+    read("Query.node", NODE, "/node", |firm| json!({ "id": firm.bought.change }), LICENSES_NODE),
+    read("Query.node", NODE, "/node", |firm| json!({ "id": firm.bought.statement }), BILLING_NODE),
+    plain("Account.billingProfile", "{ account { billingProfile { taxRate } } }", "/account/billingProfile", BILLING),
+    plain("Account.statements", "{ account { statements { nodes { id } } } }", "/account/statements", BILLING),
+    plain(
+        "Account.licenseChanges",
+        "{ account { licenseChanges { nodes { id } } } }",
+        "/account/licenseChanges",
+        [SIGN_IN, ALLOWED, ALLOWED, ALLOWED, ALLOWED, ALLOWED, FORBIDDEN, ALLOWED],
+    ),
     plain("Query.permissions", "{ permissions { key } }", "/permissions", SIGNED_IN),
     read(
         "Query.explainAccess",

@@ -20,6 +20,11 @@ pub(crate) const ROWS: &[(&str, &str, Expected)] = &[
         [NO_SOCKET, ALLOWED, ALLOWED, FORBIDDEN, FORBIDDEN, ALLOWED, FORBIDDEN, ALLOWED],
     ),
     (
+        "Subscription.licenseChangeUpdated",
+        "subscription ($change: ID!) { licenseChangeUpdated(id: $change) { status } }",
+        [NO_SOCKET, NOTHING, ALLOWED, ALLOWED, ALLOWED, ALLOWED, FORBIDDEN, ALLOWED],
+    ),
+    (
         "Subscription.accountUpdated",
         "subscription { accountUpdated { account { id } } }",
         [NO_SOCKET, ALLOWED, ALLOWED, ALLOWED, ALLOWED, ALLOWED, ALLOWED, ALLOWED],
@@ -40,17 +45,14 @@ pub(crate) async fn outcome(firm: &Firm, token: Option<&str>, document: &str) ->
         return Ok((format!("closed {}", socket.closed().await?), Value::Null));
     };
     let mut socket = Socket::enter(&firm.app, token).await?;
-    let variables = if document.contains("$export") {
-        json!({ "export": firm.export })
-    } else {
-        json!({ "after": Cursor::at(0, None).encode() })
-    };
+    let variables =
+        json!({ "after": Cursor::at(0, None).encode(), "change": firm.bought.change, "export": firm.export });
     socket.subscribe("1", document, variables).await?;
     let answer = socket.next().await?;
     socket.leave().await?;
     let outcome = match answer["type"].as_str() {
-        Some("complete") => NOTHING.to_owned(),
         Some("next") if answer["payload"].get("errors").is_none() => ALLOWED.to_owned(),
+        Some("complete") => NOTHING.to_owned(),
         Some("error") => format!("error {}", answer["payload"][0]["extensions"]["code"].as_str().unwrap_or("none")),
         _ => "something else".to_owned(),
     };

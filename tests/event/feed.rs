@@ -177,11 +177,14 @@ async fn lives() -> Result<Vec<(Value, Value)>> {
     import(&app, &owner).await?;
     done(&app, &owner, "memberExportCreate", json!({})).await?;
     app.settle().await?;
+    money(&app, &owner).await?;
     leave(&app, &owner).await?;
     change_addresses(&app, &owner).await?;
     done(&app, &owner, "passwordChange", json!({ "currentPassword": PASSWORD, "newPassword": "staple paper clip" }))
         .await?;
-    let mut all = with_stored(&app, all_of(&app, &owner).await?).await?;
+    let before = all_of(&app, &owner).await?;
+    months_later(&app, &owner).await?;
+    let mut all = with_stored(&app, before).await?;
     app.finish().await?;
 
     // Nobody works here: mail stays unsent, and an import is given up.
@@ -198,6 +201,78 @@ async fn lives() -> Result<Vec<(Value, Value)>> {
     all.extend(with_stored(&app, all_of(&app, &owner).await?).await?);
     app.close().await;
     Ok(all)
+}
+
+/// Licences that are bought, given, taken, tried and given up; a charge that fails; statements that are owed, paid and past due.
+async fn money(app: &App, owner: &Person) -> Result<()> {
+    use crate::billing::world::{CATALOGUE, sell};
+    sell(app, CATALOGUE).await?;
+    let operate = async |gateway: &'static str| -> Result<()> {
+        let account = owner.account_id.parse()?;
+        let origin = domain::actor::Origin::operator();
+        let mut change =
+            domain::change::Change::begin(&app.db, account, domain::change::Kind::System, origin, None).await?;
+        domain::billing::operate::set_gateway(&mut change, gateway).await?;
+        Ok(change.commit().await?)
+    };
+    let buy = async |mutation: &str, input: Value| -> Result<Value> {
+        let quoted = app.mutate(Some(&owner.token), "licenseQuoteCreate", input, "quote { id }").await?;
+        let quote = quoted.text("/licenseQuoteCreate/quote/id");
+        let confirm = json!({ "quoteId": quote, "idempotencyKey": quote });
+        let changed = app.mutate(Some(&owner.token), mutation, confirm, "change { id }").await?;
+        app.settle().await?;
+        Ok(changed.data(&format!("/{mutation}/change/id")).clone())
+    };
+    let of = |change: &str, product: &str| json!({ "change": change, "productId": product, "quantity": 1 });
+    buy("licensesAdd", of("ADD", "base")).await?;
+    let scheduled = buy("licensesRemove", of("REMOVE", "base")).await?;
+    done(app, owner, "licenseChangeCancel", json!({ "changeId": scheduled })).await?;
+    operate("sandbox").await?;
+    done(app, owner, "billingProfileUpdate", json!({ "paymentMethod": "sandbox_declined" })).await?;
+    buy("licensesAdd", of("ADD", "base")).await?;
+    done(app, owner, "billingProfileUpdate", json!({ "paymentMethod": "sandbox_ok" })).await?;
+    done(app, owner, "trialStart", json!({ "productId": "time", "quantity": 2 })).await?;
+    let time = json!({ "productId": "time", "memberIds": [owner.member_id] });
+    done(app, owner, "licenseAllocate", time.clone()).await?;
+    done(app, owner, "licenseDeallocate", time).await?;
+    done(app, owner, "trialOptOut", json!({ "productId": "time" })).await?;
+    done(app, owner, "trialOptIn", json!({ "productId": "time" })).await?;
+    let role = SystemRole::Standard.id().to_string();
+    let wish = json!({ "invitations": [{ "email": "wim@harborandfinch.example", "roleIds": [role], "productIds": ["time"] }] });
+    done(app, owner, "memberInvite", wish).await?;
+    let others: Vec<&str> = Vec::new();
+    let all = "{ account { members(first: 2, filter: { status: [ACTIVE] }) { nodes { id } } } }";
+    let members = app.graphql(Some(&owner.token), all, Value::Null).await?;
+    let ids: Vec<Value> =
+        members.data("/account/members/nodes").as_array().unwrap().iter().map(|node| node["id"].clone()).collect();
+    assert!(ids.len() == 2 && others.is_empty());
+    done(app, owner, "licenseAllocate", json!({ "productId": "time", "memberIds": ids })).await?;
+    let accepted = app.accept(&app.letter("wim@harborandfinch.example").await?.token(), "Wim", "Doe").await?;
+    assert!(accepted.codes().is_empty(), "{}", accepted.body);
+    done(app, owner, "licenseDeallocate", json!({ "productId": "time", "memberIds": ids })).await?;
+    done(app, owner, "accountCancel", json!({ "password": PASSWORD })).await?;
+    done(app, owner, "accountResume", json!({})).await
+}
+
+/// Months later: periods and a trial end, statements are paid and past due, and the account ends.
+async fn months_later(app: &App, owner: &Person) -> Result<()> {
+    let sweep = async || -> Result<()> {
+        app.sweep("billing.periods").await?;
+        app.sweep("billing.collect").await?;
+        app.settle().await
+    };
+    app.pass(SignedDuration::from_hours(24 * 32));
+    sweep().await?;
+    let declined = "UPDATE account_billing SET payment_method = 'sandbox_declined'";
+    sqlx::query(declined).execute(&app.db.pool).await?;
+    for days in [32, 4, 5, 8] {
+        app.pass(SignedDuration::from_hours(24 * days));
+        sweep().await?;
+    }
+    let owner = app.person(&owner.email).await?;
+    done(app, &owner, "accountCancel", json!({ "password": "staple paper clip" })).await?;
+    app.pass(SignedDuration::from_hours(24 * 32));
+    sweep().await
 }
 
 /// A login e-mail that is changed, given up, changed again and taken back; and who may change theirs.

@@ -90,6 +90,7 @@ impl World {
 
     pub(super) async fn invite(&self, actor: &Actor, email: &str, role: RoleId) -> domain::error::Result<Invited> {
         let invite = Invite {
+            wishes: Vec::new(),
             email: email.to_owned(),
             first_name: None,
             last_name: None,

@@ -313,7 +313,7 @@ impl App {
         use domain::change::{Change, Kind};
         let account = account.parse()?;
         let mut change = Change::begin(&self.db, account, Kind::System, Origin::operator(), None).await?;
-        domain::license::set_granted(&mut change, seats).await?;
+        domain::license::set_granted(&mut change, seats, None).await?;
         Ok(change.commit().await?)
     }
 

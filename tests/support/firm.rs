@@ -79,6 +79,7 @@ pub(crate) async fn set_roles(change: &mut Change, actor: &Actor, member: Member
 /// Invites Ann, with a mail.
 pub(crate) async fn invite(db: &Db, actor: &Actor, email: &str, role: SystemRole) -> InvitationId {
     let invite = Invite {
+        wishes: Vec::new(),
         email: email.to_owned(),
         first_name: Some("Ann".to_owned()),
         last_name: Some("Lee".to_owned()),

@@ -1,6 +1,7 @@
 //! Runs jobs and sweeps. Any number of processes may; the database decides who does what.
 
 mod collector;
+pub mod gateway;
 mod handler;
 pub mod job;
 pub mod mail;

@@ -2,7 +2,8 @@
 
 use domain::across;
 use domain::actor::Origin;
-use domain::change::{Change, Kind};
+use domain::billing::{charge, roll};
+use domain::change::{Change, Kind, persist};
 use domain::error::{Error, Result};
 use domain::event;
 use domain::id::AccountId;
@@ -11,6 +12,7 @@ use domain::infra::config::Retention;
 use domain::infra::db::Db;
 use domain::infra::files::Files;
 use domain::invitation;
+use domain::license::{alert, trial};
 use domain::member::validity;
 use domain::spent;
 use domain::sweep::Sweep;
@@ -26,6 +28,15 @@ pub fn all(db: &Db, files: &Files, retention: Retention) -> Vec<Sweep> {
     let mut sweeps = schedule::housekeeping(&db.pool);
     sweeps.push(sweep("invitations.lapse", SignedDuration::from_mins(1), db, lapse_invitations));
     sweeps.push(sweep("members.validity", SignedDuration::from_mins(1), db, end_memberships));
+    sweeps.push(sweep("billing.periods", SignedDuration::from_mins(1), db, |db, now| {
+        in_accounts(db, now, Due::Billing, roll_in)
+    }));
+    sweeps.push(sweep("billing.collect", SignedDuration::from_mins(1), db, |db, now| {
+        in_accounts(db, now, Due::Statements, collect_in)
+    }));
+    sweeps.push(sweep("licenses.low", SignedDuration::from_mins(5), db, |db, now| {
+        in_accounts(db, now, Due::Low, alert_in)
+    }));
     sweeps.push(sweep("spent.delete", SignedDuration::from_hours(1), db, delete_spent));
     sweeps.push(sweep("events.purge", SignedDuration::from_hours(24), db, move |db, now| {
         purge_events(db, retention, now)
@@ -148,4 +159,80 @@ async fn delete_spent(db: Db, now: Timestamp) -> Result<usize> {
 async fn purge_events(db: Db, retention: Retention, now: Timestamp) -> Result<usize> {
     let kept = SignedDuration::from_hours(24 * i64::from(retention.events_days));
     Ok(event::purge::purge_due(&db, kept, now).await?)
+}
+
+/// Why an account is looked at.
+#[derive(Clone, Copy)]
+enum Due {
+    Billing,
+    Statements,
+    Low,
+}
+
+/// Does something in every account where it is due. One that fails keeps no other one waiting; the sweep is tried again for it.
+async fn in_accounts<F, Fut>(db: Db, now: Timestamp, due: Due, work: F) -> Result<usize>
+where
+    F: Fn(Db, AccountId, Timestamp) -> Fut,
+    Fut: Future<Output = Result<usize>>,
+{
+    let (mut done, mut failure) = (0, None);
+    let mut after = None;
+    loop {
+        let accounts = match due {
+            Due::Billing => across::accounts_with_due_billing(&db.pool, now, after, ACCOUNTS).await?,
+            Due::Statements => across::accounts_with_due_statements(&db.pool, now, after, ACCOUNTS).await?,
+            Due::Low => across::accounts_with_few_licenses(&db.pool, after, ACCOUNTS).await?,
+        };
+        for account in &accounts {
+            match work(db.clone(), *account, now).await {
+                Ok(count) => done += count,
+                Err(error) => {
+                    tracing::error!(%error, account.id = %account, "what is due in an account was not done");
+                    failure = Some(error);
+                }
+            }
+        }
+        match accounts.last() {
+            Some(last) => after = Some(*last),
+            None => return failure.map_or(Ok(done), Err),
+        }
+    }
+}
+
+/// Ends trials and periods that are over, one after the other, each in a transaction of its own, and tells of trials that end soon.
+async fn roll_in(db: Db, account: AccountId, now: Timestamp) -> Result<usize> {
+    let mut steps = 0;
+    loop {
+        let more = persist(|| async {
+            let mut change = Change::begin(&db, account, Kind::System, Origin::system(), Some(now)).await?;
+            let more = roll::step(&mut change).await?;
+            change.commit().await?;
+            Ok(more)
+        })
+        .await?;
+        if !more {
+            break;
+        }
+        steps += 1;
+    }
+    let mut change = Change::begin(&db, account, Kind::System, Origin::system(), Some(now)).await?;
+    steps += trial::notify_due(&mut change).await?;
+    change.commit().await?;
+    Ok(steps)
+}
+
+/// Collects statements that are due.
+async fn collect_in(db: Db, account: AccountId, now: Timestamp) -> Result<usize> {
+    let mut change = Change::begin(&db, account, Kind::System, Origin::system(), Some(now)).await?;
+    let due = charge::collect_due(&mut change).await?;
+    change.commit().await?;
+    Ok(due)
+}
+
+/// Tells of few licences left.
+async fn alert_in(db: Db, account: AccountId, now: Timestamp) -> Result<usize> {
+    let mut change = Change::begin(&db, account, Kind::System, Origin::system(), Some(now)).await?;
+    let told = alert::notify_low(&mut change).await?;
+    change.commit().await?;
+    Ok(told)
 }

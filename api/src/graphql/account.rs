@@ -9,6 +9,8 @@ use domain::error::Error;
 use domain::id::{AccountId, MemberId};
 use domain::infra::db::Db;
 
+use super::billing::statement::Statement;
+use super::billing::{self, BillingProfile};
 use super::connection::arguments;
 use super::context::{ContextExt as _, mutate};
 use super::cost;
@@ -16,6 +18,7 @@ use super::error::failed;
 use super::group::{self, Group, GroupFilter};
 use super::import::{self, MemberImport};
 use super::invitation::{self, Invitation, InvitationFilter, InvitationOrder, InvitationPage};
+use super::license::change::LicenseChange;
 use super::license::{self, LicensePool};
 use super::member::{self, Member, MemberCounts, MemberFilter, MemberOrder, MemberPage};
 use super::payload::payloads;
@@ -151,7 +154,39 @@ impl Account {
         Some(invitation::count(ctx, filter).await)
     }
 
-    /// Its licences by product. Needs `licenses.read` or `licenses.allocate`.
+    /// How it pays. Needs `billing.read` or `billing.manage`.
+    #[graphql(complexity = "cost::one(child_complexity)")]
+    async fn billing_profile(&self, ctx: &Context<'_>) -> Option<Result<BillingProfile>> {
+        Some(billing::read(ctx).await)
+    }
+
+    /// What it owes, period by period: the draft of the running one first, then the newest. Needs `billing.read` or `billing.manage`.
+    #[graphql(complexity = "cost::page(first, last, child_complexity)")]
+    async fn statements(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Rows after `after`: 1 to 100, 20 unless given.")] first: Option<i32>,
+        #[graphql(desc = "A cursor of this list.")] after: Option<String>,
+        #[graphql(desc = "Rows before `before`: 1 to 100.")] last: Option<i32>,
+        #[graphql(desc = "A cursor of this list.")] before: Option<String>,
+    ) -> Option<Result<Connection<String, Statement>>> {
+        Some(billing::statement::page(ctx, &arguments(first, after, last, before)).await)
+    }
+
+    /// Changes of its licences, the newest first. Needs `licenses.read`, `licenses.allocate` or `licenses.manage`.
+    #[graphql(complexity = "cost::page(first, last, child_complexity)")]
+    async fn license_changes(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Rows after `after`: 1 to 100, 20 unless given.")] first: Option<i32>,
+        #[graphql(desc = "A cursor of this list.")] after: Option<String>,
+        #[graphql(desc = "Rows before `before`: 1 to 100.")] last: Option<i32>,
+        #[graphql(desc = "A cursor of this list.")] before: Option<String>,
+    ) -> Option<Result<Connection<String, LicenseChange>>> {
+        Some(license::change::page(ctx, &arguments(first, after, last, before)).await)
+    }
+
+    /// Its licences by product. Needs `licenses.read`, `licenses.allocate` or `licenses.manage`.
     #[graphql(complexity = "cost::one(child_complexity)")]
     async fn license_pools(&self, ctx: &Context<'_>) -> Option<Result<Vec<LicensePool>>> {
         Some(license::pools(ctx).await)

@@ -354,6 +354,8 @@ pub struct MemberFilter {
     group_id: Option<ID>,
     /// Who belong to this unit.
     unit_id: Option<ID>,
+    /// Who hold a licence of any of these products, by their keys; at most 20.
+    product_ids: Option<Vec<String>>,
     /// Whose subscription covers this.
     subscription_type: Option<SubscriptionType>,
     /// Part of the name or the address, in any letter case.
@@ -367,6 +369,7 @@ impl MemberFilter {
             role_id: self.role_id.as_ref().map(parse_id::<RoleId>),
             group_id: self.group_id.as_ref().map(parse_id::<GroupId>),
             unit_id: self.unit_id.as_ref().map(parse_id::<UnitId>),
+            products: self.product_ids.into_iter().flatten().take(20).collect(),
             subscription_type: self.subscription_type.map(Into::into),
             text: self.text.map(|text| text.chars().take(200).collect()),
         }
@@ -381,6 +384,14 @@ pub struct MemberPage {
     pub order: Option<MemberOrder>,
     /// Paging.
     pub arguments: domain::infra::page::Arguments,
+}
+
+impl MemberPage {
+    /// The holders of a product's licences, by name.
+    pub fn holders(product: &str, arguments: domain::infra::page::Arguments) -> Self {
+        let filter = MemberFilter { product_ids: Some(vec![product.to_owned()]), ..MemberFilter::default() };
+        Self { filter: Some(filter), order: None, arguments }
+    }
 }
 
 /// Reads a page of members with the lists that are asked for.

@@ -4,6 +4,8 @@ use async_graphql::connection::Connection;
 use async_graphql::{Context, ID, MergedObject, Object, Result, SDLExportOptions, Schema};
 
 use self::account::{Account, AccountMutation};
+use self::billing::BillingMutation;
+use self::billing::statement::Statement;
 use self::email_change::EmailChangeMutation;
 use self::event::Events;
 use self::export::{Export, ExportMutation};
@@ -11,6 +13,11 @@ use self::group::{Group, GroupMutation};
 use self::import::{ImportMutation, Job, MemberImport};
 use self::invitation::answer::{InvitationAnswer, InvitationByTokenPayload};
 use self::invitation::manage::InvitationMutation;
+use self::license::ProductOffer;
+use self::license::allocate::AllocationMutation;
+use self::license::change::{ChangeMutation, LicenseChange};
+use self::license::quote::{LicenseQuote, QuoteMutation};
+use self::license::trial::TrialMutation;
 use self::member::MemberLifeMutation;
 use self::node::Node;
 use self::password::PasswordMutation;
@@ -30,6 +37,7 @@ use self::subscription::Subscription;
 use self::unit::manage::UnitMutation;
 
 pub mod account;
+pub mod billing;
 pub mod connection;
 pub mod context;
 pub mod cost;
@@ -192,6 +200,39 @@ impl Query {
         import::job(ctx, &id).await.transpose()
     }
 
+    /// What is sold, and for how much.
+    #[graphql(complexity = "cost::one(child_complexity)")]
+    async fn products(&self, ctx: &Context<'_>) -> Option<Result<Vec<ProductOffer>>> {
+        Some(license::products(ctx).await)
+    }
+
+    /// A priced change of licences. Needs `licenses.read`, `licenses.allocate` or `licenses.manage`; null for what does not exist in this
+    /// account, or expired long ago.
+    #[graphql(complexity = "cost::one(child_complexity)")]
+    async fn license_quote(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Its id.")] id: ID,
+    ) -> Option<Result<LicenseQuote>> {
+        license::quote::read(ctx, &id).await.transpose()
+    }
+
+    /// A change of licences. Needs `licenses.read`, `licenses.allocate` or `licenses.manage`; null for what does not exist in this account.
+    #[graphql(complexity = "cost::one(child_complexity)")]
+    async fn license_change(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Its id.")] id: ID,
+    ) -> Option<Result<LicenseChange>> {
+        license::change::read(ctx, &id).await.transpose()
+    }
+
+    /// A statement with its lines. Needs `billing.read` or `billing.manage`; null for what does not exist in this account.
+    #[graphql(complexity = "cost::one(cost::one(child_complexity))")]
+    async fn statement(&self, ctx: &Context<'_>, #[graphql(desc = "Its id.")] id: ID) -> Option<Result<Statement>> {
+        billing::statement::read(ctx, &id).await.transpose()
+    }
+
     /// Everything that a role can allow: what Muster knows, then what the host product declared.
     #[graphql(complexity = "cost::one(child_complexity)")]
     async fn permissions(&self, ctx: &Context<'_>) -> Option<Result<Vec<Permission>>> {
@@ -272,6 +313,11 @@ pub struct Mutation(
     GroupMutation,
     ResourceMutation,
     RateMutation,
+    AllocationMutation,
+    QuoteMutation,
+    ChangeMutation,
+    TrialMutation,
+    BillingMutation,
 );
 
 /// The public schema.

@@ -4,15 +4,21 @@ use std::collections::HashMap;
 use std::str::FromStr;
 
 use async_graphql::{Context, ID, Interface, Result};
-use domain::id::{AccountId, ExportId, GroupId, ImportId, InvitationId, MemberId, ResourceId, RoleId, UnitId};
+use domain::id::{
+    AccountId, ChangeId, ExportId, GroupId, ImportId, InvitationId, MemberId, QuoteId, ResourceId, RoleId, StatementId,
+    UnitId,
+};
 
 use super::account::{self, Account};
+use super::billing::statement::{self, Statement};
 use super::context::ContextExt as _;
 use super::error::ErrorCode;
 use super::export::{self, Export};
 use super::group::{self, Group};
 use super::import::{self, MemberImport};
 use super::invitation::{self, Invitation};
+use super::license::change::{self, LicenseChange};
+use super::license::quote::{self, LicenseQuote};
 use super::member::{self, Member};
 use super::resource::{self, Resource};
 use super::role::{self, Role};
@@ -43,6 +49,12 @@ pub enum Node {
     Group(Box<Group>),
     /// A thing of the host product.
     Resource(Box<Resource>),
+    /// A priced change of licences.
+    LicenseQuote(Box<LicenseQuote>),
+    /// A change of licences.
+    LicenseChange(Box<LicenseChange>),
+    /// What the account owes for a period.
+    Statement(Box<Statement>),
 }
 
 /// Loads nodes: one statement per kind.
@@ -92,11 +104,32 @@ pub async fn load(ctx: &Context<'_>, ids: &[ID]) -> Result<Vec<Option<Node>>> {
         let resources = resource::read_many(ctx, &resources).await?;
         found.extend(resources.into_iter().map(|one| (one.id.clone(), Node::Resource(Box::new(one)))));
     }
+    money(ctx, ids, &mut found).await?;
     if of_kind::<AccountId>(ids).contains(&actor.account_id) {
         let account = account::read(ctx).await?;
         found.insert(account.id.clone(), Node::Account(Box::new(account)));
     }
     Ok(ids.iter().map(|id| found.get(id).cloned()).collect())
+}
+
+/// Those of licences and money.
+async fn money(ctx: &Context<'_>, ids: &[ID], found: &mut HashMap<ID, Node>) -> Result<()> {
+    let quotes: Vec<QuoteId> = of_kind(ids);
+    if !quotes.is_empty() {
+        let quotes = quote::read_many(ctx, &quotes).await?;
+        found.extend(quotes.into_iter().map(|one| (one.id.clone(), Node::LicenseQuote(Box::new(one)))));
+    }
+    let changes: Vec<ChangeId> = of_kind(ids);
+    if !changes.is_empty() {
+        let changes = change::read_many(ctx, &changes).await?;
+        found.extend(changes.into_iter().map(|one| (one.id.clone(), Node::LicenseChange(Box::new(one)))));
+    }
+    let statements: Vec<StatementId> = of_kind(ids);
+    if !statements.is_empty() {
+        let statements = statement::read_many(ctx, &statements).await?;
+        found.extend(statements.into_iter().map(|one| (one.id.clone(), Node::Statement(Box::new(one)))));
+    }
+    Ok(())
 }
 
 fn of_kind<T: FromStr>(ids: &[ID]) -> Vec<T> {

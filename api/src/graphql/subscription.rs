@@ -6,16 +6,19 @@ use std::time::Duration;
 use async_graphql::{Context, Error, ID, Result, SimpleObject, Subscription};
 use domain::actor::{Action, Actor, Target};
 use domain::event::Cursor;
-use domain::id::ExportId;
+use domain::id::{ChangeId, ExportId};
+use domain::license::change::ChangeStatus;
 use futures::stream::{self, BoxStream};
 use futures::{FutureExt as _, Stream, StreamExt as _};
 
 use super::account::{self, Account};
-use super::context::ContextExt as _;
+use super::context::{ContextExt as _, parse_id};
 use super::cost;
 use super::error::{ErrorCode, top_level};
 use super::event::{AccountEvent, parse_kinds, unreadable};
 use super::export::{self, Export};
+use super::license;
+use super::license::change::LicenseChange;
 use crate::admission::Admitted;
 use crate::asker::Asker;
 use crate::live::Watch;
@@ -69,6 +72,20 @@ impl Subscription {
             Ok(event) => Ok(AccountEvent::from(event.as_ref())),
             Err(error) => Err(unreadable(error)),
         }))
+    }
+
+    /// A change of licences as it is now, and again whenever it has moved on, until it is done, failed or cancelled. Needs
+    /// `licenses.read`, `licenses.allocate` or `licenses.manage`; ends at once for what does not exist in this account.
+    #[graphql(complexity = "cost::one(child_complexity)")]
+    async fn license_change_updated(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Its id.")] id: ID,
+    ) -> Result<impl Stream<Item = Result<LicenseChange>> + use<'_>> {
+        let (state, actor) = (ctx.state().clone(), ctx.actor()?.clone());
+        actor.may(Action::ReadLicenses, Target::Account).map_err(top_level)?;
+        let follow = Follow { updates: Box::pin(watch(ctx)?.updates()), state, actor, id: parse_id(&id), last: None };
+        Ok(futures::stream::unfold(Some(follow), |follow| async move { follow?.next().await }.boxed()))
     }
 
     /// The account as it is now, and again whenever something in it has changed, at most twice a second. Several changes may come
@@ -151,6 +168,37 @@ async fn look(state: &State, actor: &Actor, id: ExportId) -> Result<Option<Expor
         tokio::time::sleep(BETWEEN_TRIES).await;
     }
     export::of(state, actor, id).await
+}
+
+/// Somebody who follows a change of licences.
+struct Follow<U> {
+    updates: U,
+    state: State,
+    actor: Actor,
+    id: ChangeId,
+    last: Option<ChangeStatus>,
+}
+
+impl<U: Stream<Item = ()> + Unpin> Follow<U> {
+    /// The change when it has moved on; nothing more once it is final, or gone.
+    async fn next(mut self) -> Option<(Result<LicenseChange>, Option<Self>)> {
+        loop {
+            self.updates.next().await?;
+            let place = self.state.admission.wait(&Asker::User(self.actor.user_id)).await;
+            let found = license::change::of(&self.state.db, &self.actor, self.id).await;
+            drop(place);
+            match found {
+                Err(error) => return Some((Err(error), None)),
+                Ok(None) => return None,
+                Ok(Some(change)) if self.last == Some(change.state) => {}
+                Ok(Some(change)) => {
+                    self.last = Some(change.state);
+                    let goes_on = matches!(change.state, ChangeStatus::Pending | ChangeStatus::Scheduled);
+                    return Some((Ok(change), goes_on.then_some(self)));
+                }
+            }
+        }
+    }
 }
 
 /// Reads the account; for a while again when that fails, because an error would end the subscription.

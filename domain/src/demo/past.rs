@@ -198,7 +198,7 @@ impl Past {
         complete_profile(&mut change, account, owner, &new.profile).await?;
         change.commit().await?;
         let mut change = Change::begin(&self.db, account, Kind::System, Origin::operator(), None).await?;
-        license::set_granted(&mut change, seats).await?;
+        license::set_granted(&mut change, seats, None).await?;
         change.commit().await?;
         Ok(Place { account, owner, people, domain })
     }

@@ -94,10 +94,7 @@ pub async fn request(
 /// Compares the password with that of the actor's login.
 async fn prove(db: &Db, passwords: &Passwords, actor: &Actor, password: Option<&SecretString>) -> Result<Timestamp> {
     let password = password.ok_or_else(|| Refused::new(Code::Required).at("password"))?;
-    let email = user::email(&mut *db.pool.acquire().await?, actor.user_id).await?.ok_or(Error::Unauthenticated)?;
-    let email = EmailAddress::parse(&email).expect("stored addresses are normalised");
-    let known = session::verify(db, passwords, &actor.origin, Some(&email), password).await.at("password")?;
-    Ok(known.password_changed_at)
+    session::prove(db, passwords, actor, password).await
 }
 
 /// Counted by account, so that no account feels the requests of another one.

@@ -11,6 +11,7 @@ use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::{Connection as _, PgConnection, Postgres, Transaction};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::billing::Defaults;
 use crate::id::AccountId;
 use crate::infra::clock::{Clock, Timestamp};
 use crate::infra::config::Config;
@@ -56,6 +57,8 @@ pub struct Db {
     pub rate_limits: bool,
     /// Free-mail domains that the operator allows in every account, lower-cased and in their ASCII form.
     pub allowed_personal_domains: Arc<[String]>,
+    /// What accounts pay with, unless they or the operator say otherwise.
+    pub billing: Arc<Defaults>,
     /// What members may do, by the version it was read at.
     pub(crate) rights: Arc<RightsCache>,
     writers: Arc<Mutex<HashMap<AccountId, Weak<Writers>>>>,
@@ -97,6 +100,7 @@ impl Db {
             key,
             rate_limits: true,
             allowed_personal_domains: Arc::default(),
+            billing: Arc::default(),
             rights: Arc::default(),
             writers: Arc::default(),
             hasty: false,
@@ -118,6 +122,7 @@ impl Db {
         Self {
             rate_limits: config.limits.rate_limits,
             allowed_personal_domains: allowed.map(Cow::into_owned).collect(),
+            billing: Arc::new(config.billing.clone()),
             ..self
         }
     }

@@ -78,6 +78,15 @@ impl Money {
     }
 }
 
+/// An amount of a currency by its code, as events tell it: `{"amount": "12.50", "currency": "EUR"}`.
+pub fn told(minor: i64, currency: &str) -> serde_json::Value {
+    let amount = match Currency::parse(currency) {
+        Ok(currency) => Money { minor, currency }.amount(),
+        Err(_) => minor.to_string(),
+    };
+    serde_json::json!({ "amount": amount, "currency": currency })
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -15,7 +15,7 @@ use crate::infra::clock::Timestamp;
 use crate::infra::db::Db;
 use crate::infra::email_address::EmailAddress;
 use crate::infra::secret::{Purpose, Token};
-use crate::license;
+use crate::license::{self, wish};
 use crate::member::Status;
 use crate::password::{self, Passwords};
 use crate::profile;
@@ -80,6 +80,8 @@ struct Found {
     member_id: Option<MemberId>,
     member_status: Option<Status>,
     user_id: Option<UserId>,
+    /// Add-ons that are given at acceptance.
+    wishes: Vec<String>,
 }
 
 async fn find(conn: &mut PgConnection, token: &str) -> Result<Found> {
@@ -90,7 +92,9 @@ async fn find(conn: &mut PgConnection, token: &str) -> Result<Found> {
         r#"SELECT i.invitation_id AS "invitation_id: InvitationId", i.email, i.first_name, i.last_name, i.message, i.state AS "state: State",
                   i.expires_at, i.invited_by AS "invited_by: MemberId", a.name AS account_name,
                   nullif(trim(concat_ws(' ', b.first_name, b.last_name)), '') AS inviter_name,
-                  m.member_id AS "member_id?: MemberId", m.status AS "member_status?: Status", u.user_id AS "user_id?: UserId"
+                  m.member_id AS "member_id?: MemberId", m.status AS "member_status?: Status", u.user_id AS "user_id?: UserId",
+                  ARRAY(SELECT w.product_id FROM license_wish w WHERE w.account_id = i.account_id AND w.invitation_id = i.invitation_id
+                        ORDER BY w.product_id) AS "wishes!"
            FROM invitation i
            JOIN account a USING (account_id)
            LEFT JOIN member m ON m.account_id = i.account_id AND m.member_id = i.member_id
@@ -118,6 +122,7 @@ async fn find(conn: &mut PgConnection, token: &str) -> Result<Found> {
         member_id: row.member_id,
         member_status: row.member_status,
         user_id: row.user_id,
+        wishes: row.wishes,
     })
 }
 
@@ -200,7 +205,8 @@ pub async fn accept(
     let (found, member, now) = open(db, &origin, token).await?;
     let (first_name, last_name) = names(acceptance, &found)?;
     let person = prove(db, passwords, &origin, signed_in, &found, acceptance.password.as_ref()).await?;
-    let joining = Joining { token, member, email: &found.email, person, first_name, last_name };
+    let wishes = &found.wishes;
+    let joining = Joining { token, wishes, member, email: &found.email, person, first_name, last_name };
     let origin = Origin { author: Author::Member(member), ..origin };
     persist(|| async {
         let mut change = Change::begin(db, found.account_id, Kind::Asked, origin.clone(), Some(now)).await?;
@@ -261,6 +267,7 @@ async fn prove(
 /// Somebody who has proven what they must, on the way in.
 struct Joining<'a> {
     token: &'a str,
+    wishes: &'a [String],
     member: MemberId,
     email: &'a EmailAddress,
     person: Person,
@@ -272,6 +279,7 @@ struct Joining<'a> {
 async fn join(change: &mut Change, joining: &Joining<'_>) -> Result<()> {
     let (account, now, member) = (change.account(), change.now(), joining.member);
     let user = identity(change, joining).await?;
+    wish::lock(change, joining.wishes).await?;
     let locked = sqlx::query!(
         "SELECT 1 AS one FROM member WHERE account_id = $1 AND member_id = $2 FOR UPDATE",
         account.0,
@@ -312,6 +320,7 @@ async fn join(change: &mut Change, joining: &Joining<'_>) -> Result<()> {
     .execute(change.conn())
     .await?;
     license::confirm(change, member).await?;
+    wish::grant(change, member, joining.wishes).await?;
     change.record(
         NewEvent::new(EventKind::InvitationAccepted)
             .subject(member.0)

@@ -15,7 +15,7 @@ use crate::id::{InvitationId, MemberId};
 use crate::infra::clock::Date;
 use crate::infra::email_address::EmailAddress;
 use crate::infra::personal_domain::DomainPolicy;
-use crate::license::{self, Wanted};
+use crate::license::{self, Wanted, wish};
 use crate::member::place::may_give;
 use crate::member::{Place, Status, Validity};
 use crate::profile::{self, Profile, SubscriptionType};
@@ -38,6 +38,8 @@ pub struct Invite {
     pub place: Place,
     /// From when until when they are to be a member.
     pub validity: Validity,
+    /// Add-ons that they are given when they accept, if any is free then.
+    pub wishes: Vec<String>,
 }
 
 /// What becomes of the good ones when others are refused.
@@ -78,6 +80,7 @@ pub async fn invite(
     let account = account::read(change.conn(), account).await?;
     let today = Date::at(change.now(), &account.time_zone);
     let mut items = batch.validate(invites, &account.policy.domains(change.db()), today);
+    batch.check_wishes(change, invites, &mut items).await?;
     batch.check_addresses(change, &mut items).await?;
     batch.settle()?;
     let wanted = i32::try_from(items.len()).expect("bounded by the limit on bulk");
@@ -92,8 +95,11 @@ pub async fn invite(
     batch.settle()?;
     let replaced: Vec<Lapsed> = items.iter().filter_map(|(_, _, lapsed)| *lapsed).collect();
     replace(change, &replaced).await?;
+    let wishes: Vec<&[String]> = items.iter().map(|(index, ..)| invites[*index].wishes.as_slice()).collect();
     let new: Vec<NewInvitation> = items.into_iter().map(|(_, item, _)| item).collect();
     let ids = create(change, Some(actor.member_id), &new, send).await?;
+    let wished: Vec<(InvitationId, &[String])> = ids.iter().map(|(invitation, _)| *invitation).zip(wishes).collect();
+    wish::write(change, &wished).await?;
     Ok(Invited { invitations: ids.into_iter().map(|(invitation, _)| invitation).collect(), refused: batch.refused })
 }
 
@@ -140,6 +146,21 @@ impl Batch {
             }
         }
         items
+    }
+
+    async fn check_wishes(&mut self, change: &mut Change, invites: &[Invite], items: &mut Vec<Item>) -> Result<()> {
+        if invites.iter().all(|invite| invite.wishes.is_empty()) {
+            return Ok(());
+        }
+        let sold = wish::sold(change.conn()).await?;
+        items.retain(|(index, _, _)| match wish::check(&invites[*index].wishes, &sold) {
+            Ok(()) => true,
+            Err(refused) => {
+                self.refuse(*index, refused);
+                false
+            }
+        });
+        Ok(())
     }
 
     async fn check_addresses(&mut self, change: &mut Change, items: &mut Vec<Item>) -> Result<()> {

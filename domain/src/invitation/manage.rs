@@ -299,6 +299,21 @@ pub async fn revoke(change: &mut Change, actor: &Actor, id: InvitationId) -> Res
     finish(change, &open, State::Revoked, EventKind::InvitationRevoked).await
 }
 
+/// Withdraws the open invitation of a member, as the system: their seat is removed. The pools and the member must be locked.
+pub(crate) async fn revoke_of(change: &mut Change, member: MemberId) -> Result<()> {
+    let account = change.account();
+    let id = sqlx::query_scalar!(
+        r#"SELECT invitation_id AS "invitation_id: InvitationId" FROM invitation WHERE account_id = $1 AND member_id = $2 AND finished_at IS NULL"#,
+        account.0,
+        member.0,
+    )
+    .fetch_optional(change.conn())
+    .await?;
+    let Some(id) = id else { return Ok(()) };
+    let open = lock(change, id).await?;
+    finish(change, &open, State::Revoked, EventKind::InvitationRevoked).await
+}
+
 async fn finish(change: &mut Change, open: &Open, state: State, kind: EventKind) -> Result<()> {
     end(change, open.invitation_id, open.member_id, state).await?;
     change.record(

@@ -10,6 +10,7 @@ use super::status::{Locked, lock_many};
 use super::{Status, erase, successor};
 use crate::across;
 use crate::actor::{Action, Actor, Standing, Target};
+use crate::billing;
 use crate::change::Change;
 use crate::error::{AtField as _, Code, Detail, Error, Refused, Result};
 use crate::event::{EventKind, NewEvent};
@@ -90,12 +91,23 @@ pub struct Subjects {
     pub policy: ErrorPolicy,
     /// Who takes over what they are responsible for.
     pub successor: Option<MemberId>,
+    /// Whether they may lose licences of linked products with their seat.
+    pub release_linked: bool,
+    /// Whether a paid seat for each of them is removed at the period's end, when they are deactivated.
+    pub remove_seats: bool,
 }
 
 impl Subjects {
     /// One member.
     pub fn one(member: MemberId) -> Self {
-        Self { members: vec![member], listed: false, policy: ErrorPolicy::AllOrNothing, successor: None }
+        Self {
+            members: vec![member],
+            listed: false,
+            policy: ErrorPolicy::AllOrNothing,
+            successor: None,
+            release_linked: false,
+            remove_seats: false,
+        }
     }
 }
 
@@ -112,11 +124,15 @@ pub struct Taken {
 ///
 /// # Errors
 /// With [`ErrorPolicy::AllOrNothing`] every refusal; otherwise only what concerns all: NOT_PERMITTED, and what is wrong with the
-/// successor. Per member NOT_FOUND, NOT_PERMITTED, OWN_STATUS, OWNER_PROTECTED, WRONG_STATUS, SEAT_SHORTAGE, VALIDITY_OVER,
-/// SUCCESSOR_REQUIRED.
+/// successor or with removing their seats. Per member NOT_FOUND, NOT_PERMITTED, OWN_STATUS, OWNER_PROTECTED, WRONG_STATUS, SEAT_SHORTAGE,
+/// VALIDITY_OVER, SUCCESSOR_REQUIRED, LINKED_LICENSE_HELD.
 pub async fn take(change: &mut Change, actor: &Actor, step: Step, subjects: &Subjects) -> Result<Taken> {
     actor.may(step.action(), Target::Anywhere)?;
     let mut batch = Batch::new(subjects);
+    let removes_seats = subjects.remove_seats && step == Step::Deactivate;
+    if removes_seats {
+        billing::lock(change).await?;
+    }
     let people = if step == Step::Delete { erase::lock_people(change, &batch.wanted()).await? } else { Vec::new() };
     let seats = prepare_pool(change, step, batch.open.len()).await?;
     let mut ids = batch.wanted();
@@ -135,6 +151,10 @@ pub async fn take(change: &mut Change, actor: &Actor, step: Step, subjects: &Sub
         let busy = successor::responsible(change, &batch.wanted()).await?;
         batch.refuse_where(Code::SuccessorRequired, |member| busy.contains(&member));
     }
+    if step.ends_work() && !subjects.release_linked {
+        let holders = license::allocate::holders_of_linked(change, &batch.wanted()).await?;
+        batch.refuse_where(Code::LinkedLicenseHeld, |member| holders.contains(&member));
+    }
     let done = batch.settle(subjects)?;
     let members: Vec<MemberId> = done.members.clone();
     if members.is_empty() {
@@ -147,6 +167,9 @@ pub async fn take(change: &mut Change, actor: &Actor, step: Step, subjects: &Sub
         erase::erase(change, &members, &locked, &people).await?;
     } else {
         apply(change, step, &members, &locked).await?;
+    }
+    if removes_seats {
+        license::change::remove_freed(change, actor, members.len()).await?;
     }
     Ok(done)
 }
@@ -366,4 +389,33 @@ pub(super) async fn take_out(change: &mut Change, members: &[MemberId]) -> Resul
     successor::move_all(change, &members, owner).await?;
     apply(change, Step::Deactivate, &members, &locked).await?;
     Ok(members.len())
+}
+
+/// Takes out, as the system, those whose seat is removed: members are deactivated and hand their work over to whom they are named with, or to
+/// the owner; invitations are revoked. The pools must be locked.
+pub(crate) async fn take_out_named(change: &mut Change, leavers: &[(MemberId, Option<MemberId>)]) -> Result<()> {
+    if leavers.is_empty() {
+        return Ok(());
+    }
+    let account = change.account();
+    let owner = across::owner_of(change.conn(), account).await?;
+    let mut ids: Vec<MemberId> = leavers.iter().flat_map(|(member, to)| std::iter::once(*member).chain(*to)).collect();
+    ids.push(owner);
+    ids.sort_unstable();
+    ids.dedup();
+    let locked = lock_many(change, &ids).await?;
+    let leaving: Vec<MemberId> = leavers.iter().map(|(member, _)| *member).filter(|member| *member != owner).collect();
+    let stays = |member: &MemberId| {
+        !leaving.contains(member) && locked.get(member).is_some_and(|locked| locked.status == Status::Active)
+    };
+    for (member, to) in leavers.iter().filter(|(member, _)| *member != owner) {
+        let Some(found) = locked.get(member) else { continue };
+        if Step::Deactivate.from(found.status, found.prior_status).is_some() {
+            successor::move_all(change, &[*member], to.filter(stays).unwrap_or(owner)).await?;
+            apply(change, Step::Deactivate, &[*member], &locked).await?;
+        } else {
+            invitation::revoke_of(change, *member).await?;
+        }
+    }
+    Ok(())
 }

@@ -77,6 +77,8 @@ pub struct Filter {
     pub group_id: Option<GroupId>,
     /// Who belong to this unit.
     pub unit_id: Option<UnitId>,
+    /// Who hold a licence of any of these products; empty for all.
+    pub products: Vec<String>,
     /// Whose subscription covers this.
     pub subscription_type: Option<SubscriptionType>,
     /// Part of the name or the address, in any letter case.
@@ -211,7 +213,14 @@ pub(crate) fn push_filter(statement: &mut QueryBuilder<Postgres>, sight: &Sight,
     if let Some(subscription) = filter.subscription_type {
         statement.push(" AND m.subscription_type = ").push_bind(subscription.as_str());
     }
-    let of_profile = [filter.role_id.is_some(), filter.group_id.is_some(), filter.unit_id.is_some()];
+    if !filter.products.is_empty() {
+        statement.push(
+            " AND EXISTS (SELECT FROM license_allocation f WHERE f.account_id = m.account_id AND f.member_id = m.member_id AND f.product_id = ANY(",
+        );
+        statement.push_bind(filter.products.clone()).push("))");
+    }
+    let of_profile =
+        [!filter.products.is_empty(), filter.role_id.is_some(), filter.group_id.is_some(), filter.unit_id.is_some()];
     if of_profile.contains(&true) || filter.subscription_type.is_some() {
         // What is hidden of somebody is not to be found out by filtering.
         sight.push_readable(statement);

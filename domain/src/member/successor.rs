@@ -22,7 +22,7 @@ const PER_EVENT: usize = 100;
 ///
 /// # Errors
 /// NOT_FOUND, SUCCESSOR_INVALID.
-pub(super) fn check(
+pub(crate) fn check(
     standing: &Standing,
     action: Action,
     locked: &BTreeMap<MemberId, Locked>,
@@ -46,7 +46,7 @@ pub(super) fn check(
 }
 
 /// Which of these members are responsible for anything.
-pub(super) async fn responsible(change: &mut Change, members: &[MemberId]) -> Result<BTreeSet<MemberId>> {
+pub(crate) async fn responsible(change: &mut Change, members: &[MemberId]) -> Result<BTreeSet<MemberId>> {
     let account = change.account();
     let ids: Vec<Uuid> = members.iter().map(|member| member.0).collect();
     let rows = sqlx::query_scalar!(

@@ -3,6 +3,7 @@
 use uuid::Uuid;
 
 use crate::actor::Origin;
+use crate::billing::charge;
 use crate::change::{Change, Kind};
 use crate::error::Result;
 use crate::export;
@@ -64,6 +65,9 @@ impl Body {
         .await?;
         if buried.rows_affected() == 0 {
             return Ok(false);
+        }
+        if [JobKind::ChargeChange, JobKind::ChargeStatement].iter().any(|kind| self.kind == kind.as_str()) {
+            charge::abandon(&mut change, self.payload.clone()).await?;
         }
         let mut is_import = false;
         match self.kind.parse() {

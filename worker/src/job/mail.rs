@@ -1,6 +1,7 @@
 //! Jobs that send one mail each: read what it says, hand it over, record what became of it. No transaction is open while a mail
 //! server is talked to; a mail that is sent again has the same link and the same Message-ID.
 
+mod billing;
 mod kind;
 mod login_email;
 mod member;
@@ -225,6 +226,7 @@ pub(super) fn register(registry: Registry, mailer: &Arc<Mailer>) -> Registry {
     let registry = with::<kind::PasswordChanged>(registry, mailer);
     let registry = with::<member::Succession>(registry, mailer);
     let registry = with::<member::ValidityEnd>(registry, mailer);
+    let registry = with::<billing::Billing>(registry, mailer);
     let registry = with::<login_email::Confirm>(registry, mailer);
     with::<login_email::Notice>(registry, mailer)
 }

@@ -1,5 +1,6 @@
 //! What the worker does, one file per noun.
 
+mod charge;
 mod erase;
 pub mod export;
 pub mod import;
@@ -25,6 +26,7 @@ pub fn registry(
 ) -> Result<Registry, MailerError> {
     let mailer = Arc::new(mail::Mailer::new(db.clone(), config)?);
     let registry = mail::register(Registry::default(), &mailer);
+    let registry = charge::register(registry, db, config);
     let registry = erase::register(registry, db.clone(), files.clone());
     let registry = export::register(registry, db, files, shutdown);
     Ok(import::register(registry, db.clone(), files.clone(), &config.limits, shutdown.clone()))

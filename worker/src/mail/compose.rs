@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::time::SystemTime;
 
+use domain::billing::notice::Told;
 use domain::infra::clock::{Date, Timestamp};
 use domain::infra::{config, email_address};
 use lettre::address::Envelope;
@@ -177,6 +178,11 @@ impl Composer {
                 first_name => optional(first_name.as_deref()),
                 last_day => last_day.0.strftime("%-d %B %Y").to_string(),
             },
+            Mail::Billing { account_name, first_name, told } => context! {
+                account_name => clean::line(account_name),
+                first_name => optional(first_name.as_deref()),
+                ..billing(told),
+            },
             Mail::LoginEmailConfirm { account_name, url, valid_for } => context! {
                 account_name => clean::line(account_name),
                 url,
@@ -202,6 +208,24 @@ impl Composer {
             Mail::PasswordChanged { when, reset_url } => context! { when => moment(*when), reset_url },
         };
         context! { ..own, ..shared }
+    }
+}
+
+/// The values of what is told about licences or money.
+fn billing(told: &Told) -> Value {
+    match told {
+        Told::ChargeFailed { amount, reason } => context! { about => "CHARGE_FAILED", amount, reason },
+        Told::PastDue { number, amount } => context! { about => "PAST_DUE", number, amount },
+        Told::SeatsLow { product, owned, available } => {
+            context! { about => "SEATS_LOW", product => clean::line(product), owned, available }
+        }
+        Told::TrialEnding { product, ends_on, allocated, opted_out } => context! {
+            about => "TRIAL_ENDING",
+            product => clean::line(product),
+            ends_on => ends_on.0.strftime("%-d %B %Y").to_string(),
+            allocated,
+            opted_out,
+        },
     }
 }
 
@@ -244,6 +268,7 @@ fn folder(mail: &Mail) -> &'static str {
         Mail::PasswordChanged { .. } => "password-changed",
         Mail::Succession { .. } => "succession",
         Mail::ValidityEnd { .. } => "validity-end",
+        Mail::Billing { .. } => "billing",
     }
 }
 
@@ -281,12 +306,21 @@ impl Header for AutoSubmitted {
 }
 
 /// Each mail with everything filled in, and those that can do without something with all of that left out.
-fn samples() -> [Mail; 16] {
+fn samples() -> Vec<Mail> {
     let (url, valid_for) = ("https://muster.example.com/a?b=1&c=2".to_owned(), "24 hours".to_owned());
     let (account_name, first_name) = ("Doe & Roe".to_owned(), "Ann".to_owned());
     let last_day = Date(jiff::civil::date(2026, 12, 31));
     let (new_email, when) = ("ann@new.example".to_owned(), Timestamp(jiff::Timestamp::UNIX_EPOCH));
-    [
+    let billing = |told| Mail::Billing { account_name: "Doe & Roe".to_owned(), first_name: None, told };
+    let amount = || "12.50 EUR".to_owned();
+    let trial =
+        |opted_out| Told::TrialEnding { product: "Time".to_owned(), ends_on: last_day, allocated: 2, opted_out };
+    vec![
+        billing(Told::ChargeFailed { amount: amount(), reason: "CARD_DECLINED".to_owned() }),
+        billing(Told::PastDue { number: 3, amount: amount() }),
+        billing(Told::SeatsLow { product: "Seat".to_owned(), owned: 15, available: 1 }),
+        billing(trial(true)),
+        billing(trial(false)),
         Mail::Invitation {
             account_name: account_name.clone(),
             inviter_name: Some("Jane Doe".to_owned()),

@@ -9,6 +9,7 @@ pub use compose::{ComposeError, Composed, Composer, Recipient};
 pub use template::{TemplateError, TemplateProblem};
 pub use transport::{Delivery, ProbeFault, Transport, TransportError, transport};
 
+use domain::billing::notice::Told;
 use domain::infra::clock::{Date, Timestamp};
 
 /// A mail and what it says. Names and messages come from people and may contain anything; links come from this
@@ -117,5 +118,14 @@ pub enum Mail {
         first_name: Option<String>,
         /// The last day.
         last_day: Date,
+    },
+    /// Something about licences or money.
+    Billing {
+        /// The account.
+        account_name: String,
+        /// Who is told.
+        first_name: Option<String>,
+        /// What.
+        told: Told,
     },
 }

@@ -11,7 +11,7 @@ use mrml::prelude::parser::{Error as ParseError, ParserOptions, Span};
 use mrml::prelude::render::RenderOptions;
 
 /// The built-in files, by the name under which an operator replaces them.
-const BUILT_IN: [(&str, &str); 34] = [
+const BUILT_IN: [(&str, &str); 37] = [
     ("layout.mjml", include_str!("templates/layout.mjml")),
     ("invitation/subject.txt", include_str!("templates/invitation/subject.txt")),
     ("invitation/body.txt", include_str!("templates/invitation/body.txt")),
@@ -46,6 +46,9 @@ const BUILT_IN: [(&str, &str); 34] = [
     ("validity-end/subject.txt", include_str!("templates/validity-end/subject.txt")),
     ("validity-end/body.txt", include_str!("templates/validity-end/body.txt")),
     ("validity-end/body.mjml", include_str!("templates/validity-end/body.mjml")),
+    ("billing/subject.txt", include_str!("templates/billing/subject.txt")),
+    ("billing/body.txt", include_str!("templates/billing/body.txt")),
+    ("billing/body.mjml", include_str!("templates/billing/body.mjml")),
 ];
 
 /// Something in a template that keeps mails from being sent.

@@ -7,11 +7,13 @@ use domain::event::read::{Event, Personal};
 
 use super::EventActor;
 use super::part::{
-    EventAccountPolicy, EventRate, EventTextChange, EventUnitRole, detail, detail_objects, export, group, import,
-    member, nothing, personal, policy, rate, resource, role, texts, unit,
+    EventAccountPolicy, EventAmount, EventLicenses, EventRate, EventTextChange, EventUnitRole, amount, change, detail,
+    detail_objects, export, group, import, member, nothing, personal, policy, rate, resource, role, statement, texts,
+    unit,
 };
 use crate::graphql::export::ExportKind;
 use crate::graphql::import::{JobErrorCode, JobStatus};
+use crate::graphql::license::change::LicenseChangeKind;
 use crate::graphql::member::{MemberStatus, SubscriptionType};
 use crate::graphql::scalar::{Date, DateTime, EmailAddress, SafeInteger};
 
@@ -177,6 +179,145 @@ event_types! {
         /// How many there are from then on.
         seats_after: i32 = detail("/after");
     }
+    /// A member was given a licence of an add-on or a linked product.
+    LicenseAllocated => LicenseAllocatedEvent(member) {
+        /// Who.
+        member_id: ID = member();
+        /// Of what, by its key in the catalogue.
+        product: String = detail("/product");
+    }
+    /// A licence was taken from a member.
+    LicenseDeallocated => LicenseDeallocatedEvent(member) {
+        /// From whom.
+        member_id: ID = member();
+        /// Of what, by its key in the catalogue.
+        product: String = detail("/product");
+    }
+    /// Somebody accepted an invitation, and add-ons that it wished for were not free.
+    LicenseWishUnmet => LicenseWishUnmetEvent(member) {
+        /// Who.
+        member_id: ID = member();
+        /// Of what, by their keys in the catalogue.
+        products: Vec<String> = detail("/products");
+    }
+    /// Licences were asked for, and are being charged.
+    LicenseChangePending => LicenseChangePendingEvent(change) {
+        /// The change.
+        change_id: ID = change();
+        /// What kind it is.
+        change: LicenseChangeKind = detail("/change");
+        /// More, or fewer, licences by product.
+        licenses: Option<Vec<EventLicenses>> = detail_objects("/licenses");
+        /// What is charged at once.
+        charge: Option<EventAmount> = amount("/charge");
+        /// When it takes effect.
+        effective_on: Date = detail("/effectiveOn");
+    }
+    /// A change of licences waits for the period's end.
+    LicenseChangeScheduled => LicenseChangeScheduledEvent(change) {
+        /// The change.
+        change_id: ID = change();
+        /// What kind it is.
+        change: LicenseChangeKind = detail("/change");
+        /// More, or fewer, licences by product.
+        licenses: Option<Vec<EventLicenses>> = detail_objects("/licenses");
+        /// What is charged at once.
+        charge: Option<EventAmount> = amount("/charge");
+        /// When it takes effect.
+        effective_on: Date = detail("/effectiveOn");
+    }
+    /// A change of licences is done.
+    LicenseChangeApplied => LicenseChangeAppliedEvent(change) {
+        /// The change.
+        change_id: ID = change();
+        /// What kind it is.
+        change: LicenseChangeKind = detail("/change");
+        /// More, or fewer, licences by product.
+        licenses: Option<Vec<EventLicenses>> = detail_objects("/licenses");
+        /// What is charged at once.
+        charge: Option<EventAmount> = amount("/charge");
+        /// When it takes effect.
+        effective_on: Date = detail("/effectiveOn");
+    }
+    /// A change of licences failed: it was not paid.
+    LicenseChangeFailed => LicenseChangeFailedEvent(change) {
+        /// The change.
+        change_id: ID = change();
+        /// Why, for programs.
+        reason: String = detail("/reason");
+    }
+    /// A change of licences that waited was taken back.
+    LicenseChangeCanceled => LicenseChangeCanceledEvent(change) {
+        /// The change.
+        change_id: ID = change();
+    }
+    /// A trial began.
+    TrialStarted => TrialStartedEvent(nothing) {
+        /// Of what, by its key in the catalogue.
+        product: String = detail("/product");
+        /// How many licences.
+        quantity: i32 = detail("/quantity");
+        /// The first day after it.
+        ends_on: Date = detail("/endsOn");
+    }
+    /// A trial's licences are not wanted after its end.
+    TrialOptedOut => TrialOptedOutEvent(nothing) {
+        /// Of what, by its key in the catalogue.
+        product: String = detail("/product");
+    }
+    /// A trial's licences are wanted after its end after all.
+    TrialOptedIn => TrialOptedInEvent(nothing) {
+        /// Of what, by its key in the catalogue.
+        product: String = detail("/product");
+    }
+    /// A trial ended.
+    TrialEnded => TrialEndedEvent(nothing) {
+        /// Of what, by its key in the catalogue.
+        product: String = detail("/product");
+        /// Whether the account did not want to go on.
+        opted_out: bool = detail("/optedOut");
+        /// Licences that are paid for from then on.
+        quantity: i32 = detail("/licenses");
+    }
+    /// To whom statements are issued, or how they are paid, was changed.
+    BillingProfileUpdated => BillingProfileUpdatedEvent(nothing) {
+        /// Which fields.
+        changed_fields: Vec<String> = detail("/fields");
+    }
+    /// A statement was issued.
+    StatementIssued => StatementIssuedEvent(statement) {
+        /// The statement.
+        statement_id: ID = statement();
+        /// Its number.
+        statement_number: i32 = detail("/number");
+        /// What it comes to, with tax.
+        total: Option<EventAmount> = amount("/total");
+        /// What is to be paid of it.
+        due: Option<EventAmount> = amount("/due");
+    }
+    /// A statement was paid.
+    StatementPaid => StatementPaidEvent(statement) {
+        /// The statement.
+        statement_id: ID = statement();
+        /// Its number.
+        statement_number: i32 = detail("/number");
+    }
+    /// A statement was not paid in time.
+    StatementPastDue => StatementPastDueEvent(statement) {
+        /// The statement.
+        statement_id: ID = statement();
+        /// Its number.
+        statement_number: i32 = detail("/number");
+    }
+    /// The account was cancelled, to end later.
+    AccountCancelScheduled => AccountCancelScheduledEvent(nothing) {
+        /// When it ends.
+        ends_at: DateTime = detail("/endsAt");
+    }
+    /// The account's cancellation was taken back.
+    AccountResumed => AccountResumedEvent(nothing) {}
+    /// The account has ended: it can only be read.
+    AccountEnded => AccountEndedEvent(nothing) {}
     /// Somebody signed in.
     SessionCreated => SessionCreatedEvent(member) {
         /// Who.

@@ -2,7 +2,7 @@
 
 use async_graphql::{ID, InputType, SimpleObject, Value};
 use domain::event::read::{Event, Personal};
-use domain::id::{ExportId, GroupId, ImportId, MemberId, ResourceId, RoleId, UnitId};
+use domain::id::{ChangeId, ExportId, GroupId, ImportId, MemberId, ResourceId, RoleId, StatementId, UnitId};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 
@@ -80,6 +80,41 @@ pub(super) fn group(event: &Event) -> Option<ID> {
 /// The subject as a resource's id.
 pub(super) fn resource(event: &Event) -> Option<ID> {
     event.subject.map(|id| ResourceId(id).to_string().into())
+}
+
+/// The subject as a licence change's id.
+pub(super) fn change(event: &Event) -> Option<ID> {
+    event.subject.map(|id| ChangeId(id).to_string().into())
+}
+
+/// The subject as a statement's id.
+pub(super) fn statement(event: &Event) -> Option<ID> {
+    event.subject.map(|id| StatementId(id).to_string().into())
+}
+
+/// More, or fewer, licences of a product.
+#[derive(SimpleObject, Clone, Debug, Deserialize)]
+pub struct EventLicenses {
+    /// Key of the product.
+    product: String,
+    /// How many more; negative for fewer.
+    quantity: i32,
+}
+
+/// An amount of money as an event tells it.
+#[derive(SimpleObject, Clone, Debug)]
+pub struct EventAmount {
+    /// How much, as a decimal number.
+    amount: String,
+    /// Of what currency.
+    currency: String,
+}
+
+/// An amount of the lasting part; null where there was none.
+#[expect(clippy::option_option, reason = "a form that is not known, or null")]
+pub(super) fn amount(event: &Event, pointer: &str) -> Option<Option<EventAmount>> {
+    let Some(told) = event.detail.pointer(pointer).filter(|told| !told.is_null()) else { return Some(None) };
+    Some(Some(EventAmount { amount: parse(told.get("amount"))?, currency: parse(told.get("currency"))? }))
 }
 
 /// A rate per hour as an event tells it.

@@ -18,6 +18,8 @@ use super::{ErrorPolicy, Invitation, reread};
 /// Somebody to invite.
 #[derive(InputObject, Debug)]
 pub struct MemberInviteItem {
+    /// Keys of add-ons that they are given when they accept, if any is free then; at most 20.
+    product_ids: Option<Vec<String>>,
     /// Address.
     email: EmailAddress,
     /// First name, if known.
@@ -169,6 +171,7 @@ fn invites(items: Vec<MemberInviteItem>, bulk: usize) -> Result<Vec<Invite>, Err
         return Err(Refused::new(code).at("invitations").into());
     }
     let invite = |item: MemberInviteItem| Invite {
+        wishes: item.product_ids.unwrap_or_default(),
         email: item.email.0,
         first_name: item.first_name,
         last_name: item.last_name,

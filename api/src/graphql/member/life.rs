@@ -106,6 +106,12 @@ inputs! {
     MemberDeactivateInput {
         /// Who takes over what they are responsible for: an active member. Needed if there is anything.
         successor_id: Option<ID>,
+        /// Whether they may lose licences of linked products with their seat.
+        #[graphql(default)]
+        release_linked: bool,
+        /// Whether a paid seat for each of them is removed at the period's end. Needs `licenses.manage` as well.
+        #[graphql(default)]
+        remove_seat: bool,
     }
     /// Whom to take back.
     MemberReactivateInput {}
@@ -113,6 +119,9 @@ inputs! {
     MemberDeleteInput {
         /// Who takes over what they are responsible for: an active member. Needed if there is anything.
         successor_id: Option<ID>,
+        /// Whether they may lose licences of linked products with their seat.
+        #[graphql(default)]
+        release_linked: bool,
     }
 }
 
@@ -200,6 +209,8 @@ struct Asked {
     many: Option<Vec<ID>>,
     policy: ErrorPolicy,
     successor: Option<ID>,
+    release_linked: bool,
+    remove_seats: bool,
     key: Option<String>,
 }
 
@@ -207,7 +218,14 @@ impl Asked {
     fn subjects(&self, bulk: usize) -> Result<Subjects, Error> {
         let successor = self.successor.as_ref().map(parse_id::<MemberId>);
         let (members, listed) = subjects(self.one.as_ref(), self.many.as_deref(), bulk)?;
-        Ok(Subjects { members, listed, policy: self.policy.into(), successor })
+        Ok(Subjects {
+            members,
+            listed,
+            policy: self.policy.into(),
+            successor,
+            release_linked: self.release_linked,
+            remove_seats: self.remove_seats,
+        })
     }
 }
 
@@ -238,7 +256,12 @@ where
 
 macro_rules! asked {
     ($input:expr, $successor:expr) => {
+        asked!($input, $successor, false, false)
+    };
+    ($input:expr, $successor:expr, $release_linked:expr, $remove_seats:expr) => {
         Asked {
+            release_linked: $release_linked,
+            remove_seats: $remove_seats,
             one: $input.member_id,
             many: $input.member_ids,
             policy: $input.error_policy,
@@ -315,7 +338,9 @@ impl MemberLifeMutation {
         ctx: &Context<'_>,
         #[graphql(desc = "Whom to take out.")] input: MemberDeactivateInput,
     ) -> Option<Result<MemberDeactivatePayload>> {
-        let outcome = take(ctx, Step::Deactivate, asked!(input, input.successor_id)).await;
+        let outcome =
+            take(ctx, Step::Deactivate, asked!(input, input.successor_id, input.release_linked, input.remove_seat))
+                .await;
         Some(answer(ctx, outcome).await)
     }
 
@@ -336,7 +361,7 @@ impl MemberLifeMutation {
         ctx: &Context<'_>,
         #[graphql(desc = "Whom to delete.")] input: MemberDeleteInput,
     ) -> Option<Result<MemberDeletePayload>> {
-        let outcome = take(ctx, Step::Delete, asked!(input, input.successor_id)).await;
+        let outcome = take(ctx, Step::Delete, asked!(input, input.successor_id, input.release_linked, false)).await;
         Some(split(outcome).map(|outcome| match outcome {
             Ok((_, taken)) => MemberDeletePayload {
                 deleted_ids: Some(taken.members.iter().map(|member| member.to_string().into()).collect()),

@@ -10,7 +10,9 @@ use tracing_subscriber::EnvFilter;
 
 use super::load::Fault;
 use super::{Config, MailTransport};
+use crate::billing::TaxRate;
 use crate::infra::email_address::normalise_domain;
+use crate::infra::money::Currency;
 
 pub(super) fn is_database_url(text: &str) -> bool {
     (text.starts_with("postgres://") || text.starts_with("postgresql://")) && PgConnectOptions::from_str(text).is_ok()
@@ -30,6 +32,18 @@ pub(super) fn is_key(text: &str) -> bool {
 
 pub(super) fn is_log_filter(text: &str) -> bool {
     !text.is_empty() && EnvFilter::try_new(text).is_ok()
+}
+
+pub(super) fn is_currency(text: &str) -> bool {
+    Currency::parse(text).is_ok()
+}
+
+pub(super) fn is_tax_rate(text: &str) -> bool {
+    text.parse::<TaxRate>().is_ok()
+}
+
+pub(super) fn is_day_count(text: &str) -> bool {
+    text.parse::<u16>().is_ok_and(|days| (1..=365).contains(&days))
 }
 
 pub(super) fn is_host(text: &str) -> bool {

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{LogFormat, MailTransport, SmtpTls};
+use crate::billing::TaxRate;
+use crate::billing::calendar::Interval;
 
 /// The form a setting is wanted in.
 pub enum Form {
@@ -72,7 +74,7 @@ macro_rules! parsed_value {
     )+};
 }
 
-parsed_value!(u16, u32, u64, i32, usize, bool, String, SocketAddr);
+parsed_value!(u16, u32, u64, i32, usize, bool, String, SocketAddr, TaxRate);
 
 impl Value for PathBuf {
     fn set(&mut self, text: &str) -> Option<()> {
@@ -166,6 +168,19 @@ macro_rules! word_value {
     };
 }
 
+impl Value for Vec<i32> {
+    fn set(&mut self, text: &str) -> Option<()> {
+        *self = items(text).map(|item| item.parse().ok()).collect::<Option<_>>()?;
+        Some(())
+    }
+
+    fn text(&self) -> Option<String> {
+        let numbers: Vec<String> = self.iter().map(ToString::to_string).collect();
+        numbers.text()
+    }
+}
+
+word_value!(Interval: Month = "month", Year = "year");
 word_value!(MailTransport: Smtp = "smtp", Outbox = "outbox");
 word_value!(SmtpTls: None = "none", StartTls = "starttls", Implicit = "implicit");
 word_value!(LogFormat: Text = "text", Json = "json");

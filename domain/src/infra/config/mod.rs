@@ -45,6 +45,8 @@ pub struct Config {
     pub metrics: Metrics,
     /// Sign-up.
     pub sign_up: SignUp,
+    /// What accounts pay with.
+    pub billing: crate::billing::Defaults,
     /// Refusals by quantity.
     pub limits: Limits,
     /// How long what happened is kept.
@@ -285,6 +287,7 @@ impl Config {
             log: Log { format: LogFormat::Text, filter: "info".to_owned() },
             metrics: Metrics::default(),
             sign_up: SignUp { base_seats: 3, refuse_personal_domains: false },
+            billing: crate::billing::Defaults::default(),
             limits: Limits::default(),
             retention: Retention { events_days: 400 },
             worker: Worker { listen: None, concurrency: 16, outstanding: 2000 },
