@@ -1,7 +1,7 @@
 //! Files that the service makes for people: lists of members, statements. Who asked for one gets it, by a link that holds for a few
 //! minutes, and nobody else; after a week, and when somebody in it is erased, it is deleted.
 //!
-//! [`create_members`] leaves a job; a [`Run`] writes the file in the worker. The file is written anew from its beginning each time,
+//! [`create_members`] and [`create_statement`] leave a job; a [`Run`] writes the file in the worker. The file is written anew from its beginning each time,
 //! under a name of its own, and only the row of an export that is done leads to it: so half a file is never seen, wherever a worker
 //! stops.
 
@@ -28,11 +28,13 @@ mod link;
 mod members;
 mod purge;
 mod run;
+mod statement;
 
 pub use end::{abandon, reopen};
 pub use link::{Download, LINK_LIFETIME, link, open};
 pub use purge::{purge_expired, purge_one};
 pub use run::{Halt, Order, Run, Taken};
+pub use statement::{Issued, create_statement, read_statement};
 
 /// How long a file is kept, counted again from when it is done.
 pub const FILE_LIFETIME: SignedDuration = SignedDuration::from_hours(7 * 24);
@@ -89,6 +91,8 @@ pub enum State {
 pub enum Failure {
     /// Whoever asked for it may not read that any more.
     NotPermitted,
+    /// What it was about is gone.
+    NothingLeft,
     /// It could not be written, time and again, or an operator gave it up.
     Abandoned,
 }
@@ -98,6 +102,8 @@ impl Failure {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::NotPermitted => "NOT_PERMITTED",
+            // As for an import whose file is gone.
+            Self::NothingLeft => "FILE_LOST",
             Self::Abandoned => "ABANDONED",
         }
     }
@@ -108,12 +114,13 @@ impl Failure {
             Self::NotPermitted => {
                 "You may not read any more what you wanted to export. Ask an administrator of the account."
             }
+            Self::NothingLeft => "The statement is gone: nothing was owed in its period.",
             Self::Abandoned => "The file could not be made and was given up. Ask for it once more.",
         }
     }
 
     fn from_code(code: &str) -> Option<Self> {
-        [Self::NotPermitted, Self::Abandoned].into_iter().find(|failure| failure.as_str() == code)
+        [Self::NotPermitted, Self::NothingLeft, Self::Abandoned].into_iter().find(|failure| failure.as_str() == code)
     }
 }
 
@@ -259,7 +266,7 @@ pub async fn read_many(conn: &mut PgConnection, actor: &Actor, ids: &[ExportId])
 fn scope(kind: Kind, rights: &Rights) -> Option<Option<Vec<UnitId>>> {
     let (action, limitable) = match kind {
         Kind::Members => (Action::ReadMembers, true),
-        Kind::StatementPdf | Kind::StatementCsv => (Action::ReadLicenses, false),
+        Kind::StatementPdf | Kind::StatementCsv => (Action::ReadBilling, false),
     };
     match rights.grants.reach(action.permissions()) {
         Reach::Everywhere => Some(None),

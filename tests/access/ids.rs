@@ -25,6 +25,7 @@ fn prefixes(argument: &str) -> &'static [&'static str] {
         "accountId" => &["acc"],
         "quoteId" => &["qut"],
         "changeId" => &["lch"],
+        "statementId" => &["stm"],
         "id" | "ids" => {
             &["mem", "rol", "inv", "imp", "exp", "acc", "upl", "ses", "unt", "grp", "res", "qut", "lch", "stm"]
         }

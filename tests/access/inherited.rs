@@ -130,6 +130,7 @@ pub(crate) const FIELDS: &[(&str, &str)] = &[
     ),
     ("MemberImportConnection", "edges nodes pageInfo"),
     ("MemberExportCreatePayload", "export userErrors"),
+    ("StatementExportCreatePayload", "export userErrors"),
     ("MemberImportCreatePayload", "memberImport userErrors"),
     ("MemberImportEdge", "cursor node"),
     ("MemberInvitePayload", "invitations userErrors"),

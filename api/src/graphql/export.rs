@@ -3,11 +3,12 @@
 use async_graphql::{ComplexObject, Context, Enum, ID, InputObject, Object, Result, SimpleObject};
 use domain::actor::Actor;
 use domain::change::Kind;
+use domain::error::Error;
 use domain::export;
-use domain::id::ExportId;
+use domain::id::{ExportId, StatementId};
 use domain::import::FailureCode;
 
-use super::context::{ContextExt as _, mutate};
+use super::context::{ContextExt as _, mutate, parse_id};
 use super::error::failed;
 use super::import::{JobErrorCode, JobProgress, JobStatus};
 use super::member::MemberFilter;
@@ -156,6 +157,35 @@ pub struct MemberExportCreatePayload {
     user_errors: Vec<UserError>,
 }
 
+/// The form of a file.
+#[derive(Enum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StatementExportFormat {
+    /// To be read and printed.
+    Pdf,
+    /// To be calculated with: a row for each line.
+    Csv,
+}
+
+/// A statement to be taken along.
+#[derive(InputObject, Debug)]
+pub struct StatementExportCreateInput {
+    /// The statement, or the draft.
+    statement_id: ID,
+    /// In which form.
+    format: StatementExportFormat,
+    /// Makes a repetition harmless.
+    idempotency_key: Option<String>,
+}
+
+/// An export, and what went wrong.
+#[derive(SimpleObject, Debug)]
+pub struct StatementExportCreatePayload {
+    /// The export as of now.
+    export: Option<Export>,
+    /// Why there is none.
+    user_errors: Vec<UserError>,
+}
+
 /// Mutations of exports.
 #[derive(Debug, Default)]
 pub struct ExportMutation;
@@ -174,16 +204,45 @@ impl ExportMutation {
             let filter = filter.clone();
             Box::pin(async move { export::create_members(change, actor, &filter).await })
         });
-        let outcome = outcome.await.map(|done| done.outcome);
         let answer = async {
-            Ok(match split(outcome)? {
-                Ok(id) => {
-                    let export = read_many(ctx, &[id]).await.ok().and_then(|mut exports| exports.pop());
-                    MemberExportCreatePayload { export, user_errors: Vec::new() }
-                }
-                Err(user_errors) => MemberExportCreatePayload { export: None, user_errors },
-            })
+            let (export, user_errors) = asked(ctx, outcome.await.map(|done| done.outcome)).await?;
+            Ok(MemberExportCreatePayload { export, user_errors })
         };
         Some(answer.await)
     }
+
+    /// Makes a file of a statement, for the viewer to download. Needs `billing.read` or `billing.manage`. Also in an account that can only
+    /// be read.
+    async fn statement_export_create(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "A statement to be taken along.")] input: StatementExportCreateInput,
+    ) -> Option<Result<StatementExportCreatePayload>> {
+        let (statement, kind): (StatementId, _) = (parse_id(&input.statement_id), input.format.kind());
+        let outcome = mutate(ctx, input.idempotency_key.as_deref(), Kind::System, move |change, actor| {
+            Box::pin(async move { export::create_statement(change, actor, statement, kind).await })
+        });
+        let answer = async {
+            let (export, user_errors) = asked(ctx, outcome.await.map(|done| done.outcome)).await?;
+            Ok(StatementExportCreatePayload { export, user_errors })
+        };
+        Some(answer.await)
+    }
+}
+
+impl StatementExportFormat {
+    const fn kind(self) -> export::Kind {
+        match self {
+            Self::Pdf => export::Kind::StatementPdf,
+            Self::Csv => export::Kind::StatementCsv,
+        }
+    }
+}
+
+/// The export that was asked for, or why there is none.
+async fn asked(ctx: &Context<'_>, outcome: Result<ExportId, Error>) -> Result<(Option<Export>, Vec<UserError>)> {
+    Ok(match split(outcome)? {
+        Ok(id) => (read_many(ctx, &[id]).await.ok().and_then(|mut exports| exports.pop()), Vec::new()),
+        Err(user_errors) => (None, user_errors),
+    })
 }

@@ -121,7 +121,8 @@ impl Run {
         let Some((standing, units)) =
             standing.and_then(|held| scope(row.kind, &held.rights).map(|units| (held, units)))
         else {
-            return Ok((self.refuse(change).await?, row.file_key));
+            let ended = self.fail(change, Failure::NotPermitted).await?;
+            return Ok((if ended { Taken::Ended } else { Taken::Nothing }, row.file_key));
         };
         let account = account::read(change.conn(), self.account).await?;
         let order = Order {
@@ -164,14 +165,24 @@ impl Run {
         Ok(())
     }
 
-    async fn refuse(&self, mut change: Change) -> Result<Taken> {
-        if !end::fail(&mut change, self.export, Failure::NotPermitted).await?
+    /// Ends the export without a file, and its job with it. False: somebody else has it.
+    async fn fail(&self, mut change: Change, failure: Failure) -> Result<bool> {
+        if !end::fail(&mut change, self.export, failure).await?
             || outbox::finish(change.conn(), &[self.job]).await?.is_empty()
         {
-            return Ok(Taken::Nothing);
+            return Ok(false);
         }
         change.commit().await?;
-        Ok(Taken::Ended)
+        Ok(true)
+    }
+
+    /// Ends the export because what it is about is gone.
+    pub async fn give_up(&self) -> Result<(), Halt> {
+        let given_up = persist(|| async {
+            let Some(change) = self.change().await? else { return Ok(false) };
+            self.fail(change, Failure::NothingLeft).await
+        });
+        if given_up.await? { Ok(()) } else { Err(Halt::Superseded) }
     }
 
     /// Writes the members that are wanted, and ends the export and its job.

@@ -17,6 +17,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::handler::{Handler, Registry};
+use crate::statement;
 use crate::sweeps::{code, sweep};
 
 /// Files that a process writes at once: each has a connection to the database besides those of the pool.
@@ -97,7 +98,7 @@ impl MakeExport {
             Taken::Ended => return Ok(Verdict::Settled),
             Taken::Order(order) => order,
         };
-        match self.write(&run, &order).await {
+        match self.write(&run, AccountId(job.account_id), &order).await {
             Ok(()) => Ok(Verdict::Settled),
             Err(Halt::Superseded) => Ok(Verdict::Done),
             Err(Halt::Again) => Err(Verdict::Retry { code: "MEMBER_GONE", after: Some(SOON) }),
@@ -106,11 +107,29 @@ impl MakeExport {
         }
     }
 
-    async fn write(&self, run: &Run, order: &Order) -> Result<(), Halt> {
+    async fn write(&self, run: &Run, account: AccountId, order: &Order) -> Result<(), Halt> {
         match order.kind {
             Kind::Members => run.write_members(order, &self.shutdown).await,
-            Kind::StatementPdf | Kind::StatementCsv => Err(Halt::Superseded),
+            Kind::StatementPdf | Kind::StatementCsv => self.write_statement(run, account, order).await,
         }
+    }
+
+    async fn write_statement(&self, run: &Run, account: AccountId, order: &Order) -> Result<(), Halt> {
+        let subject = order.subject.expect("checked by the table");
+        let Some(issued) = export::read_statement(&self.db, account, subject).await? else {
+            return run.give_up().await;
+        };
+        let rows = i32::try_from(issued.lines.len()).unwrap_or(i32::MAX);
+        let name = issued.statement.number.map_or_else(|| "draft".to_owned(), |number| number.to_string());
+        let statement = statement::of(issued)?;
+        let (kind, ending) = (order.kind, if order.kind == Kind::StatementPdf { "pdf" } else { "csv" });
+        // Not on the threads that wait for others.
+        let drawn = tokio::task::spawn_blocking(move || match kind {
+            Kind::StatementPdf => statement::pdf(&statement),
+            _ => Ok(statement::csv(&statement)),
+        });
+        let bytes = drawn.await.map_err(failed)?.map_err(failed)?;
+        run.write_bytes(order, &format!("statement-{name}.{ending}"), bytes.into(), rows).await
     }
 
     async fn give_back(&self, job: &Claimed) -> Result<Verdict, Verdict> {
@@ -121,6 +140,11 @@ impl MakeExport {
         given_back.await.map_err(|error| retry(&error.into()))?;
         Ok(Verdict::Settled)
     }
+}
+
+/// Tried again, as whatever fails: the next version of the program may draw it.
+fn failed(error: impl std::error::Error + Send + Sync + 'static) -> Halt {
+    Halt::Failed(Error::Database(sqlx::Error::Decode(Box::new(error))))
 }
 
 fn retry(error: &Error) -> Verdict {

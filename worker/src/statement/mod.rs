@@ -6,6 +6,10 @@ mod face;
 mod layout;
 mod table;
 
+use domain::billing::TaxRate;
+use domain::billing::statement::{self as billed, LineKind};
+use domain::error::Result;
+use domain::export::Issued;
 use domain::infra::clock::Date;
 use domain::infra::money::{Currency, Money};
 
@@ -118,10 +122,53 @@ impl Statement {
 
 /// A rate in parts of a million as a percentage: `19`, `7.75`.
 fn percent(rate: i32) -> String {
-    let (whole, rest) = (rate / 10_000, (rate % 10_000).abs());
-    let rest = format!("{rest:04}");
-    let rest = rest.trim_end_matches('0');
-    if rest.is_empty() { whole.to_string() } else { format!("{whole}.{rest}") }
+    TaxRate(rate).to_string()
+}
+
+/// What is to be shown of a statement that was read.
+///
+/// # Errors
+/// `INVALID_CURRENCY`, should one have been taken out of ISO 4217.
+pub fn of(issued: Issued) -> Result<Statement> {
+    let Issued { account_name, statement, lines, period } = issued;
+    let total = statement.net + statement.tax;
+    Ok(Statement {
+        account_name,
+        bill_to: BillTo { name: statement.name, address: statement.address, tax_id: statement.tax_id },
+        number: statement.number,
+        issued_on: statement.issued_on,
+        period: period.map(|(from, until)| Span { from, until }),
+        currency: Currency::parse(&statement.currency)?,
+        lines: lines.into_iter().map(line).collect(),
+        net: statement.net,
+        tax: statement.tax,
+        total,
+        paid: (total - statement.due).max(0),
+        due: statement.due,
+    })
+}
+
+fn line(line: billed::Line) -> Line {
+    let product = line.product_name.or(line.product_id);
+    let description = match (line.kind, product) {
+        (LineKind::Recurring, Some(product)) => product,
+        (LineKind::Added, Some(product)) => format!("{product}, added"),
+        (LineKind::Trial, Some(product)) => format!("{product}, after the trial"),
+        (LineKind::Credit, Some(product)) => format!("{product}, credit"),
+        (LineKind::Credit, None) => "Credit".to_owned(),
+        (_, None) => "Licences".to_owned(),
+    };
+    Line {
+        description,
+        quantity: line.quantity,
+        unit_price: line.unit_price,
+        span: Span { from: line.from_on, until: line.until_on },
+        of_days: line.of_days,
+        net: line.net,
+        tax_rate: line.tax_rate,
+        tax: line.tax,
+        paid: line.paid,
+    }
 }
 
 #[cfg(test)]
