@@ -14,6 +14,7 @@ mod dev;
 mod drain;
 mod email_change;
 mod event;
+mod export;
 mod fail_points;
 mod group;
 mod guard;

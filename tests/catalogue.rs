@@ -25,7 +25,7 @@ const NOT_DISTRIBUTED: [&str; 9] = [
 ];
 
 /// Everything else, by `account_id`.
-const BY_ACCOUNT: [&str; 41] = [
+const BY_ACCOUNT: [&str; 43] = [
     "account",
     "account_billing",
     "account_feed",
@@ -36,6 +36,8 @@ const BY_ACCOUNT: [&str; 41] = [
     "event",
     "event_personal",
     "event_seal",
+    "export",
+    "export_member",
     "group_member",
     "idempotency_key",
     "invitation",

@@ -348,6 +348,89 @@ async fn a_purge_that_stops_after_the_file_goes_on_with_its_row() -> Result<()> 
     end(fleet, api, "purge.after_file").await
 }
 
+/// Where the worker of an export stops.
+const EXPORTS: [&str; 2] = ["export.after_page=return(abort)", "export.after_file=return(abort)"];
+
+async fn export(app: &App, owner: &Person) -> Result<()> {
+    let input = json!({ "idempotencyKey": "export" });
+    let made = app.mutate(Some(&owner.token), "memberExportCreate", input, "export { id }").await?;
+    ensure!(made.codes().is_empty(), "{}", made.body);
+    Ok(())
+}
+
+/// The file that the only export leads to, and how many files there are.
+async fn exported(app: &App) -> Result<(String, usize)> {
+    let key = app.look("SELECT file_key FROM export WHERE state = 'DONE'").await?.context("a file")?;
+    let files = app.files.older_than("exports", jiff::SignedDuration::from_hours(-1)).await?;
+    Ok((std::fs::read_to_string(app.config.data_dir.join("files").join(key))?, files.len()))
+}
+
+#[tokio::test]
+async fn a_file_whose_worker_stops_is_written_anew_and_seen_whole_or_not_at_all() -> Result<()> {
+    for fault in EXPORTS {
+        let (mut fleet, api, owner) = firm(5).await?;
+        let worker = fleet.start_faulty("worker", fault).await?;
+        export(&fleet.app, &owner).await?;
+        worker.aborted().await.context(fault)?;
+        let found = count(&fleet.app, "export WHERE state = 'RUNNING' AND file_name IS NULL").await?;
+        ensure!(found == "1", "{fault}: nothing leads to what there is of it");
+        let next = fleet.start("worker").await?;
+        until(&fleet.app, "SELECT state FROM export", "DONE").await.context(fault)?;
+        let (text, files) = exported(&fleet.app).await?;
+        ensure!(text.matches(OWNER).count() == 1 && text.lines().count() == 2, "{fault}: {text}");
+        ensure!(files == 1, "{fault}: what the first one left is gone");
+        for once in ["event WHERE kind = 'export.finished'", "export_member"] {
+            ensure!(count(&fleet.app, once).await? == "1", "{fault}: {once}");
+        }
+        next.stop().await?;
+        end(fleet, api, fault).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn somebody_who_is_deleted_while_a_file_is_written_is_not_in_it() -> Result<()> {
+    for point in ["export.after_page", "export.after_file"] {
+        let (mut fleet, api, owner) = firm(5).await?;
+        let worker = fleet.start("worker").await?;
+        let invited = fleet.app.invite(&owner, SOMEBODY, &[SystemRole::Standard]).await?;
+        fleet.app.settle().await?;
+        worker.stop().await?;
+        let slow = fleet.start_faulty("worker", &format!("{point}=1*return(delay 4000)->off")).await?;
+        export(&fleet.app, &owner).await?;
+        until(&fleet.app, "SELECT count(*) FROM export_member", "2").await?;
+        let gone = json!({ "memberId": invited.text("/memberInvite/invitations/0/member/id") });
+        let deleted = fleet.app.mutate(Some(&owner.token), "memberDelete", gone, "__typename").await?;
+        ensure!(deleted.codes().is_empty(), "{}", deleted.body);
+        ensure!(count(&fleet.app, "export WHERE state = 'RUNNING' AND run IS NULL").await? == "1", "{point}: in time");
+        until(&fleet.app, "SELECT state FROM export", "DONE").await.context(point)?;
+        let (text, files) = exported(&fleet.app).await?;
+        ensure!(text.contains(OWNER) && !text.contains(SOMEBODY), "{point}: {text}");
+        ensure!(files == 1, "{point}: the first one is gone");
+        slow.stop().await?;
+        end(fleet, api, point).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_export_whose_purge_stops_after_the_file_goes_with_the_next() -> Result<()> {
+    let (mut fleet, api, owner) = firm(5).await?;
+    let worker = fleet.start("worker").await?;
+    export(&fleet.app, &owner).await?;
+    until(&fleet.app, "SELECT state FROM export", "DONE").await?;
+    worker.stop().await?;
+    let at = (jiff::Timestamp::now() + jiff::SignedDuration::from_hours(9 * 24)).to_string();
+    let sweep = ["sweeps", "run", "exports.purge", "--at", &at];
+    fleet.extra.push(("FAILPOINTS", abort("export.after_deletion")));
+    ensure!(fleet.run(&sweep).await.is_err(), "it goes on");
+    fleet.extra.pop();
+    ensure!(count(&fleet.app, "export").await? == "1", "its row waits for the next");
+    ensure!(fleet.run(&sweep).await?.contains("acted on 1"));
+    ensure!(count(&fleet.app, "export").await? == "0");
+    end(fleet, api, "export.after_deletion").await
+}
+
 /// Where the purge of old events stops, and whether they are gone by then.
 const PURGES: [(&str, bool); 2] = [("events_purge.before_commit", false), ("events_purge.after_commit", true)];
 

@@ -3,7 +3,7 @@
 
 use sqlx::{PgConnection, PgPool};
 
-use crate::id::{AccountId, ImportId, MemberId, SessionId, UploadId, UserId};
+use crate::id::{AccountId, ExportId, ImportId, MemberId, SessionId, UploadId, UserId};
 use crate::infra::clock::{Date, Timestamp};
 use crate::invitation;
 
@@ -99,6 +99,32 @@ pub async fn upload_files(pool: &PgPool, uploads: &[(AccountId, UploadId)]) -> s
         r#"SELECT u.object_key AS "object_key!"
            FROM upload u JOIN unnest($1::uuid[], $2::uuid[]) k(account_id, upload_id) USING (account_id, upload_id)
            WHERE u.object_key IS NOT NULL"#,
+        &accounts,
+        &ids,
+    )
+    .fetch_all(pool)
+    .await
+}
+
+/// Some of the exports that are over at `now`.
+pub async fn expired_exports(pool: &PgPool, now: Timestamp) -> sqlx::Result<Vec<(AccountId, ExportId)>> {
+    let rows = sqlx::query!(
+        r#"SELECT account_id AS "account_id: AccountId", export_id AS "export_id: ExportId" FROM export
+           WHERE expires_at <= $1 ORDER BY expires_at LIMIT 200"#,
+        now,
+    )
+    .fetch_all(pool)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.account_id, row.export_id)).collect())
+}
+
+/// The names of the files of some exports.
+pub async fn export_files(pool: &PgPool, exports: &[(AccountId, ExportId)]) -> sqlx::Result<Vec<String>> {
+    let (accounts, ids): (Vec<_>, Vec<_>) = exports.iter().map(|(account, export)| (account.0, export.0)).unzip();
+    sqlx::query_scalar!(
+        r#"SELECT e.file_key AS "file_key!"
+           FROM export e JOIN unnest($1::uuid[], $2::uuid[]) k(account_id, export_id) USING (account_id, export_id)
+           WHERE e.file_key IS NOT NULL"#,
         &accounts,
         &ids,
     )

@@ -117,6 +117,8 @@ kinds! {
     ImportStarted = "import.started";
     ImportReopened = "import.reopened";
     ImportFinished = "import.finished";
+    ExportCreated = "export.created";
+    ExportFinished = "export.finished";
 }
 
 /// An event that the running transaction will number and write at its end.

@@ -102,6 +102,8 @@ ids! {
     UploadId = "upl";
     /// An import of members.
     ImportId = "imp";
+    /// A file that the service makes for somebody.
+    ExportId = "exp";
     /// A row of the outbox.
     JobId = "job";
     /// A sign-up that waits for its confirmation.

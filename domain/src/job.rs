@@ -83,11 +83,15 @@ pub enum JobKind {
     ImportMembers,
     /// An uploaded file that has rows of somebody who was deleted.
     EraseUpload,
+    /// A file that somebody asked for.
+    MakeExport,
+    /// Such a file that names somebody who was deleted.
+    EraseExport,
 }
 
 impl JobKind {
     /// All kinds.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::MailInvitation,
         Self::MailSignUp,
         Self::MailPasswordReset,
@@ -102,6 +106,8 @@ impl JobKind {
         Self::Refund,
         Self::ImportMembers,
         Self::EraseUpload,
+        Self::MakeExport,
+        Self::EraseExport,
     ];
 
     /// As stored in `outbox.kind`.
@@ -121,6 +127,8 @@ impl JobKind {
             Self::Refund => "charge.refund",
             Self::ImportMembers => "import.members",
             Self::EraseUpload => "upload.erase",
+            Self::MakeExport => "export.make",
+            Self::EraseExport => "export.erase",
         }
     }
 
@@ -137,7 +145,7 @@ impl JobKind {
             | Self::MailLoginEmailNotice
             | Self::MailBilling => Lane::Interactive,
             Self::ChargeChange | Self::ChargeStatement | Self::Refund => Lane::Money,
-            Self::ImportMembers | Self::EraseUpload => Lane::Bulk,
+            Self::ImportMembers | Self::EraseUpload | Self::MakeExport | Self::EraseExport => Lane::Bulk,
         }
     }
 

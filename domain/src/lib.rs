@@ -11,6 +11,7 @@ pub mod demo;
 pub mod email_change;
 pub mod error;
 pub mod event;
+pub mod export;
 pub mod group;
 pub mod id;
 pub mod import;

@@ -11,7 +11,7 @@ use crate::profile::Profile;
 mod attach;
 mod erase;
 pub(crate) mod life;
-mod list;
+pub(crate) mod list;
 pub(crate) mod place;
 mod roles;
 mod row;

@@ -40,6 +40,8 @@ pub(crate) struct Firm {
     pub(crate) invitation: String,
     /// Id of the import that brought the colleague.
     pub(crate) import: String,
+    /// Id of a file that was made for the owner.
+    pub(crate) export: String,
     /// Id of a unit.
     pub(crate) unit: String,
     /// Id of a role of the account's own.
@@ -59,6 +61,7 @@ pub(crate) struct Foreign {
     pub(crate) member: String,
     pub(crate) invitation: String,
     pub(crate) import: String,
+    pub(crate) export: String,
     pub(crate) upload: String,
     pub(crate) session: String,
     pub(crate) account: String,
@@ -105,6 +108,7 @@ impl Firm {
         // Uses of sessions are shown once they are written.
         app.activity.flush(&app.db).await?;
         let (group, resource) = things(&app, &owner, &colleague).await?;
+        let export = export(&app, &owner).await?;
         let bought = money::buy(&app, &owner).await?;
         let (victim, app_ready) = (victim, app);
         Ok(Self {
@@ -121,6 +125,7 @@ impl Firm {
             invited,
             invitation,
             import,
+            export,
             unit,
             role,
             group,
@@ -190,7 +195,8 @@ impl Foreign {
         let (unit, role) = (unit(app, stranger).await?, role(app, stranger).await?);
         let (group, resource) = things(app, stranger, stranger).await?;
         let bought = money::buy(app, stranger).await?;
-        Ok(Self { member, invitation, import, upload, session, account, unit, role, group, resource, bought })
+        let export = export(app, stranger).await?;
+        Ok(Self { member, invitation, import, export, upload, session, account, unit, role, group, resource, bought })
     }
 }
 
@@ -281,6 +287,13 @@ pub(crate) async fn upload(app: &App, by: &Person, email: &str) -> Result<String
     let put = app.http.put(made.text("/uploadCreate/upload/url")).body(csv(email)).send().await?;
     ensure!(put.status().is_success(), "{}", put.status());
     Ok(made.text("/uploadCreate/upload/id"))
+}
+
+/// Has a file of members made; its id.
+async fn export(app: &App, by: &Person) -> Result<String> {
+    let made = app.mutate(Some(&by.token), "memberExportCreate", json!({}), "export { id }").await?;
+    app.settle().await?;
+    Ok(made.text("/memberExportCreate/export/id"))
 }
 
 /// Imports one person with a mail: the ids of the import and of its upload.

@@ -25,7 +25,10 @@ fn prefixes(argument: &str) -> &'static [&'static str] {
         "accountId" => &["acc"],
         "quoteId" => &["qut"],
         "changeId" => &["lch"],
-        "id" | "ids" => &["mem", "rol", "inv", "imp", "acc", "upl", "ses", "unt", "grp", "res", "qut", "lch", "stm"],
+        "statementId" => &["stm"],
+        "id" | "ids" => {
+            &["mem", "rol", "inv", "imp", "exp", "acc", "upl", "ses", "unt", "grp", "res", "qut", "lch", "stm"]
+        }
         other => panic!("{other}: say of what kind it is"),
     }
 }
@@ -36,6 +39,7 @@ fn foreign(firm: &Firm, prefix: &str) -> String {
         "mem" => firm.foreign.member.clone(),
         "inv" => firm.foreign.invitation.clone(),
         "imp" => firm.foreign.import.clone(),
+        "exp" => firm.foreign.export.clone(),
         "upl" => firm.foreign.upload.clone(),
         "ses" => firm.foreign.session.clone(),
         "acc" => firm.foreign.account.clone(),
@@ -97,6 +101,7 @@ fn query(field: &str, path: &str) -> &'static str {
         ("Query.node", "id") => "query ($id: ID!) { it: node(id: $id) { id } }",
         ("Query.nodes", "ids.0") => "query ($id: ID!) { it: nodes(ids: [$id]) { id } }",
         ("Query.memberImport", "id") => "query ($id: ID!) { it: memberImport(id: $id) { id } }",
+        ("Query.export", "id") => "query ($id: ID!) { it: export(id: $id) { id } }",
         ("Query.job", "id") => "query ($id: ID!) { it: job(id: $id) { id } }",
         ("Query.explainAccess", "memberId") => {
             "query ($id: ID!) { it: explainAccess(memberId: $id, permission: \"members.read\") { granted } }"
@@ -249,6 +254,7 @@ fn said_to_the_owner(field: &str, path: &str) -> Value {
         | "Query.memberImport"
         | "Query.explainAccess"
         | "Query.job"
+        | "Query.export"
         | "Query.group"
         | "Query.resource"
         | "Query.effectiveRate"

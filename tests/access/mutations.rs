@@ -24,6 +24,10 @@ const MANAGERS: Expected = [SIGN_IN, ALLOWED, ALLOWED, ALLOWED, REFUSED, REFUSED
 /// Who manages members, of something in the account.
 const MANAGERS_INSIDE: Expected = [SIGN_IN, NOT_HERE, ALLOWED, ALLOWED, REFUSED, REFUSED, REFUSED, ALLOWED];
 
+/// Who reads statements, of one of the account.
+const BILLING: Expected = [SIGN_IN, NOT_HERE, ALLOWED, REFUSED, ALLOWED, ALLOWED, REFUSED, ALLOWED];
+/// Who reads members, each in their account.
+const READERS: Expected = [SIGN_IN, ALLOWED, ALLOWED, ALLOWED, ALLOWED, ALLOWED, REFUSED, ALLOWED];
 /// Who buys licences, each in their account.
 const BUYERS: Expected = [SIGN_IN, ALLOWED, ALLOWED, REFUSED, ALLOWED, REFUSED, REFUSED, ALLOWED];
 /// Who buys licences, of something in the account.
@@ -88,6 +92,8 @@ pub(crate) const ROWS: &[(&str, Expected)] = &[
     ("memberAssignRoles", MANAGERS_INSIDE),
     ("memberDeactivate", MANAGERS_INSIDE),
     ("memberDelete", MANAGERS_INSIDE),
+    ("memberExportCreate", READERS),
+    ("statementExportCreate", BILLING),
     ("memberImportCreate", MANAGERS_INSIDE),
     ("memberInvite", MANAGERS),
     // Somebody of the same roles leaves in their place.
@@ -166,6 +172,10 @@ async fn of_members(firm: &Firm, mutation: &str) -> Result<Option<Value>> {
             return Ok(Some(json!({ "memberId": invited(firm).await?, "expectedVersion": 1, "jobTitle": "Clerk" })));
         }
         "memberDelete" => return Ok(Some(json!({ "memberId": invited(firm).await? }))),
+        "memberExportCreate" => return Ok(Some(json!({}))),
+        "statementExportCreate" => {
+            return Ok(Some(json!({ "statementId": firm.bought.statement, "format": "CSV" })));
+        }
         _ => return Ok(None),
     };
     for mutation in before {

@@ -46,6 +46,10 @@ const INSIDE: Expected = [SIGN_IN, NOTHING, ALLOWED, ALLOWED, ALLOWED, ALLOWED, 
 const MEMBERS: Expected = [SIGN_IN, ALLOWED, ALLOWED, ALLOWED, ALLOWED, ALLOWED, FORBIDDEN, ALLOWED];
 /// `members.read`, where the rest sees null.
 const MEMBERS_INSIDE: Expected = [SIGN_IN, NOTHING, ALLOWED, ALLOWED, ALLOWED, ALLOWED, NOTHING, ALLOWED];
+/// Something that was made for the owner.
+const OF_OWNER: Expected = [SIGN_IN, NOTHING, NOTHING, NOTHING, NOTHING, NOTHING, NOTHING, ALLOWED];
+/// The same, where the others are asked for `imports.read` as for anything that is not there.
+const JOB_OF_OWNER: Expected = [SIGN_IN, NOTHING, NOTHING, NOTHING, FORBIDDEN, NOTHING, FORBIDDEN, ALLOWED];
 /// `imports.read`.
 const IMPORTS: Expected = [SIGN_IN, ALLOWED, ALLOWED, ALLOWED, FORBIDDEN, ALLOWED, FORBIDDEN, ALLOWED];
 const IMPORT: Expected = [SIGN_IN, NOTHING, ALLOWED, ALLOWED, FORBIDDEN, ALLOWED, FORBIDDEN, ALLOWED];
@@ -222,6 +226,22 @@ pub(crate) const ROWS: &[Read] = &[
         MANAGE,
     ),
     read("Query.job", "query ($id: ID!) { job(id: $id) { id } }", "/job", |firm| json!({ "id": firm.import }), IMPORT),
+    read(
+        "Query.job",
+        "query ($id: ID!) { job(id: $id) { id } }",
+        "/job",
+        |firm| json!({ "id": firm.export }),
+        JOB_OF_OWNER,
+    ),
+    read(
+        "Query.export",
+        "query ($id: ID!) { export(id: $id) { id url } }",
+        "/export/url",
+        |firm| json!({ "id": firm.export }),
+        OF_OWNER,
+    ),
+    read("Query.node", NODE, "/node", |firm| json!({ "id": firm.export }), OF_OWNER),
+    read("Query.nodes", NODES, "/nodes/0", |firm| json!({ "id": firm.export }), OF_OWNER),
     plain(
         "Query.accountEvents",
         "{ accountEvents { nodes { number networkAddress } } }",

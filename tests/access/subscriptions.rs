@@ -29,6 +29,12 @@ pub(crate) const ROWS: &[(&str, &str, Expected)] = &[
         "subscription { accountUpdated { account { id } } }",
         [NO_SOCKET, ALLOWED, ALLOWED, ALLOWED, ALLOWED, ALLOWED, ALLOWED, ALLOWED],
     ),
+    // A file that was made for the owner.
+    (
+        "Subscription.exportProgress",
+        "subscription ($export: ID!) { exportProgress(id: $export) { id url } }",
+        [NO_SOCKET, NOTHING, NOTHING, NOTHING, NOTHING, NOTHING, NOTHING, ALLOWED],
+    ),
 ];
 
 /// What somebody is answered who follows a field, and the whole answer.
@@ -39,9 +45,9 @@ pub(crate) async fn outcome(firm: &Firm, token: Option<&str>, document: &str) ->
         return Ok((format!("closed {}", socket.closed().await?), Value::Null));
     };
     let mut socket = Socket::enter(&firm.app, token).await?;
-    socket
-        .subscribe("1", document, json!({ "after": Cursor::at(0, None).encode(), "change": firm.bought.change }))
-        .await?;
+    let variables =
+        json!({ "after": Cursor::at(0, None).encode(), "change": firm.bought.change, "export": firm.export });
+    socket.subscribe("1", document, variables).await?;
     let answer = socket.next().await?;
     socket.leave().await?;
     let outcome = match answer["type"].as_str() {

@@ -175,6 +175,7 @@ async fn lives() -> Result<Vec<(Value, Value)>> {
     app.invite(&owner, "ed@harborandfinch.example", &[SystemRole::Standard]).await?;
     roles_and_units(&app, &owner).await?;
     import(&app, &owner).await?;
+    done(&app, &owner, "memberExportCreate", json!({})).await?;
     app.settle().await?;
     money(&app, &owner).await?;
     leave(&app, &owner).await?;

@@ -9,6 +9,7 @@ pub mod queue;
 mod relay;
 pub mod schedule;
 pub mod seal;
+pub mod statement;
 pub mod sweeps;
 
 use std::sync::Arc;

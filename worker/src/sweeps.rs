@@ -42,6 +42,7 @@ pub fn all(db: &Db, files: &Files, retention: Retention) -> Vec<Sweep> {
         purge_events(db, retention, now)
     }));
     sweeps.extend(job::import::sweeps(db, files));
+    sweeps.push(job::export::sweep_of(db, files));
     sweeps
 }
 

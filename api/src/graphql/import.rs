@@ -14,6 +14,7 @@ use super::connection::{arguments, connection};
 use super::context::{ContextExt as _, mutate, parse_id};
 use super::cost;
 use super::error::{failed, top_level};
+use super::export::{self, Export};
 use super::member::{Member, reference};
 use super::scalar::{DateTime, Url};
 use super::user_error::{UserError, split};
@@ -47,9 +48,9 @@ domain::with_import_failures!(job_error_codes);
 #[derive(SimpleObject, Clone, Copy, Debug)]
 pub struct JobProgress {
     /// Steps done.
-    done: i32,
+    pub(super) done: i32,
     /// Steps in all; null while that is unknown.
-    total: Option<i32>,
+    pub(super) total: Option<i32>,
 }
 
 /// Long work that the worker does.
@@ -66,6 +67,8 @@ pub struct JobProgress {
 pub enum Job {
     /// An import of members.
     MemberImport(Box<MemberImport>),
+    /// A file that is made for somebody.
+    Export(Box<Export>),
 }
 
 /// An import of members from a CSV file. Rows are handled in the file's order, each exactly once.
@@ -235,6 +238,15 @@ pub async fn read(ctx: &Context<'_>, id: &ID) -> Result<Option<MemberImport>> {
     actor.may(Action::ReadImports, Target::Account).map_err(top_level)?;
     let Ok(id) = id.parse::<ImportId>() else { return Ok(None) };
     Ok(read_many(ctx, &[id]).await?.pop())
+}
+
+/// Reads long work by its id.
+pub async fn job(ctx: &Context<'_>, id: &ID) -> Result<Option<Job>> {
+    if let Some(export) = export::read(ctx, id).await? {
+        return Ok(Some(Job::Export(Box::new(export))));
+    }
+    // An unknown id of an export is answered as any other that is unknown.
+    Ok(read(ctx, id).await?.map(|import| Job::MemberImport(Box::new(import))))
 }
 
 /// Reads imports by their ids; none when the viewer may not read imports.

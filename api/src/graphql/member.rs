@@ -363,7 +363,7 @@ pub struct MemberFilter {
 }
 
 impl MemberFilter {
-    fn read(self) -> member::Filter {
+    pub(super) fn read(self) -> member::Filter {
         member::Filter {
             statuses: self.status.unwrap_or_default().into_iter().map(Into::into).collect(),
             role_id: self.role_id.as_ref().map(parse_id::<RoleId>),

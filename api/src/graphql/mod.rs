@@ -8,6 +8,7 @@ use self::billing::BillingMutation;
 use self::billing::statement::Statement;
 use self::email_change::EmailChangeMutation;
 use self::event::Events;
+use self::export::{Export, ExportMutation};
 use self::group::{Group, GroupMutation};
 use self::import::{ImportMutation, Job, MemberImport};
 use self::invitation::answer::{InvitationAnswer, InvitationByTokenPayload};
@@ -44,6 +45,7 @@ pub mod document;
 pub mod email_change;
 pub mod error;
 pub mod event;
+pub mod export;
 pub mod graphiql;
 pub mod group;
 pub mod guard;
@@ -120,6 +122,12 @@ impl Query {
         import::read(ctx, &id).await.transpose()
     }
 
+    /// A file that was made for the viewer; null for what does not exist, or was made for somebody else.
+    #[graphql(complexity = "cost::one(child_complexity)")]
+    async fn export(&self, ctx: &Context<'_>, #[graphql(desc = "Its id.")] id: ID) -> Option<Result<Export>> {
+        export::read(ctx, &id).await.transpose()
+    }
+
     /// A group. Needs `members.read`; null for what does not exist in this account.
     #[graphql(complexity = "cost::one(child_complexity)")]
     async fn group(&self, ctx: &Context<'_>, #[graphql(desc = "Its id.")] id: ID) -> Option<Result<Group>> {
@@ -189,7 +197,7 @@ impl Query {
     /// Long work by its id; null for what does not exist in this account.
     #[graphql(complexity = "cost::one(child_complexity)")]
     async fn job(&self, ctx: &Context<'_>, #[graphql(desc = "Its id.")] id: ID) -> Option<Result<Job>> {
-        import::read(ctx, &id).await.map(|import| import.map(|import| Job::MemberImport(Box::new(import)))).transpose()
+        import::job(ctx, &id).await.transpose()
     }
 
     /// What is sold, and for how much.
@@ -301,6 +309,7 @@ pub struct Mutation(
     UnitMutation,
     MemberLifeMutation,
     ImportMutation,
+    ExportMutation,
     GroupMutation,
     ResourceMutation,
     RateMutation,

@@ -5,13 +5,15 @@ use std::str::FromStr;
 
 use async_graphql::{Context, ID, Interface, Result};
 use domain::id::{
-    AccountId, ChangeId, GroupId, ImportId, InvitationId, MemberId, QuoteId, ResourceId, RoleId, StatementId, UnitId,
+    AccountId, ChangeId, ExportId, GroupId, ImportId, InvitationId, MemberId, QuoteId, ResourceId, RoleId, StatementId,
+    UnitId,
 };
 
 use super::account::{self, Account};
 use super::billing::statement::{self, Statement};
 use super::context::ContextExt as _;
 use super::error::ErrorCode;
+use super::export::{self, Export};
 use super::group::{self, Group};
 use super::import::{self, MemberImport};
 use super::invitation::{self, Invitation};
@@ -37,6 +39,8 @@ pub enum Node {
     Invitation(Box<Invitation>),
     /// An import of members.
     MemberImport(Box<MemberImport>),
+    /// A file that is made for somebody.
+    Export(Box<Export>),
     /// A role.
     Role(Box<Role>),
     /// A unit.
@@ -84,6 +88,11 @@ pub async fn load(ctx: &Context<'_>, ids: &[ID]) -> Result<Vec<Option<Node>>> {
     if !imports.is_empty() {
         let imports = import::read_many(ctx, &imports).await?;
         found.extend(imports.into_iter().map(|import| (import.id.clone(), Node::MemberImport(Box::new(import)))));
+    }
+    let exports: Vec<ExportId> = of_kind(ids);
+    if !exports.is_empty() {
+        let exports = export::read_many(ctx, &exports).await?;
+        found.extend(exports.into_iter().map(|export| (export.id.clone(), Node::Export(Box::new(export)))));
     }
     let groups: Vec<GroupId> = of_kind(ids);
     if !groups.is_empty() {

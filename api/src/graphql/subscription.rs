@@ -6,8 +6,9 @@ use std::time::Duration;
 use async_graphql::{Context, Error, ID, Result, SimpleObject, Subscription};
 use domain::actor::{Action, Actor, Target};
 use domain::event::Cursor;
-use domain::id::ChangeId;
+use domain::id::{ChangeId, ExportId};
 use domain::license::change::ChangeStatus;
+use futures::stream::{self, BoxStream};
 use futures::{FutureExt as _, Stream, StreamExt as _};
 
 use super::account::{self, Account};
@@ -15,6 +16,7 @@ use super::context::{ContextExt as _, parse_id};
 use super::cost;
 use super::error::{ErrorCode, top_level};
 use super::event::{AccountEvent, parse_kinds, unreadable};
+use super::export::{self, Export};
 use super::license;
 use super::license::change::LicenseChange;
 use crate::admission::Admitted;
@@ -25,6 +27,8 @@ use crate::state::State;
 /// How often an account is read before its subscription ends with an error.
 const TRIES: usize = 20;
 const BETWEEN_TRIES: Duration = Duration::from_millis(500);
+/// How often a file that is being made is looked at, whatever else happens in the account.
+const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
 
 /// What can be followed.
 #[derive(Clone, Copy, Debug, Default)]
@@ -97,6 +101,73 @@ impl Subscription {
             async move { update(&state, &actor).await }.boxed()
         }))
     }
+
+    /// A file that is made for the viewer: how far it is, at once and whenever that has changed, until it is there or will not be. It is
+    /// complete at once for what does not exist, or was made for somebody else.
+    #[graphql(complexity = "cost::one(child_complexity)")]
+    #[expect(clippy::unused_async, reason = "what the library asks for")]
+    async fn export_progress(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Its id.")] id: ID,
+    ) -> Result<impl Stream<Item = Result<Export>> + use<>> {
+        let (state, actor) = (ctx.state().clone(), ctx.actor()?.clone());
+        let updates = watch(ctx)?.updates().boxed();
+        let progress = Progress { state, actor, id: id.parse().ok(), updates, last: None };
+        Ok(stream::unfold(progress, |progress| progress.next().boxed()))
+    }
+}
+
+/// Somebody who follows an export.
+struct Progress {
+    state: State,
+    actor: Actor,
+    id: Option<ExportId>,
+    /// Something in the account has changed, as its beginning and its end do.
+    updates: BoxStream<'static, ()>,
+    last: Option<Export>,
+}
+
+impl Progress {
+    /// What it has come to since the last time; none once it has ended.
+    async fn next(mut self) -> Option<(Result<Export>, Self)> {
+        let id = self.id?;
+        if self.last.as_ref().is_some_and(Export::has_ended) {
+            return None;
+        }
+        loop {
+            // In between it moves without an event.
+            if let Ok(None) = tokio::time::timeout(BETWEEN_LOOKS, self.updates.next()).await {
+                return None;
+            }
+            let place = self.state.admission.wait(&Asker::User(self.actor.user_id)).await;
+            let read = look(&self.state, &self.actor, id).await;
+            drop(place);
+            match read {
+                Ok(None) => return None,
+                Ok(Some(export)) if self.last.as_ref().is_some_and(|last| last.is_as_far_as(&export)) => {}
+                Ok(Some(export)) => {
+                    self.last = Some(export.clone());
+                    return Some((Ok(export), self));
+                }
+                Err(error) => {
+                    self.id = None;
+                    return Some((Err(error), self));
+                }
+            }
+        }
+    }
+}
+
+/// Reads an export; for a while again when that fails, because an error would end the subscription.
+async fn look(state: &State, actor: &Actor, id: ExportId) -> Result<Option<Export>> {
+    for _ in 1..TRIES {
+        if let Ok(export) = export::of(state, actor, id).await {
+            return Ok(export);
+        }
+        tokio::time::sleep(BETWEEN_TRIES).await;
+    }
+    export::of(state, actor, id).await
 }
 
 /// Somebody who follows a change of licences.

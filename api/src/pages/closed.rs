@@ -26,6 +26,8 @@ pub enum ClosedLink {
     PasswordReset,
     /// No change of a login e-mail waits for this token: unknown, lapsed, given up, or done.
     LoginEmail,
+    /// No file can be read by this link: it is none of ours or over, or its reader may not read that any more.
+    Export,
 }
 
 impl ClosedLink {
@@ -66,6 +68,11 @@ impl ClosedLink {
                 StatusCode::FORBIDDEN,
                 "This invitation is on hold",
                 "Ask an administrator of the account to lift the suspension; this link works again afterwards until it expires.",
+            ),
+            Self::Export => (
+                StatusCode::NOT_FOUND,
+                "There is no file here",
+                "A link to a file works for 10 minutes, and only while you may read what is in it. Go back to where you got the link and ask for another one.",
             ),
             Self::SignUp => (
                 StatusCode::GONE,

@@ -1,9 +1,10 @@
-//! The hosted pages that links in mails lead to: rendered here, without scripts and without anything from elsewhere.
+//! The hosted pages that links in mails lead to, and files that were made for people: rendered here, without scripts and without anything from elsewhere.
 //!
 //! A GET shows, a POST acts. The forms carry no session: what they may do hangs on the token in their address.
 
 mod closed;
 pub mod dev_mail;
+pub mod export;
 pub mod invitation;
 pub mod login_email;
 pub mod password_reset;
@@ -68,7 +69,7 @@ static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
 /// (`into_make_service_with_connect_info::<SocketAddr>`).
 pub fn router() -> Router<crate::state::State> {
     let pages = invitation::router().merge(sign_up::router()).merge(password_reset::router());
-    let pages = pages.merge(login_email::router()).merge(root::router());
+    let pages = pages.merge(login_email::router()).merge(export::router()).merge(root::router());
     pages.layer(DefaultBodyLimit::max(visit::FORM_BYTES))
 }
 

@@ -48,7 +48,11 @@ async fn look(config: &Config, database: &mut PgConnection) -> Result<Vec<Findin
     }
     // `muster serve`: those of the API, as many of the worker, those of the queue and the feed, that over which it is asked whether
     // the database answers, and that of the metrics.
-    let more = worker::OWN_CONNECTIONS + api::live::CONNECTIONS + 1 + u32::from(config.metrics.listen.is_some());
+    let more = worker::OWN_CONNECTIONS
+        + worker::job::export::CONNECTIONS
+        + api::live::CONNECTIONS
+        + 1
+        + u32::from(config.metrics.listen.is_some());
     let wanted = config.database_connections.saturating_mul(2).saturating_add(more);
     if i64::from(wanted) + 5 > i64::from(most) {
         findings.push(Finding::warning(

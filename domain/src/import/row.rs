@@ -157,11 +157,31 @@ impl Cells<'_> {
     }
 }
 
+/// Names as they stand in one cell: separated by `|`. A `|` within a name is written `\\|`, and a backslash `\\\\`.
+pub(crate) fn joined(names: &[String]) -> String {
+    let names: Vec<String> = names.iter().map(|name| name.replace('\\', r"\\").replace('|', r"\|")).collect();
+    names.join("|")
+}
+
+/// The names of a cell, as [`joined`] wrote them. A backslash before anything else is one.
+fn parted(text: &str) -> Vec<String> {
+    let mut names = vec![String::new()];
+    let mut rest = text.chars().peekable();
+    while let Some(c) = rest.next() {
+        let escaped = if c == '\\' { rest.next_if(|next| matches!(next, '|' | '\\')) } else { None };
+        match (c, escaped) {
+            ('|', _) => names.push(String::new()),
+            (_, c_or_none) => names.last_mut().expect("never empty").push(c_or_none.unwrap_or(c)),
+        }
+    }
+    names
+}
+
 /// Names separated by `|`, each once, in their order. More than a member can have are one fault, so that a cell full of names
 /// costs no more than any other.
 fn names(text: &str) -> Result<Vec<String>, FieldFault> {
     let mut names = Vec::new();
-    for name in text.split('|').filter(|name| !name.trim().is_empty()) {
+    for name in parted(text).iter().filter(|name| !name.trim().is_empty()) {
         let name = profile::line(name, profile::NAME_CHARS)?;
         if !names.contains(&name) {
             names.push(name);

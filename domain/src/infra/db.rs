@@ -164,6 +164,15 @@ impl Db {
         })
     }
 
+    /// A connection of its own, outside of the pool, on which nothing is cut off for taking long: for reading much at once. It acts
+    /// as the same role as all others.
+    pub(crate) async fn unhurried(&self) -> sqlx::Result<PgConnection> {
+        let mut conn = PgConnection::connect_with(&self.pool.connect_options()).await?;
+        let settings = sqlx::raw_sql("SET ROLE muster_runtime; SET TIME ZONE 'UTC'");
+        settings.execute(&mut conn).await?;
+        Ok(conn)
+    }
+
     /// Begins a transaction, in a task of its own. Dropped while `BEGIN` is under way, sqlx 0.9.0 gives the connection back to the
     /// pool inside a transaction that nobody ends: it counts the transaction, and so rolls it back, only after the answer.
     pub(crate) async fn begin(&self) -> sqlx::Result<Transaction<'static, Postgres>> {

@@ -1,4 +1,4 @@
-//! Files that people upload. They lie in a folder; whatever keeps objects can take its place.
+//! Files that people upload, and files made for them. They lie in a folder; whatever keeps objects can take its place.
 
 use std::fs::DirBuilder;
 use std::io;

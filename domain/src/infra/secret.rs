@@ -29,12 +29,14 @@ pub enum Purpose {
     LoginEmailRevert,
     /// The address a file is put to.
     Upload,
+    /// The address a file is read from, signed and for a short time.
+    Export,
     /// A credential of the host product.
     Service,
 }
 
 impl Purpose {
-    const fn prefix(self) -> &'static str {
+    pub(crate) const fn prefix(self) -> &'static str {
         match self {
             Self::Session => "mses",
             Self::Invitation => "minv",
@@ -44,6 +46,7 @@ impl Purpose {
             Self::LoginEmailApprove => "mlea",
             Self::LoginEmailRevert => "mler",
             Self::Upload => "mupl",
+            Self::Export => "mexp",
             Self::Service => "msvc",
         }
     }
@@ -71,19 +74,33 @@ impl TokenKey {
     }
 
     fn mac(&self, context: &str, parts: &[&[u8]]) -> [u8; 32] {
+        self.started(context, parts).finalize().into_bytes().into()
+    }
+
+    fn started(&self, context: &str, parts: &[&[u8]]) -> Hmac<Sha256> {
         let mut mac = Hmac::<Sha256>::new_from_slice(&self.bytes).expect("HMAC takes keys of any length");
         mac.update(context.as_bytes());
         for part in parts {
             mac.update(&(part.len() as u64).to_be_bytes());
             mac.update(part);
         }
-        mac.finalize().into_bytes().into()
+        mac
     }
 
     /// The token of a subject and generation: `HMAC-SHA-256(key, purpose ‖ id ‖ generation)`. A repeated mail carries the same link.
     pub fn derive(&self, purpose: Purpose, account: Option<AccountId>, id: Uuid, generation: i32) -> Token {
         let secret = self.mac(purpose.prefix(), &[id.as_bytes(), &generation.to_be_bytes()]);
         Token { purpose, account, secret }
+    }
+
+    /// A signature of these parts for a purpose: whoever brings it back was given it here.
+    pub(crate) fn sign(&self, purpose: Purpose, parts: &[&[u8]]) -> [u8; 32] {
+        self.mac(purpose.prefix(), parts)
+    }
+
+    /// Whether a signature is that of these parts. It takes as long whatever is wrong with it.
+    pub(crate) fn is_signed(&self, purpose: Purpose, parts: &[&[u8]], signature: &[u8]) -> bool {
+        self.started(purpose.prefix(), parts).verify_slice(signature).is_ok()
     }
 
     /// A digest that only this installation can compute: stands for an address or a network where it must not be stored.

@@ -10,7 +10,8 @@ use crate::across;
 use crate::change::Change;
 use crate::error::{Error, Result};
 use crate::event::{EventKind, NewEvent};
-use crate::id::{InvitationId, MemberId, UploadId, UserId};
+use crate::export;
+use crate::id::{ExportId, InvitationId, MemberId, UploadId, UserId};
 use crate::invitation;
 use crate::job::{JobKind, NewJob};
 use crate::session;
@@ -50,6 +51,7 @@ pub(super) async fn erase(
     subjects.extend(ended.iter().map(|(_, former)| former.0));
     events(change, &ids, &subjects).await?;
     files(change, &ids, &subjects, &emails).await?;
+    exports(change, &ids, &subjects).await?;
     session::end_of_members(change, members).await?;
     keys_and_jobs(change, &ids, &ended).await?;
     invitation::remove_members(change, members).await?;
@@ -135,6 +137,35 @@ async fn files(change: &mut Change, ids: &[Uuid], subjects: &[Uuid], emails: &[S
             kind: JobKind::EraseUpload,
             payload: json!({ "uploadId": upload }),
             dedupe_key: upload.to_string(),
+        });
+    }
+    Ok(())
+}
+
+/// Files that were made for them or that name them end now, and a job deletes them. One that is being written for somebody else is
+/// written anew.
+async fn exports(change: &mut Change, ids: &[Uuid], subjects: &[Uuid]) -> Result<()> {
+    let (account, now) = (change.account(), change.now());
+    let ended = sqlx::query!(
+        r#"UPDATE export e
+           SET run = NULL, expires_at = CASE WHEN e.finished_at IS NULL AND e.requested_by <> ALL($2) THEN e.expires_at ELSE $4 END
+           WHERE e.account_id = $1 AND (e.requested_by = ANY($2) OR EXISTS (
+               SELECT FROM export_member n
+               WHERE n.account_id = e.account_id AND n.export_id = e.export_id AND n.member_id = ANY($3)))
+           RETURNING e.export_id AS "export_id: ExportId", e.expires_at <= $4 AS "over!""#,
+        account.0,
+        ids,
+        subjects,
+        now,
+    )
+    .fetch_all(change.conn())
+    .await?;
+    for export in ended.iter().filter(|export| export.over) {
+        change.enqueue(NewJob {
+            account_id: account.0,
+            kind: JobKind::EraseExport,
+            payload: serde_json::to_value(export::Payload { export_id: export.export_id }).expect("plain data"),
+            dedupe_key: export.export_id.to_string(),
         });
     }
     Ok(())

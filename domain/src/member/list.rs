@@ -66,7 +66,8 @@ impl Order {
 }
 
 /// Which members are wanted.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase", default)]
 pub struct Filter {
     /// Any of these; empty for all.
     pub statuses: Vec<Status>,
@@ -188,7 +189,7 @@ pub async fn counts(conn: &mut PgConnection, actor: &Actor) -> sqlx::Result<Coun
     Ok(counts)
 }
 
-fn push_filter(statement: &mut QueryBuilder<Postgres>, sight: &Sight, filter: &Filter) {
+pub(crate) fn push_filter(statement: &mut QueryBuilder<Postgres>, sight: &Sight, filter: &Filter) {
     match &filter.statuses[..] {
         [] => {}
         // By itself it can be part of an ordered index.

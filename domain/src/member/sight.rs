@@ -3,7 +3,8 @@
 use sqlx::{Postgres, QueryBuilder};
 use uuid::Uuid;
 
-use crate::actor::{Action, Actor};
+use crate::actor::{Action, Actor, Grants};
+use crate::id::{AccountId, MemberId};
 
 /// What an actor sees of the members of their account.
 ///
@@ -24,16 +25,25 @@ pub(crate) struct Sight {
 
 impl Sight {
     pub(crate) fn of(actor: &Actor) -> Self {
-        let (reads_all, reads) = actor.reach(Action::ReadMembers).parts();
-        let grants = &actor.rights.grants;
+        Self::with(actor.account_id, actor.member_id, &actor.rights.grants)
+    }
+
+    /// What a member sees who holds this.
+    pub(crate) fn with(account: AccountId, member: MemberId, grants: &Grants) -> Self {
+        let (reads_all, reads) = grants.reach(Action::ReadMembers.permissions()).parts();
         Self {
-            account: actor.account_id.0,
-            own: actor.member_id.0,
+            account: account.0,
+            own: member.0,
             reads_all,
             reads,
             belongs: grants.belongs_everywhere(),
             units: grants.units().map(|unit| unit.0).collect(),
         }
+    }
+
+    /// The account whose members these are.
+    pub(crate) fn account(&self) -> Uuid {
+        self.account
     }
 
     /// Whether there are members of whom they read everything, besides themselves.

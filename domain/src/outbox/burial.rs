@@ -6,6 +6,7 @@ use crate::actor::Origin;
 use crate::billing::charge;
 use crate::change::{Change, Kind};
 use crate::error::Result;
+use crate::export;
 use crate::id::AccountId;
 use crate::import;
 use crate::infra::db::Db;
@@ -69,10 +70,18 @@ impl Body {
             charge::abandon(&mut change, self.payload.clone()).await?;
         }
         let mut is_import = false;
-        if self.kind == JobKind::ImportMembers.as_str()
-            && let Ok(payload) = serde_json::from_value::<import::Payload>(self.payload)
-        {
-            is_import = import::abandon(&mut change, payload.import_id).await?;
+        match self.kind.parse() {
+            Ok(JobKind::ImportMembers) => {
+                if let Ok(payload) = serde_json::from_value::<import::Payload>(self.payload) {
+                    is_import = import::abandon(&mut change, payload.import_id).await?;
+                }
+            }
+            Ok(JobKind::MakeExport) => {
+                if let Ok(payload) = serde_json::from_value::<export::Payload>(self.payload) {
+                    export::abandon(&mut change, payload.export_id).await?;
+                }
+            }
+            _ => {}
         }
         change.commit().await?;
         if is_import {

@@ -7,6 +7,7 @@ use super::FOREIGN;
 use crate::actor::Origin;
 use crate::change::{Change, Kind};
 use crate::error::Result;
+use crate::export;
 use crate::id::AccountId;
 use crate::import::{self, Reopened};
 use crate::infra::db::Db;
@@ -27,7 +28,14 @@ pub enum Replay {
     Foreign,
 }
 
-/// Makes a dead job due, with no attempt made. An import that was given up with its job goes on where it stopped.
+/// What ended with its job.
+enum Closed {
+    Import(import::Payload),
+    Export(export::Payload),
+}
+
+/// Makes a dead job due, with no attempt made. An import that was given up with its job goes on where it stopped, an
+/// export begins anew.
 pub async fn replay(db: &Db, job_id: Uuid) -> Result<Replay> {
     let dead =
         sqlx::query!("SELECT account_id, kind, payload FROM outbox WHERE job_id = $1 AND dead_at IS NOT NULL", job_id)
@@ -37,10 +45,12 @@ pub async fn replay(db: &Db, job_id: Uuid) -> Result<Replay> {
     if dead.kind == FOREIGN {
         return Ok(Replay::Foreign);
     }
-    let import = (dead.kind == JobKind::ImportMembers.as_str())
-        .then(|| serde_json::from_value::<import::Payload>(dead.payload).ok())
-        .flatten();
-    let Some(import) = import else {
+    let closed = match dead.kind.parse() {
+        Ok(JobKind::ImportMembers) => serde_json::from_value(dead.payload).ok().map(Closed::Import),
+        Ok(JobKind::MakeExport) => serde_json::from_value(dead.payload).ok().map(Closed::Export),
+        _ => None,
+    };
+    let Some(closed) = closed else {
         return Ok(make_due(&mut *db.pool.acquire().await?, job_id).await?);
     };
     let mut change = Change::begin(db, AccountId(dead.account_id), Kind::System, Origin::operator(), None).await?;
@@ -48,8 +58,13 @@ pub async fn replay(db: &Db, job_id: Uuid) -> Result<Replay> {
     if replayed != Replay::Due {
         return Ok(replayed);
     }
-    if import::reopen(&mut change, import.import_id).await? == Reopened::FileGone {
-        return Ok(Replay::FileGone);
+    match closed {
+        Closed::Import(import) => {
+            if import::reopen(&mut change, import.import_id).await? == Reopened::FileGone {
+                return Ok(Replay::FileGone);
+            }
+        }
+        Closed::Export(export) => export::reopen(&mut change, export.export_id).await?,
     }
     change.commit().await?;
     Ok(Replay::Due)

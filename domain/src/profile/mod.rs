@@ -80,6 +80,14 @@ impl SubscriptionType {
         }
     }
 
+    /// As files made here say it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Attorney => "Attorney",
+            Self::NonAttorney => "Non-attorney",
+        }
+    }
+
     /// As a file says it: `Attorney` or `Non-attorney`, in any letter case and with any or no hyphen.
     pub fn parse(text: &str) -> Result<Self, FieldFault> {
         let word: String = text.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect();

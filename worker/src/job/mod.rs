@@ -2,6 +2,7 @@
 
 mod charge;
 mod erase;
+pub mod export;
 pub mod import;
 mod mail;
 
@@ -27,5 +28,6 @@ pub fn registry(
     let registry = mail::register(Registry::default(), &mailer);
     let registry = charge::register(registry, db, config);
     let registry = erase::register(registry, db.clone(), files.clone());
+    let registry = export::register(registry, db, files, shutdown);
     Ok(import::register(registry, db.clone(), files.clone(), &config.limits, shutdown.clone()))
 }

@@ -8,8 +8,10 @@ use domain::event::read::{Event, Personal};
 use super::EventActor;
 use super::part::{
     EventAccountPolicy, EventAmount, EventLicenses, EventRate, EventTextChange, EventUnitRole, amount, change, detail,
-    detail_objects, group, import, member, nothing, personal, policy, rate, resource, role, statement, texts, unit,
+    detail_objects, export, group, import, member, nothing, personal, policy, rate, resource, role, statement, texts,
+    unit,
 };
+use crate::graphql::export::ExportKind;
 use crate::graphql::import::{JobErrorCode, JobStatus};
 use crate::graphql::license::change::LicenseChangeKind;
 use crate::graphql::member::{MemberStatus, SubscriptionType};
@@ -849,6 +851,26 @@ event_types! {
         rows_invited: i32 = detail("/rowsInvited");
         /// Rows that did not.
         rows_rejected: i32 = detail("/rowsRejected");
+    }
+    /// A file was asked for.
+    ExportCreated => ExportCreatedEvent(export) {
+        /// The export.
+        export_id: ID = detail("/export");
+        /// What is in the file.
+        export_kind: ExportKind = detail("/kind");
+    }
+    /// A file that was asked for is there, or will not be.
+    ExportFinished => ExportFinishedEvent(export) {
+        /// The export.
+        export_id: ID = detail("/export");
+        /// What is in the file.
+        export_kind: ExportKind = detail("/kind");
+        /// How: `FINISHED` or `FAILED`.
+        status: JobStatus = detail("/state");
+        /// Why there is no file; null if there is one.
+        error_code: Option<JobErrorCode> = detail("/errorCode");
+        /// Rows in the file.
+        rows: i32 = detail("/rows");
     }
 }
 

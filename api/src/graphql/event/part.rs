@@ -2,7 +2,7 @@
 
 use async_graphql::{ID, InputType, SimpleObject, Value};
 use domain::event::read::{Event, Personal};
-use domain::id::{ChangeId, GroupId, ImportId, MemberId, ResourceId, RoleId, StatementId, UnitId};
+use domain::id::{ChangeId, ExportId, GroupId, ImportId, MemberId, ResourceId, RoleId, StatementId, UnitId};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 
@@ -32,6 +32,11 @@ pub(super) fn member(event: &Event) -> Option<ID> {
 /// The subject as an import's id.
 pub(super) fn import(event: &Event) -> Option<ID> {
     event.subject.map(|id| ImportId(id).to_string().into())
+}
+
+/// The subject as an export's id.
+pub(super) fn export(event: &Event) -> Option<ID> {
+    event.subject.map(|id| ExportId(id).to_string().into())
 }
 
 /// The subject as a role's id.

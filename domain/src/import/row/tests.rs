@@ -149,6 +149,15 @@ fn all_faults_of_a_row_are_reported() {
 }
 
 #[test]
+fn names_that_contain_the_separator_are_read_as_they_were_written() {
+    let names = ["Tax | VAT", "a\\b", "c\\|d", "\\", "e"].map(str::to_owned);
+    assert_eq!(parted(&joined(&names)), names);
+    assert_eq!(joined(&names[..2]), r"Tax \| VAT|a\\b");
+    let row = one(r"a@firm.example,A,B,attorney,,,Front\|desk|a\b,").expect("valid");
+    assert_eq!(row.roles, ["Front|desk", "a\\b"], "a backslash before anything else is one");
+}
+
+#[test]
 fn a_cell_full_of_names_is_one_fault() {
     let names: Vec<String> = (0..700).map(|n| format!("r{n}")).collect();
     let row = one(&format!("a@firm.example,A,B,attorney,,,{},", names.join("|")));
