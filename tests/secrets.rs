@@ -140,12 +140,28 @@ async fn blunder(app: &App, life: &mut Life, session: &str) -> Result<()> {
     let url = upload.text("/uploadCreate/upload/url");
     life.token(&url);
     assert!(app.http.put(url).body("email\n").send().await?.status().is_success());
+    export(app, life, session).await?;
     let cookie = json!({ "email": ADDRESSES[1], "password": PASSWORDS[4], "cookie": true });
     let cookie = app.mutate(None, "sessionCreate", cookie, "").await?;
     let cookie = cookie.headers["set-cookie"].to_str()?.split(';').next().unwrap().to_owned();
     life.token(&cookie);
     let bare = app.graphql_with(&[("cookie", &cookie)], "{ viewer { permissions } }", Value::Null).await?;
     life.refused(&bare);
+    Ok(())
+}
+
+/// A file that names people, and links to it: a right one and a wrong one.
+async fn export(app: &App, life: &mut Life, session: &str) -> Result<()> {
+    let input = json!({ "filter": { "text": NAMES[2].to_lowercase() } });
+    let made = app.mutate(Some(session), "memberExportCreate", input, "export { id }").await?;
+    app.settle().await?;
+    let read = "query ($id: ID!) { export(id: $id) { url } }";
+    let id = made.text("/memberExportCreate/export/id");
+    let url = app.graphql(Some(session), read, json!({ "id": id })).await?.text("/export/url");
+    let file = app.http.get(&url).send().await?;
+    assert!(file.status().is_success() && file.text().await?.contains(NAMES[2]));
+    assert_eq!(app.http.get(format!("{url}x")).send().await?.status(), 404);
+    life.secrets.push(url.rsplit('.').next().unwrap().to_owned());
     Ok(())
 }
 
@@ -193,7 +209,7 @@ async fn no_secret_and_no_person_leaves_its_place() -> Result<()> {
     blunder(&app, &mut life, &session).await?;
     app.settle().await?;
     life.secrets.extend(PASSWORDS.map(str::to_owned));
-    assert_eq!(life.secrets.len(), 12 + PASSWORDS.len());
+    assert_eq!(life.secrets.len(), 13 + PASSWORDS.len());
 
     let log = log.text();
     assert!(

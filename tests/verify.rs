@@ -190,6 +190,11 @@ const BREAKS: &[(&str, &str)] = &[
                 now() + interval '1 h' FROM member_import",
     ),
     ("imports.stranded", "UPDATE member_import SET state = 'RUNNING', finished_at = NULL"),
+    (
+        "exports.stranded",
+        "INSERT INTO export (account_id, export_id, kind, requested_by, state, created_at, expires_at)
+         SELECT account_id, gen_random_uuid(), 'MEMBERS', member_id, 'QUEUED', now(), now() + interval '7 days' FROM account_owner",
+    ),
     ("tokens.hashed", "UPDATE session SET token_hash = convert_to(session_id::text || session_id, 'UTF8')"),
     (
         "tokens.leaked",

@@ -3,6 +3,7 @@
 //! runs meanwhile raises no alarm.
 
 mod check;
+mod exports;
 mod feed;
 mod imports;
 mod invitations;
@@ -83,6 +84,7 @@ fn of_accounts() -> impl Iterator<Item = &'static Check> {
         invitations::CHECKS,
         members::CHECKS,
         imports::CHECKS,
+        exports::CHECKS,
         tokens::accounts::CHECKS,
         tenancy::CHECKS,
         feed::CHECKS,

@@ -10,6 +10,7 @@ use crate::support::app::{App, Options, Person};
 mod end;
 mod link;
 mod members;
+mod statement;
 
 const OWNER: &str = "olivia@harborandfinch.example";
 
