@@ -3,12 +3,15 @@
 //! runs meanwhile raises no alarm.
 
 mod check;
+mod erasure;
 mod feed;
 mod imports;
 mod invitations;
 mod members;
 mod outbox;
 mod owner;
+mod places;
+mod places;
 mod schema;
 mod seats;
 mod tenancy;
@@ -19,7 +22,9 @@ use sqlx::{Connection as _, PgConnection, Postgres, Transaction};
 use uuid::Uuid;
 
 use self::check::Check;
-use crate::id::{AccountId, EventId, ImportId, InvitationId, MemberId, RoleId, SessionId, UploadId, UserId};
+use crate::id::{
+    AccountId, EventId, GroupId, ImportId, InvitationId, MemberId, ResourceId, RoleId, SessionId, UnitId, UploadId, UserId,
+};
 
 /// Rows of a finding that are shown.
 const SHOWN: usize = 20;
@@ -77,6 +82,9 @@ fn of_accounts() -> impl Iterator<Item = &'static Check> {
         owner::CHECKS,
         invitations::CHECKS,
         members::CHECKS,
+        places::CHECKS,
+        places::CHECKS,
+        erasure::CHECKS,
         imports::CHECKS,
         tokens::accounts::CHECKS,
         tenancy::CHECKS,
@@ -189,6 +197,9 @@ fn outside(name: &str, value: &Value) -> Value {
         "event" => EventId(id).to_string().into(),
         "upload" => UploadId(id).to_string().into(),
         "import" => ImportId(id).to_string().into(),
+        "group" => GroupId(id).to_string().into(),
+        "unit" => UnitId(id).to_string().into(),
+        "resource" => ResourceId(id).to_string().into(),
         _ => value.clone(),
     }
 }
