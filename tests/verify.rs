@@ -11,7 +11,7 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 use tokio::process::Command;
 
-use crate::support::app::App;
+use crate::support::app::{Answer, App, Person};
 use crate::support::database::Database;
 use domain::permission::SystemRole;
 
@@ -43,6 +43,9 @@ async fn firm() -> Result<App> {
     }
     import(&app, &owner.token).await?;
     buy(&app, &owner).await?;
+    places(&app, &owner).await?;
+    let gus = app.join(&owner, "gus@harborandfinch.example", &[SystemRole::Standard]).await?;
+    done(&app, &owner, "memberDelete", json!({ "memberId": gus.member_id }), "").await?;
     app.settle().await?;
     domain::event::seal::seal_due(&app.db.pool).await?;
     Ok(app)
@@ -74,6 +77,45 @@ async fn buy(app: &App, owner: &crate::support::app::Person) -> Result<()> {
     confirm("licensesRemove", of("REMOVE", "base", 1)).await?;
     ask("trialStart", json!({ "productId": "time", "quantity": 2 })).await?;
     ask("licenseAllocate", json!({ "productId": "time", "memberIds": [owner.member_id] })).await
+}
+
+/// A mutation that must succeed.
+async fn done(app: &App, by: &Person, mutation: &str, input: Value, fields: &str) -> Result<Answer> {
+    let answer = app.mutate(Some(&by.token), mutation, input, &format!("__typename {fields}")).await?;
+    assert_eq!(answer.codes(), Vec::<String>::new(), "{mutation}");
+    Ok(answer)
+}
+
+/// A group and a unit, each with somebody in it, a role within the unit, a resource with rates, a credential of the host product.
+async fn places(app: &App, owner: &Person) -> Result<()> {
+    let hal = app.join(owner, "hal@harborandfinch.example", &[SystemRole::Standard]).await?;
+    let unit =
+        done(app, owner, "unitCreate", json!({ "name": "Boston" }), "unit { id }").await?.text("/unitCreate/unit/id");
+    done(app, owner, "unitAddMembers", json!({ "unitId": unit, "memberIds": [hal.member_id] }), "").await?;
+    let limited = [json!({ "roleId": SystemRole::MemberManager.id().to_string(), "unitId": unit })];
+    let roles = json!({ "memberId": hal.member_id, "mode": "ADD", "unitRoles": limited });
+    done(app, owner, "memberAssignRoles", roles, "").await?;
+    let items = [("1", json!(hal.member_id)), ("2", Value::Null)].map(|(id, member)| {
+        json!({ "type": "matter", "externalId": id, "name": format!("Matter {id}"), "responsibleMemberId": member, "unitId": unit })
+    });
+    let made = done(app, owner, "resourceRegister", json!({ "resources": items }), "resources { id }").await?;
+    let (first, second) =
+        (made.text("/resourceRegister/resources/0/id"), made.text("/resourceRegister/resources/1/id"));
+    for name in ["Partners", "Associates"] {
+        let made = done(app, owner, "groupCreate", json!({ "name": name }), "group { id }").await?;
+        let group = made.text("/groupCreate/group/id");
+        done(app, owner, "groupAddMembers", json!({ "groupId": group, "memberIds": [hal.member_id] }), "").await?;
+        let to = json!({ "resourceId": first, "groupIds": [group], "memberIds": [owner.member_id] });
+        done(app, owner, "resourceGrant", to, "").await?;
+        let rate = json!({ "amount": "250.00", "currency": "USD" });
+        let rate = json!({ "resourceId": first, "groupId": group, "rate": rate });
+        done(app, owner, "resourceRateSet", rate, "").await?;
+    }
+    done(app, owner, "resourceArchive", json!({ "resourceId": second }), "").await?;
+    let scopes = domain::service_token::Scope::ALL;
+    let token = domain::service_token::NewToken { name: "host", scopes: &scopes, expires_at: None };
+    domain::service_token::create(&app.db, &token).await?;
+    Ok(())
 }
 
 async fn import(app: &App, token: &str) -> Result<()> {
@@ -172,6 +214,34 @@ const BREAKS: &[(&str, &str)] = &[
         "INSERT INTO invitation (account_id, invitation_id, member_id, email, state, created_at)
          SELECT account_id, gen_random_uuid(), member_id, email, 'EXPIRED', now() FROM member WHERE status = 'DEACTIVATED'",
     ),
+    ("members.activity", "DELETE FROM member_activity WHERE member_id = (SELECT member_id FROM account_owner)"),
+    (
+        "groups.archived",
+        "UPDATE member_group SET archived_at = now() - interval '1 h' WHERE name = 'Partners'",
+    ),
+    ("units.archived", "UPDATE unit SET archived_at = now() - interval '1 h'; UPDATE member_role SET assigned_at = now() - interval '2 h'"),
+    ("units.archived", "UPDATE unit SET archived_at = now() - interval '1 h'; DELETE FROM member_unit"),
+    (
+        "roles.archived",
+        "INSERT INTO role (account_id, role_id, name, created_at, archived_at) SELECT account_id, gen_random_uuid(), 'Old', now(), now() FROM account;
+         UPDATE member_role SET role_id = (SELECT role_id FROM role WHERE name = 'Old')
+         WHERE member_id = (SELECT member_id FROM member WHERE email LIKE 'cid@%')",
+    ),
+    (
+        "resources.responsible",
+        "UPDATE resource SET responsible_member_id = (SELECT member_id FROM member WHERE status = 'DEACTIVATED') WHERE external_id = '1'",
+    ),
+    (
+        "resources.responsible",
+        "UPDATE resource SET responsible_member_id = (SELECT member_id FROM member WHERE email = 'dan@work.example') WHERE external_id = '1'",
+    ),
+    (
+        "resources.currency",
+        "UPDATE resource_rate SET currency = 'EUR' WHERE group_id = (SELECT group_id FROM member_group WHERE name = 'Partners')",
+    ),
+    ("resources.archived", "UPDATE resource SET name = 'Matter 2' WHERE external_id = '2'"),
+    ("erasure.invitations", "UPDATE invitation SET first_name = 'Gus' WHERE email !~ '@'"),
+    ("erasure.invitations", "UPDATE invitation SET email = 'gus@harborandfinch.example' WHERE email !~ '@'"),
     ("members.login", "UPDATE app_user SET email = 'other@work.example' WHERE email LIKE 'cid@%'"),
     ("roles.member", "DELETE FROM member_role WHERE member_id = (SELECT member_id FROM member WHERE email LIKE 'cid@%')"),
     ("roles.system", "INSERT INTO role SELECT account_id, gen_random_uuid(), 'Sixth', 'SIXTH', now() FROM account"),
@@ -203,10 +273,20 @@ const BREAKS: &[(&str, &str)] = &[
                 'x', now() FROM account",
     ),
     ("tokens.before_sign_in", "UPDATE sign_up SET token_hash = 'x'"),
+    ("tokens.service", "UPDATE service_token SET token_hash = 'x'"),
     ("passwords.hashed", "UPDATE user_credential SET password_hash = 'correct horse battery'"),
     ("users.login", "INSERT INTO app_user VALUES (gen_random_uuid(), 'nobody@work.example', now())"),
     ("tenancy.members", "INSERT INTO member_activity (account_id, member_id) SELECT account_id, gen_random_uuid() FROM account"),
     ("tenancy.roles", "INSERT INTO role_permission SELECT account_id, gen_random_uuid(), 'members.invite' FROM account"),
+    ("tenancy.members", "UPDATE resource SET responsible_member_id = gen_random_uuid()"),
+    ("tenancy.members", "UPDATE group_member SET member_id = gen_random_uuid()"),
+    ("tenancy.members", "UPDATE member_unit SET member_id = gen_random_uuid()"),
+    ("tenancy.members", "UPDATE resource_member SET member_id = gen_random_uuid()"),
+    ("tenancy.members", "INSERT INTO sso_exception SELECT account_id, gen_random_uuid() FROM account"),
+    ("tenancy.places", "DELETE FROM unit"),
+    ("tenancy.places", "DELETE FROM member_group"),
+    ("tenancy.places", "DELETE FROM resource"),
+    ("tenancy.places", "UPDATE resource SET unit_id = gen_random_uuid()"),
     ("tenancy.parts", "INSERT INTO session_activity SELECT account_id, gen_random_uuid(), now() FROM account"),
     ("outbox.state", "UPDATE outbox SET finished_at = NULL WHERE kind = 'mail.sign_up'"),
     (
@@ -271,6 +351,11 @@ const BREAKS_WITH_OTHERS: &[(&[&str], &str)] = &[
         &["members.once", "members.login", "users.login"],
         "ALTER TABLE member DROP CONSTRAINT member_account_id_user_id_key;
          UPDATE member SET user_id = (SELECT user_id FROM member WHERE email LIKE 'ann@%') WHERE email LIKE 'bob@%'",
+    ),
+    (
+        &["erasure.events", "erasure.invitations", "seals.chain"],
+        "UPDATE event SET kind = 'member.deleted'
+         WHERE kind = 'invitation.accepted' AND subject_id = (SELECT member_id FROM member WHERE email LIKE 'cid@%')",
     ),
     (&["feed.row"], "DELETE FROM account_feed"),
     (&["feed.gapless", "seals.chain", "feed.personal"], "DELETE FROM event WHERE seq = 3"),

@@ -5,6 +5,7 @@ use sqlx::PgConnection;
 use crate::actor::{Action, Actor, Target};
 use crate::error::{Code, Result};
 use crate::id::{AccountId, GroupId, MemberId, ResourceId, RoleId, UnitId};
+use crate::infra::clock::Date;
 use crate::member::Status;
 use crate::permission::{Declared, HOST_PREFIX, Permission, SystemRole, read as permissions};
 
@@ -42,6 +43,10 @@ pub enum Source {
 pub enum Obstacle {
     /// The member is not active.
     NotActive(Status),
+    /// The membership begins on a later day.
+    NotYetValid(Date),
+    /// The membership's last day is over.
+    ValidityOver(Date),
     /// No role of theirs holds the permission; these do.
     NoRole(Vec<String>),
     /// Only the owner holds the permission, and they are not.
@@ -198,7 +203,7 @@ pub async fn explain(conn: &mut PgConnection, actor: &Actor, question: Question<
     if member != actor.member_id {
         actor.may(Action::ReadMembers, Target::Anywhere)?;
     }
-    let (status, owner) = place(conn, actor, member).await?;
+    let Place { status, owner, not_before, not_after } = place(conn, actor, member).await?;
     let permission = declared(conn, question.permission).await?;
     let way = match question.resource {
         Some(resource) => Some(way(conn, account, member, resource).await?.ok_or(Code::NotFound)?),
@@ -208,6 +213,8 @@ pub async fn explain(conn: &mut PgConnection, actor: &Actor, question: Question<
     if status != Status::Active {
         obstacles.push(Obstacle::NotActive(status));
     }
+    obstacles.extend(not_before.map(Obstacle::NotYetValid));
+    obstacles.extend(not_after.map(Obstacle::ValidityOver));
     let sources = if permission.owner_only {
         if !owner {
             obstacles.push(Obstacle::OwnerOnly);
@@ -250,16 +257,29 @@ fn sort(assigned: Vec<Assigned>, permission: &Declared, way: Option<&Way>) -> (V
     (sources, obstacles)
 }
 
-/// Status and ownership of a member whom the actor may see in full.
-async fn place(conn: &mut PgConnection, actor: &Actor, member: MemberId) -> Result<(Status, bool)> {
+/// Where a member stands.
+struct Place {
+    status: Status,
+    owner: bool,
+    /// The first day, if it is yet to come.
+    not_before: Option<Date>,
+    /// The last day, if it is over.
+    not_after: Option<Date>,
+}
+
+/// Status, ownership and validity of a member whom the actor may see in full.
+async fn place(conn: &mut PgConnection, actor: &Actor, member: MemberId) -> Result<Place> {
     let row = sqlx::query!(
         r#"SELECT m.status AS "status: Status", o.member_id IS NOT NULL AS "owner!",
                   ARRAY(SELECT unit_id FROM member_unit u WHERE u.account_id = m.account_id AND u.member_id = m.member_id)
-                      AS "units!: Vec<UnitId>"
-           FROM member m LEFT JOIN account_owner o USING (account_id, member_id)
+                      AS "units!: Vec<UnitId>",
+                  CASE WHEN m.valid_from > ($3::timestamptz AT TIME ZONE a.time_zone)::date THEN m.valid_from END AS "not_before: Date",
+                  CASE WHEN m.valid_until < ($3::timestamptz AT TIME ZONE a.time_zone)::date THEN m.valid_until END AS "not_after: Date"
+           FROM member m JOIN account a USING (account_id) LEFT JOIN account_owner o USING (account_id, member_id)
            WHERE m.account_id = $1 AND m.member_id = $2"#,
         actor.account_id.0,
         member.0,
+        actor.now,
     )
     .fetch_optional(conn)
     .await?
@@ -267,7 +287,7 @@ async fn place(conn: &mut PgConnection, actor: &Actor, member: MemberId) -> Resu
     if member != actor.member_id && !actor.reach(Action::ReadMembers).includes(&row.units) {
         return Err(Code::NotFound.into());
     }
-    Ok((row.status, row.owner))
+    Ok(Place { status: row.status, owner: row.owner, not_before: row.not_before, not_after: row.not_after })
 }
 
 /// Names of roles that hold a permission.

@@ -160,12 +160,14 @@ pub struct Membership {
     pub status: String,
     /// The day on which it begins, if that is still ahead at the time that was asked for.
     pub valid_from: Option<Date>,
+    /// The day after which it was over, if it was at that time.
+    pub valid_until: Option<Date>,
 }
 
 impl Membership {
     /// Whether they may enter.
     pub fn is_open(&self) -> bool {
-        self.status == "ACTIVE" && self.valid_from.is_none()
+        self.status == "ACTIVE" && self.valid_from.is_none() && self.valid_until.is_none()
     }
 }
 
@@ -174,7 +176,8 @@ pub async fn memberships(conn: &mut PgConnection, user: UserId, now: Timestamp) 
     sqlx::query_as!(
         Membership,
         r#"SELECT m.account_id AS "account_id: AccountId", a.name AS account_name, m.member_id AS "member_id: MemberId", m.status,
-                  CASE WHEN m.valid_from > ($2::timestamptz AT TIME ZONE a.time_zone)::date THEN m.valid_from END AS valid_from
+                  CASE WHEN m.valid_from > ($2::timestamptz AT TIME ZONE a.time_zone)::date THEN m.valid_from END AS valid_from,
+                  CASE WHEN m.valid_until < ($2::timestamptz AT TIME ZONE a.time_zone)::date THEN m.valid_until END AS valid_until
            FROM member m JOIN account a USING (account_id) WHERE m.user_id = $1 ORDER BY m.account_id"#,
         user.0,
         now,

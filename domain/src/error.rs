@@ -85,12 +85,19 @@ pub struct ClosedAccount {
     pub status: String,
     /// The day from which they may enter, if it is that what they must wait for.
     pub valid_from: Option<Date>,
+    /// The last day, if that is over.
+    #[serde(default)]
+    pub valid_until: Option<Date>,
 }
 
 impl ClosedAccount {
     /// Why it cannot be entered, for programs.
     pub fn reason(&self) -> &str {
-        if self.status == "ACTIVE" { "NOT_YET_VALID" } else { &self.status }
+        match self.valid_until {
+            _ if self.status != "ACTIVE" => &self.status,
+            Some(_) => "VALIDITY_OVER",
+            None => "NOT_YET_VALID",
+        }
     }
 }
 
@@ -145,8 +152,9 @@ impl Refused {
             Detail::RetryAt(at) => format!("{sentence} Try again at {}.", at.0),
             Detail::Accounts(accounts) if accounts.is_empty() => sentence.to_owned(),
             Detail::Accounts(accounts) => {
-                let why = |account: &ClosedAccount| match account.valid_from {
-                    Some(from) if account.status == "ACTIVE" => format!("from {} on", from.0),
+                let why = |account: &ClosedAccount| match (account.valid_from, account.valid_until) {
+                    (_, Some(until)) if account.status == "ACTIVE" => format!("until {}", until.0),
+                    (Some(from), _) if account.status == "ACTIVE" => format!("from {} on", from.0),
                     _ => account.status.to_lowercase(),
                 };
                 let each: Vec<_> = accounts.iter().map(|a| format!("{} ({})", a.account_name, why(a))).collect();

@@ -164,7 +164,7 @@ fn push_visible(statement: &mut QueryBuilder<Postgres>, asker: &Asker) {
     statement.push(" AND (r.unit_id = ANY(").push_bind(units).push(")");
     if let Some(member) = asker.member() {
         statement.push(" OR ");
-        access::push_accessible(statement, asker.account(), member);
+        access::push_accessible(statement, asker.account(), member, asker.now());
     }
     statement.push(")");
 }

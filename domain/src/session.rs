@@ -17,6 +17,7 @@ use crate::infra::clock::Timestamp;
 use crate::infra::db::Db;
 use crate::infra::email_address::EmailAddress;
 use crate::infra::secret::{Purpose, Token};
+use crate::member::Validity;
 use crate::password::Passwords;
 use crate::rate;
 use crate::user;
@@ -126,6 +127,22 @@ pub(crate) async fn prove(db: &Db, passwords: &Passwords, actor: &Actor, passwor
     Ok(known.password_changed_at)
 }
 
+/// That the password which was compared is still the one; its row stays locked.
+///
+/// # Errors
+/// CREDENTIALS_INVALID at `password`.
+pub(crate) async fn still_proven(change: &mut Change, actor: &Actor, proven: Timestamp) -> Result<()> {
+    let same = sqlx::query!(
+        "SELECT 1 AS one FROM user_credential WHERE user_id = $1 AND password_changed_at = $2 FOR UPDATE",
+        actor.user_id.0,
+        proven,
+    );
+    if same.fetch_optional(change.conn()).await?.is_none() {
+        return Err(Refused::new(Code::CredentialsInvalid).at("password").into());
+    }
+    Ok(())
+}
+
 /// Compares a password, within the limits on wrong ones.
 pub(crate) async fn verify(
     db: &Db,
@@ -177,6 +194,7 @@ fn choose(memberships: &[Membership], wanted: Option<AccountId>, last: Option<Ac
                 account_name: m.account_name.clone(),
                 status: m.status.clone(),
                 valid_from: m.valid_from,
+                valid_until: m.valid_until,
             })
             .collect();
         Refused { detail: Detail::Accounts(closed), ..Refused::new(Code::NoUsableMembership) }.into()
@@ -207,6 +225,7 @@ async fn open(change: &mut Change, member: MemberId, client: &Client, left: Opti
          FROM (SELECT * FROM member WHERE account_id = $1 AND member_id = $2 AND status = 'ACTIVE' FOR KEY SHARE) m
          JOIN account a USING (account_id)
          WHERE (m.valid_from > ($8::timestamptz AT TIME ZONE a.time_zone)::date) IS NOT TRUE
+           AND (m.valid_until < ($8::timestamptz AT TIME ZONE a.time_zone)::date) IS NOT TRUE
          RETURNING absolute_expires_at",
         account.0,
         member.0,
@@ -374,8 +393,12 @@ pub async fn ends_of(
 ) -> sqlx::Result<HashMap<SessionId, Timestamp>> {
     let ids: Vec<uuid::Uuid> = sessions.iter().map(|session| session.0).collect();
     let rows = sqlx::query!(
-        r#"SELECT s.session_id AS "session_id: SessionId", s.created_at, s.absolute_expires_at, s.idle_seconds, a.last_used_at AS "last_used_at?"
-           FROM session s LEFT JOIN session_activity a USING (account_id, session_id)
+        r#"SELECT s.session_id AS "session_id: SessionId", s.created_at, s.absolute_expires_at, s.idle_seconds, a.last_used_at AS "last_used_at?",
+                  m.valid_until, o.time_zone
+           FROM session s
+           JOIN member m USING (account_id, member_id)
+           JOIN account o USING (account_id)
+           LEFT JOIN session_activity a USING (account_id, session_id)
            WHERE s.account_id = $1 AND s.session_id = ANY($2)"#,
         account.0,
         &ids,
@@ -384,7 +407,9 @@ pub async fn ends_of(
     .await?;
     let until = rows.into_iter().map(|row| {
         let used = row.last_used_at.unwrap_or(row.created_at);
-        (row.session_id, ends(row.absolute_expires_at, used, row.idle_seconds))
+        let ends = ends(row.absolute_expires_at, used, row.idle_seconds);
+        let validity = Validity { from: None, until: row.valid_until };
+        (row.session_id, validity.end(&row.time_zone).map_or(ends, |end| end.min(ends)))
     });
     Ok(until.collect())
 }

@@ -3,6 +3,7 @@
 //! runs meanwhile raises no alarm.
 
 mod check;
+mod erasure;
 mod exports;
 mod feed;
 mod imports;
@@ -11,6 +12,7 @@ mod members;
 mod money;
 mod outbox;
 mod owner;
+mod places;
 mod schema;
 mod seats;
 mod tenancy;
@@ -22,8 +24,8 @@ use uuid::Uuid;
 
 use self::check::Check;
 use crate::id::{
-    AccountId, AttemptId, ChangeId, EventId, ImportId, InvitationId, MemberId, RoleId, SessionId, StatementId,
-    UploadId, UserId,
+    AccountId, AttemptId, ChangeId, EventId, GroupId, ImportId, InvitationId, MemberId, ResourceId, RoleId, SessionId,
+    StatementId, UnitId, UploadId, UserId,
 };
 
 /// Rows of a finding that are shown.
@@ -83,6 +85,8 @@ fn of_accounts() -> impl Iterator<Item = &'static Check> {
         owner::CHECKS,
         invitations::CHECKS,
         members::CHECKS,
+        places::CHECKS,
+        erasure::CHECKS,
         imports::CHECKS,
         exports::CHECKS,
         tokens::accounts::CHECKS,
@@ -199,6 +203,9 @@ fn outside(name: &str, value: &Value) -> Value {
         "statement" => StatementId(id).to_string().into(),
         "change" => ChangeId(id).to_string().into(),
         "attempt" => AttemptId(id).to_string().into(),
+        "group" => GroupId(id).to_string().into(),
+        "unit" => UnitId(id).to_string().into(),
+        "resource" => ResourceId(id).to_string().into(),
         _ => value.clone(),
     }
 }

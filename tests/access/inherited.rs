@@ -157,7 +157,7 @@ pub(crate) const FIELDS: &[(&str, &str)] = &[
     ("QuotaError", "code field message retryAt"),
     (
         "Resource",
-        "archivedAt createdAt externalId id name openToAll responsibleMember responsibleMemberId type unitId version",
+        "archivedAt createdAt externalId id name openToAll responsibleMember responsibleMemberId type unit unitId version",
     ),
     ("ResourceAccess", "allowed ground resourceId"),
     ("ResourceArchivePayload", "resource userErrors"),

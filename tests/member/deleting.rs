@@ -1,9 +1,12 @@
 //! Deleting: nothing that names the person is left, and what happened can still be verified.
 
-use anyhow::Result;
+use std::sync::{Arc, Mutex};
+
+use anyhow::{Context as _, Result};
 use domain::event::seal;
 use domain::id::AccountId;
 use domain::permission::SystemRole;
+use futures::StreamExt as _;
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 use sqlx::AssertSqlSafe;
@@ -12,10 +15,13 @@ use tracing_subscriber::EnvFilter;
 use super::{OWNER, lives, seats, status};
 use crate::support::app::{App, Person};
 use crate::support::log::Log;
+use crate::support::process::Fleet;
 
 /// In everything that names the person, and in nothing else.
 const CANARY: &str = "quetzal";
 const EMAIL: &str = "quetzal.old@harborandfinch.example";
+/// What they signed in with before.
+const FIRST: &str = "quetzal.first@harborandfinch.example";
 
 async fn done(app: &App, by: &Person, mutation: &str, input: Value) -> Result<()> {
     let answer = app.mutate(Some(&by.token), mutation, input, "__typename").await?;
@@ -63,17 +69,25 @@ async fn import(app: &App, by: &Person, rows: &str) -> Result<()> {
     app.settle().await
 }
 
-/// Somebody who leaves traces wherever one can: declined and invited again, imported once more, with a profile, sessions, keys.
+/// Somebody who leaves traces wherever one can: declined and invited again, with another address since, imported once more, with a
+/// profile, sessions, keys.
 async fn live(app: &App, owner: &Person) -> Result<Person> {
     let role = SystemRole::MemberManager.id().to_string();
-    let item = json!({ "email": EMAIL, "firstName": "Quetzal", "lastName": "Quetzalcoatl", "message": "Welcome, Quetzal", "roleIds": [role] });
-    done(app, owner, "memberInvite", json!({ "invitations": [item] })).await?;
-    let declined = json!({ "token": app.letter(EMAIL).await?.token() });
-    assert!(app.mutate(None, "invitationDecline", declined, "declined").await?.codes().is_empty());
-    done(app, owner, "memberInvite", json!({ "invitations": [item] })).await?;
-    assert!(app.accept(&app.letter(EMAIL).await?.token(), "Quetzal", "Quetzalcoatl").await?.codes().is_empty());
+    let item = |email: &str| json!({ "email": email, "firstName": "Quetzal", "lastName": "Quetzalcoatl", "message": "Welcome, Quetzal", "roleIds": [role] });
+    for email in [EMAIL, FIRST] {
+        done(app, owner, "memberInvite", json!({ "invitations": [item(email)] })).await?;
+        let declined = json!({ "token": app.letter(email).await?.token() });
+        assert!(app.mutate(None, "invitationDecline", declined, "declined").await?.codes().is_empty());
+    }
+    done(app, owner, "memberInvite", json!({ "invitations": [item(FIRST)] })).await?;
+    assert!(app.accept(&app.letter(FIRST).await?.token(), "Quetzal", "Quetzalcoatl").await?.codes().is_empty());
+    let person = app.person(FIRST).await?;
+    let other = json!({ "newEmail": EMAIL, "password": crate::support::app::PASSWORD });
+    done(app, &person, "loginEmailChangeRequest", other).await?;
+    let confirm = json!({ "token": app.letter(EMAIL).await?.token() });
+    assert!(app.mutate(None, "loginEmailChangeConfirm", confirm, "state").await?.codes().is_empty());
     let person = app.person(EMAIL).await?;
-    let update = json!({ "memberId": person.member_id, "expectedVersion": 2, "address": "1 Quetzal St", "jobTitle": "Quetzal keeper",
+    let update = json!({ "memberId": person.member_id, "address": "1 Quetzal St", "jobTitle": "Quetzal keeper",
                          "idempotencyKey": "quetzal-1" });
     done(app, &person, "memberUpdate", update).await?;
     // What they do to others stands in others' events, with their network address.
@@ -145,6 +159,83 @@ async fn nothing_that_names_the_person_is_left_and_the_chain_holds() -> Result<(
         app.look("SELECT count(*) FROM event_personal WHERE body->>'email' = 'zoe@harborandfinch.example'").await?;
     assert_eq!(zoe.as_deref(), Some("1"));
     assert_eq!(app.invite(&owner, EMAIL, &[SystemRole::Standard]).await?.codes(), Vec::<String>::new());
+    app.finish().await
+}
+
+/// What a Redis is told, from now on: one line for each command.
+async fn overhear(url: &str) -> Result<(Arc<Mutex<Vec<String>>>, tokio::task::JoinHandle<()>)> {
+    let lines = Arc::new(Mutex::new(Vec::new()));
+    let monitor = redis::Client::open(url)?.get_async_monitor().await?;
+    let heard = Arc::clone(&lines);
+    let listening = tokio::spawn(async move {
+        let mut said = std::pin::pin!(monitor.into_on_message::<String>());
+        while let Some(line) = said.next().await {
+            heard.lock().unwrap().push(line.to_lowercase());
+        }
+    });
+    Ok((lines, listening))
+}
+
+/// Names and values of the keys with a prefix.
+async fn keys_of(url: &str, prefix: &str) -> Result<String> {
+    let mut redis = redis::Client::open(url)?.get_multiplexed_async_connection().await?;
+    let keys: Vec<String> = redis::cmd("KEYS").arg(format!("{prefix}*")).query_async(&mut redis).await?;
+    let mut all = keys.join("\n");
+    for key in keys {
+        let kind: String = redis::cmd("TYPE").arg(&key).query_async(&mut redis).await?;
+        let mut read = match kind.as_str() {
+            "none" => continue,
+            "string" => redis::cmd("GET"),
+            "hash" => redis::cmd("HGETALL"),
+            "set" => redis::cmd("SMEMBERS"),
+            "list" => redis::cmd("LRANGE").arg(&key).arg(0).arg(-1).clone(),
+            "zset" => redis::cmd("ZRANGE").arg(&key).arg(0).arg(-1).clone(),
+            other => anyhow::bail!("nobody knows how to read a {other}"),
+        };
+        if matches!(kind.as_str(), "string" | "hash" | "set") {
+            read.arg(&key);
+        }
+        let value: redis::Value = read.query_async(&mut redis).await?;
+        all.push_str(&format!("{value:?}").to_lowercase());
+    }
+    Ok(all)
+}
+
+#[tokio::test]
+async fn redis_never_learns_a_name_or_an_address() -> Result<()> {
+    let mut fleet = Fleet::new(true, crate::support::app::Options::default()).await?;
+    let (url, prefix) = fleet.redis().map(|(url, prefix)| (url.to_owned(), prefix.to_owned())).context("a Redis")?;
+    let (heard, listening) = overhear(&url).await?;
+    let processes = vec![fleet.start("api").await?, fleet.start("worker").await?];
+    let app = &fleet.app;
+    let owner = app.found(OWNER, 20).await?;
+    let person = live(app, &owner).await?;
+    assert!(!keys_of(&url, &prefix).await?.contains(CANARY), "while they are a member");
+    done(app, &owner, "memberDelete", json!({ "memberId": person.member_id })).await?;
+    app.settle().await?;
+    assert!(!keys_of(&url, &prefix).await?.contains(CANARY), "after they were erased");
+    listening.abort();
+    let heard = heard.lock().unwrap().clone();
+    assert!(heard.iter().any(|line| line.contains(&prefix)), "Redis is not used at all");
+    assert_eq!(heard.iter().find(|line| line.contains(CANARY)), None);
+    fleet.finish(processes).await
+}
+
+#[tokio::test]
+async fn an_address_that_was_given_up_is_somebody_elses_since_then() -> Result<()> {
+    let app = App::start().await?;
+    let owner = app.found(OWNER, 20).await?;
+    let person = live(&app, &owner).await?;
+    app.pass(SignedDuration::from_hours(1));
+    let next = json!({ "email": FIRST, "firstName": "Nina", "roleIds": [SystemRole::Standard.id().to_string()] });
+    let owner = app.person(OWNER).await?;
+    done(&app, &owner, "memberInvite", json!({ "invitations": [next] })).await?;
+    let declined = json!({ "token": app.letter(FIRST).await?.token() });
+    assert!(app.mutate(None, "invitationDecline", declined, "declined").await?.codes().is_empty());
+    done(&app, &owner, "memberDelete", json!({ "memberId": person.member_id })).await?;
+    app.settle().await?;
+    let left = format!("SELECT string_agg(first_name, ',') FROM invitation WHERE email = '{FIRST}'");
+    assert_eq!(app.look(&left).await?.as_deref(), Some("Nina"), "what is whose of an address");
     app.finish().await
 }
 

@@ -170,8 +170,18 @@ async fn after_its_last_day_a_membership_ends_with_a_notice_before() -> Result<(
     assert_eq!(app.sweep("members.validity").await?, 0, "the last day counts");
     let token = app.sign_in(&ann.email).await?;
     app.pass(SignedDuration::from_hours(24));
-    assert_eq!(app.sweep("members.validity").await?, 1);
+    // Its end binds at once; the sweep comes later.
+    assert!(!lives(&app, &token).await?, "the last day is over");
+    let refused = sign_in(&app, &ann).await?;
+    assert_eq!(refused.codes(), ["NO_USABLE_MEMBERSHIP"]);
+    let accounts = &refused.user_errors()[0]["accounts"];
+    assert_eq!(accounts, &json!([{ "reason": "VALIDITY_OVER", "status": "ACTIVE", "validFrom": null }]));
+    assert!(refused.user_errors()[0]["message"].as_str().unwrap().contains(&format!("until {last}")), "{accounts}");
     let owner = app.person(OWNER).await?;
+    let document = "query ($email: EmailAddress!) { account { signInDiagnosis(email: $email) { findings { code } } } }";
+    let found = app.graphql(Some(&owner.token), document, json!({ "email": ann.email })).await?;
+    assert_eq!(found.text("/account/signInDiagnosis/findings/0/code"), "VALIDITY_OVER");
+    assert_eq!(app.sweep("members.validity").await?, 1);
     assert_eq!(status(&app, &owner, &ann.member_id).await?["status"], "DEACTIVATED");
     assert!(!lives(&app, &token).await?);
     assert_eq!(seats(&app, &owner).await?, (1, 0));
@@ -224,5 +234,35 @@ async fn an_invitation_carries_the_validity() -> Result<()> {
     assert!(app.accept(&app.letter(email).await?.token(), "Ivy", "Ink").await?.codes().is_empty());
     let person = Person { email: email.to_owned(), ..owner.clone() };
     assert_eq!(sign_in(&app, &person).await?.user_errors()[0]["accounts"][0]["reason"], "NOT_YET_VALID");
+    app.finish().await
+}
+
+#[tokio::test]
+async fn the_last_day_is_that_of_the_account() -> Result<()> {
+    let app = App::start().await?;
+    let owner = app.found(OWNER, 10).await?;
+    let ann = app.join(&owner, "ann@harborandfinch.example", &[SystemRole::Standard]).await?;
+    // Half a day to either side of UTC: today there is yesterday, or tomorrow, elsewhere.
+    let (east, west) = ("Pacific/Kiritimati", "Pacific/Niue");
+    let zone = async |zone: &str| {
+        let input = json!({ "timeZone": zone });
+        app.mutate(Some(&owner.token), "accountUpdate", input, "__typename").await.map(|answer| answer.codes())
+    };
+    let today = |zone: &str| {
+        let now = app.db.clock.business(domain::infra::clock::Timestamp(jiff::Timestamp::now()));
+        domain::infra::clock::Date::at(now, zone).0.to_string()
+    };
+    assert!(zone(west).await?.is_empty());
+    let set = update(&app, &owner, &ann.member_id, None, json!({ "validUntil": today(west) })).await?;
+    assert!(set.codes().is_empty(), "{}", set.body);
+    assert!(lives(&app, &ann.token).await?, "the last day counts");
+    assert!(zone(east).await?.is_empty());
+    assert!(!lives(&app, &ann.token).await?, "that day is over there");
+    assert_eq!(sign_in(&app, &ann).await?.codes(), ["NO_USABLE_MEMBERSHIP"]);
+    let from = json!({ "validUntil": null, "validFrom": today(east) });
+    assert!(update(&app, &owner, &ann.member_id, None, from).await?.codes().is_empty());
+    let token = app.sign_in(&ann.email).await?;
+    assert!(zone(west).await?.is_empty());
+    assert!(!lives(&app, &token).await?, "that day has not begun there");
     app.finish().await
 }

@@ -64,6 +64,120 @@ async fn one_of_two_who_accept_through_two_apis_joins() -> Result<()> {
     app.finish().await
 }
 
+/// Somebody of one firm who was asked into another: the owner there, themselves, and the link.
+async fn asked_elsewhere(app: &App, owner: &Person, email: &str) -> Result<(Person, Person, String)> {
+    let person = app.join(owner, email, &[SystemRole::Standard]).await?;
+    let other = app.found(&format!("other-{email}"), 5).await?;
+    let (_, token) = invited(app, &other, email).await?;
+    Ok((other, person, token))
+}
+
+/// Waits until a statement like this one waits for a lock of another transaction.
+async fn waits(app: &App, statement: &str) -> Result<()> {
+    let waiting = "SELECT EXISTS (SELECT FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+                                  WHERE NOT l.granted AND a.datname = current_database() AND a.query LIKE $1)";
+    for _ in 0..1000 {
+        if sqlx::query_scalar(waiting).bind(statement).fetch_one(&app.db.pool).await? {
+            return Ok(());
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    anyhow::bail!("nothing like {statement} waits")
+}
+
+#[tokio::test]
+async fn whoever_is_erased_while_they_accept_elsewhere_has_proven_nothing() -> Result<()> {
+    let (app, owner, _) = two_apis().await?;
+    for (email, with_session) in [("ann@work.example", true), ("ben@work.example", false)] {
+        let (_, person, token) = asked_elsewhere(&app, &owner, email).await?;
+        let member = person.member_id.parse::<domain::id::MemberId>()?.0;
+        let mut deleting = app.db.pool.begin().await?;
+        let user: uuid::Uuid = sqlx::query_scalar(
+            "SELECT user_id FROM app_user WHERE user_id = (SELECT user_id FROM member WHERE member_id = $1) FOR UPDATE",
+        )
+        .bind(member)
+        .fetch_one(&mut *deleting)
+        .await?;
+        let by = with_session.then_some(person.token.as_str());
+        let accepting = app.mutate(by, "invitationAccept", acceptance(&token), "memberId");
+        let deleted = async {
+            waits(&app, "%FROM app_user WHERE user_id = $1 FOR KEY SHARE%").await?;
+            // Whoever waits for the person holds nothing that goes with the person.
+            sqlx::query("SELECT FROM user_credential WHERE user_id = $1 FOR UPDATE NOWAIT")
+                .bind(user)
+                .execute(&mut *deleting)
+                .await?;
+            sqlx::query("DELETE FROM session WHERE user_id = $1").bind(user).execute(&mut *deleting).await?;
+            sqlx::query("UPDATE member SET user_id = NULL, joined_at = NULL, status = 'INVITED' WHERE member_id = $1")
+                .bind(member)
+                .execute(&mut *deleting)
+                .await?;
+            sqlx::query("DELETE FROM app_user WHERE user_id = $1").bind(user).execute(&mut *deleting).await?;
+            Ok::<_, anyhow::Error>(deleting.commit().await?)
+        };
+        let (answer, deleted) = join(accepting, deleted).await;
+        deleted?;
+        assert_eq!(answer?.codes(), ["CREDENTIALS_INVALID"]);
+        // The address is nobody's now: the link is as good for somebody new.
+        assert!(app.accept(&token, "Jo", "Doe").await?.codes().is_empty());
+    }
+    app.finish().await
+}
+
+#[tokio::test]
+async fn whoever_accepts_elsewhere_first_outlives_their_last_membership() -> Result<()> {
+    let (app, owner, _) = two_apis().await?;
+    let (other, person, token) = asked_elsewhere(&app, &owner, "ann@work.example").await?;
+    let account = other.account_id.parse::<domain::id::AccountId>()?.0;
+    let mut holding = app.db.pool.begin().await?;
+    sqlx::query("SELECT FROM member WHERE account_id = $1 AND status = 'INVITED' FOR UPDATE")
+        .bind(account)
+        .execute(&mut *holding)
+        .await?;
+    let accepting = app.mutate(Some(&person.token), "invitationAccept", acceptance(&token), "memberId");
+    let deleting = async {
+        waits(&app, "%FROM member WHERE account_id = $1 AND member_id = $2 FOR UPDATE%").await?;
+        let input = json!({ "memberId": person.member_id });
+        let deleting = app.mutate(Some(&owner.token), "memberDelete", input, "deletedIds");
+        let going_on = async {
+            waits(&app, "%FROM app_user%FOR UPDATE%").await?;
+            Ok::<_, anyhow::Error>(holding.commit().await?)
+        };
+        let (deleted, going_on) = join(deleting, going_on).await;
+        going_on?;
+        deleted
+    };
+    let (accepted, deleted) = join(accepting, deleting).await;
+    assert!(accepted?.codes().is_empty());
+    assert!(deleted?.codes().is_empty());
+    assert_eq!(app.person(&person.email).await?.account_id, other.account_id);
+    check_invariants(&app.db.pool).await?;
+    app.finish().await
+}
+
+#[tokio::test]
+async fn deleting_the_last_membership_and_accepting_elsewhere_at_once_both_get_an_answer() -> Result<()> {
+    let (app, owner, urls) = two_apis().await?;
+    for round in 0..ROUNDS {
+        let (other, person, token) = asked_elsewhere(&app, &owner, &format!("p{round}@work.example")).await?;
+        let input = json!({ "memberId": person.member_id });
+        let by = (round % 2 == 0).then_some(person.token.as_str());
+        let deleting = settled(&app, &urls[0], Some(&owner.token), "memberDelete", input);
+        let accepting = app.mutate_at(&urls[1], by, "invitationAccept", acceptance(&token), "__typename");
+        let (deleted, accepted) = join(deleting, accepting).await;
+        let accepted = accepted?;
+        assert!(deleted.is_empty(), "{deleted:?}");
+        let (errors, codes) = (accepted.errors(), if accepted.errors().is_empty() { accepted.codes() } else { vec![] });
+        let known = ["CREDENTIALS_INVALID", "PASSWORD_REQUIRED", "OTHER_PERSON", "UNAUTHENTICATED"];
+        assert!(errors.iter().chain(&codes).all(|code| known.contains(&code.as_str())), "{}", accepted.body);
+        if errors.is_empty() && codes.is_empty() {
+            assert_eq!(app.person(&person.email).await?.account_id, other.account_id);
+        }
+    }
+    check_invariants(&app.db.pool).await?;
+    app.finish().await
+}
+
 #[tokio::test]
 async fn accepting_and_declining_and_revoking_end_an_invitation_once() -> Result<()> {
     let (app, owner, urls) = two_apis().await?;

@@ -39,6 +39,46 @@ async fn access_follows_what_opens_it_at_once() -> Result<()> {
 }
 
 #[tokio::test]
+async fn only_the_days_of_a_membership_give_access() -> Result<()> {
+    let world = World::new().await?;
+    let matter = world.matter("7").await?;
+    world.done("resourceGrant", json!({ "resourceId": matter, "everybody": true })).await?;
+    let day = |days: i64| {
+        let now = world.app.db.clock.business(domain::infra::clock::Timestamp(jiff::Timestamp::now()));
+        let then = now + jiff::SignedDuration::from_hours(24 * days);
+        domain::infra::clock::Date::at(then, "UTC").0.to_string()
+    };
+    let valid = async |from: Value, until: Value| {
+        let input = json!({ "memberId": world.ann.member_id, "validFrom": from, "validUntil": until });
+        world.on_group("memberUpdate", input).await
+    };
+    let document = "query ($member: ID!, $matter: ID!, $resources: [ResourceReferenceInput!]!) {
+        canAccess(memberId: $member, resources: $resources) { allowed ground }
+        node(id: $member) { ... on Member { accessibleResources(first: 5) { nodes { id } } } }
+        explainAccess(memberId: $member, permission: \"members.read\", resourceId: $matter) { missing { code } } }";
+    let seen = async || -> Result<(bool, usize, Vec<Value>)> {
+        let owner = world.app.sign_in(&world.owner.email).await?;
+        let variables = json!({ "member": world.ann.member_id, "matter": matter, "resources": [{ "id": matter }] });
+        let answer = world.app.graphql(Some(&owner), document, variables).await?;
+        let missing = answer.data("/explainAccess/missing").as_array().context("a list")?;
+        Ok((
+            answer.data("/canAccess/0/allowed") == true,
+            answer.data("/node/accessibleResources/nodes").as_array().context("a list")?.len(),
+            missing.iter().map(|one| one["code"].clone()).filter(|code| code != "NO_ROLE").collect(),
+        ))
+    };
+    valid(json!(day(1)), json!(day(2))).await?;
+    assert_eq!(seen().await?, (false, 0, vec![json!("NOT_YET_VALID")]), "it has not begun");
+    world.app.pass(jiff::SignedDuration::from_hours(24));
+    assert_eq!(seen().await?, (true, 1, vec![]), "the first day");
+    world.app.pass(jiff::SignedDuration::from_hours(24));
+    assert_eq!(seen().await?, (true, 1, vec![]), "the last day");
+    world.app.pass(jiff::SignedDuration::from_hours(24));
+    assert_eq!(seen().await?, (false, 0, vec![json!("VALIDITY_OVER")]), "nobody has swept yet");
+    world.app.finish().await
+}
+
+#[tokio::test]
 async fn many_are_asked_for_at_once_in_order_and_by_either_name() -> Result<()> {
     let world = World::new().await?;
     let (open, closed) = (world.matter("open").await?, world.matter("closed").await?);

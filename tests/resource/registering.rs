@@ -263,6 +263,16 @@ async fn who_manages_a_unit_registers_and_finds_resources_of_that_unit_only() ->
     }
     let assign = json!({ "resourceId": id, "memberId": world.ben.member_id });
     assert_eq!(world.act(&mia, "resourceAssign", assign).await?.codes(), ["NOT_FOUND"], "Ben is in another unit");
+    let places = "{ account { resources { nodes { externalId unit { id name } } } } }";
+    let seen = world.app.graphql(Some(&mia.token), places, Value::Null).await?;
+    let tax = json!({ "id": mine, "name": "Tax" });
+    assert_eq!(seen.data("/account/resources/nodes"), &json!([{ "externalId": "mine", "unit": tax }]));
+    let seen = world.app.graphql(Some(&world.owner.token), places, Value::Null).await?;
+    let unit_of = |external: &str| {
+        let nodes = seen.data("/account/resources/nodes").as_array().unwrap();
+        nodes.iter().find(|node| node["externalId"] == external).unwrap()["unit"]["name"].clone()
+    };
+    assert_eq!([unit_of("mine"), unit_of("theirs"), unit_of("wide")], [json!("Tax"), json!("Litigation"), Value::Null]);
     let list = "{ account { resourcesCount resources { nodes { externalId } } } }";
     let seen = world.app.graphql(Some(&mia.token), list, Value::Null).await?;
     assert_eq!(seen.data("/account/resources/nodes"), &json!([{ "externalId": "mine" }]));

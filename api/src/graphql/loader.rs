@@ -79,6 +79,17 @@ impl dataloader::Loader<MembersOf> for Loader {
     }
 }
 
+impl dataloader::Loader<UnitId> for Loader {
+    type Value = unit::Unit;
+    type Error = Arc<domain::error::Error>;
+
+    async fn load(&self, keys: &[UnitId]) -> Result<HashMap<UnitId, unit::Unit>, Self::Error> {
+        let mut conn = self.db.pool.acquire().await.map_err(failed)?;
+        let units = unit::read_many(&mut conn, &self.actor, keys).await.map_err(failed)?;
+        Ok(units.into_iter().map(|unit| (unit.unit_id, unit)).collect())
+    }
+}
+
 impl dataloader::Loader<GroupId> for Loader {
     type Value = Group;
     type Error = Arc<domain::error::Error>;

@@ -354,7 +354,7 @@ pub struct MemberFilter {
     group_id: Option<ID>,
     /// Who belong to this unit.
     unit_id: Option<ID>,
-    /// Who hold a licence of any of these products, by their keys; at most 20.
+    /// Who hold a licence of any of these products, by their keys.
     product_ids: Option<Vec<String>>,
     /// Whose subscription covers this.
     subscription_type: Option<SubscriptionType>,
@@ -369,7 +369,7 @@ impl MemberFilter {
             role_id: self.role_id.as_ref().map(parse_id::<RoleId>),
             group_id: self.group_id.as_ref().map(parse_id::<GroupId>),
             unit_id: self.unit_id.as_ref().map(parse_id::<UnitId>),
-            products: self.product_ids.into_iter().flatten().take(20).collect(),
+            products: self.product_ids.unwrap_or_default(),
             subscription_type: self.subscription_type.map(Into::into),
             text: self.text.map(|text| text.chars().take(200).collect()),
         }

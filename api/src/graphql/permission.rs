@@ -106,6 +106,10 @@ impl From<Source> for AccessSource {
 pub enum AccessObstacleCode {
     /// The member is not active.
     MemberNotActive,
+    /// The membership begins on a later day.
+    NotYetValid,
+    /// The membership's last day is over.
+    ValidityOver,
     /// No role of theirs holds the permission.
     NoRole,
     /// Only the account's owner holds the permission.
@@ -139,6 +143,8 @@ impl From<Obstacle> for AccessObstacle {
             Obstacle::NotActive(status) => {
                 (Code::MemberNotActive, format!("The member is {}.", status.as_str().to_lowercase()))
             }
+            Obstacle::NotYetValid(from) => (Code::NotYetValid, format!("The membership begins on {}.", from.0)),
+            Obstacle::ValidityOver(until) => (Code::ValidityOver, format!("The membership ended with {}.", until.0)),
             Obstacle::NoRole(roles) => {
                 (Code::NoRole, format!("No role of theirs holds the permission. Roles that do: {}.", list(roles)))
             }

@@ -19,6 +19,7 @@ use super::error::{ErrorCode, failed, top_level};
 use super::loader::OpenedLoader;
 use super::member::{Member, reference};
 use super::scalar::DateTime;
+use super::unit::Unit;
 
 /// A thing of the host product, like a matter or a contact. Whoever has access to it reads its name; to whom it is open, and its rates,
 /// are for readers of resources.
@@ -74,6 +75,13 @@ impl Resource {
     /// Who answers for it; null for nobody.
     async fn responsible_member(&self, ctx: &Context<'_>) -> Option<Result<Member>> {
         reference(ctx, self.inner.responsible_member_id).await
+    }
+
+    /// The unit it belongs to; null for none, for who may not see that unit, and for the host product.
+    async fn unit(&self, ctx: &Context<'_>) -> Option<Result<Unit>> {
+        let id = self.inner.unit_id.filter(|_| ctx.host().is_none())?;
+        let loaded = async { ctx.loader()?.load_one(id).await.map_err(|error| super::loader::top_level(&error)) };
+        loaded.await.map(|unit| unit.map(Unit::from)).transpose()
     }
 
     /// Ids of the groups it is open to, archived ones included; null for who may not read resources.

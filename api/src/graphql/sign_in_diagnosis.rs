@@ -36,6 +36,8 @@ pub enum SignInFindingCode {
     Deactivated,
     /// May enter from a later day on.
     NotYetValid,
+    /// The membership's last day is over.
+    ValidityOver,
     /// Too many wrong passwords.
     Locked,
     /// Joined, and never signed in to this account.
@@ -64,7 +66,7 @@ pub enum SignInFinding {
 /// A finding whose code says it all.
 #[derive(SimpleObject, Clone, Debug)]
 pub struct PlainSignInFinding {
-    /// NO_SUCH_MEMBER, SUSPENDED, DEACTIVATED, NOT_YET_VALID, NEVER_SIGNED_IN or NOTHING_WRONG.
+    /// NO_SUCH_MEMBER, SUSPENDED, DEACTIVATED, NOT_YET_VALID, VALIDITY_OVER, NEVER_SIGNED_IN or NOTHING_WRONG.
     code: SignInFindingCode,
     /// What is the case and what to do.
     message: String,
@@ -188,6 +190,10 @@ impl From<Finding> for SignInFinding {
             Finding::NotYetValid { from } => plain(
                 Code::NotYetValid,
                 format!("The person may enter from {} on. Wait until then, or set an earlier day.", from.0),
+            ),
+            Finding::ValidityOver { until } => plain(
+                Code::ValidityOver,
+                format!("The membership ended with {}. Set a later last day, and the person can sign in.", until.0),
             ),
             Finding::Locked { until } => Self::Time(TimeSignInFinding {
                 code: Code::Locked,

@@ -129,6 +129,8 @@ pub enum ClosedReason {
     Deactivated,
     /// The membership begins on a later day.
     NotYetValid,
+    /// The membership's last day is over.
+    ValidityOver,
 }
 
 impl ClosedReason {
@@ -137,6 +139,7 @@ impl ClosedReason {
             "SUSPENDED" => Some(Self::Suspended),
             "DEACTIVATED" => Some(Self::Deactivated),
             "NOT_YET_VALID" => Some(Self::NotYetValid),
+            "VALIDITY_OVER" => Some(Self::ValidityOver),
             _ => None,
         }
     }

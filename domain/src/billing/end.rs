@@ -38,8 +38,13 @@ pub async fn cancel_with(
     {
         return Ok(done);
     }
-    session::prove(db, passwords, actor, password).await?;
-    let done = change::run(db, actor, Kind::Asked, once, |change, actor| Box::pin(cancel(change, actor)));
+    let proven = session::prove(db, passwords, actor, password).await?;
+    let done = change::run(db, actor, Kind::Asked, once, move |change, actor| {
+        Box::pin(async move {
+            session::still_proven(change, actor, proven).await?;
+            cancel(change, actor).await
+        })
+    });
     Ok(done.await?.outcome)
 }
 

@@ -132,14 +132,7 @@ async fn ask(change: &mut Change, actor: &Actor, whose: Whose, new: &EmailAddres
 
 /// The password that was compared must still be the one, and the account's rule must let people change their own address.
 async fn lock_own(change: &mut Change, actor: &Actor, proven: Timestamp) -> Result<()> {
-    let same = sqlx::query!(
-        "SELECT 1 AS one FROM user_credential WHERE user_id = $1 AND password_changed_at = $2 FOR UPDATE",
-        actor.user_id.0,
-        proven,
-    );
-    if same.fetch_optional(change.conn()).await?.is_none() {
-        return Err(Refused::new(Code::CredentialsInvalid).at("password").into());
-    }
+    session::still_proven(change, actor, proven).await?;
     change.standing(actor).await?;
     sso::check_own_change(change.conn(), actor.account_id, actor.member_id).await
 }

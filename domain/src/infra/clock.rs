@@ -78,6 +78,12 @@ impl Date {
         Self(now.0.to_zoned(zone).date())
     }
 
+    /// The instant at which it begins in a time zone by its name; the last instant there is, if that is beyond it.
+    pub fn begins(self, time_zone: &str) -> Timestamp {
+        let zone = TimeZoneDatabase::bundled().get(time_zone).unwrap_or(TimeZone::UTC);
+        Timestamp(self.0.to_zoned(zone).map_or(jiff::Timestamp::MAX, |zoned| zoned.timestamp()))
+    }
+
     /// So many days later; the last date there is, if that is beyond it.
     #[must_use]
     pub fn plus_days(self, days: i32) -> Self {

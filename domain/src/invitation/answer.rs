@@ -253,7 +253,10 @@ async fn prove(
         (_, None, None) => Err(Refused::new(Code::PasswordRequired).at("password").into()),
         (Some(user), None, Some(password)) => {
             let known = session::verify(db, passwords, origin, Some(&found.email), password).await.at("password")?;
-            debug_assert!(known.user_id == user, "an address has one login");
+            if known.user_id != user {
+                // The person was erased meanwhile, and somebody signed up under the address.
+                return Err(Refused::new(Code::CredentialsInvalid).at("password").into());
+            }
             let proof = Proof::Password(known.password_changed_at, known.email_changed_at);
             Ok(Person::Known { user_id: known.user_id, proof })
         }
@@ -347,8 +350,12 @@ async fn identity(change: &mut Change, joining: &Joining<'_>) -> Result<UserId> 
     }
 }
 
-/// Looks at the proof again, under a lock that a change of the password, or of the address, waits for.
+/// Looks at the proof again, under a lock that a change of the password, or of the address, waits for. The person is locked
+/// before: when their last membership is being deleted, they go with it, and what they have proven is void.
 async fn still_proven(change: &mut Change, user: UserId, proof: &Proof) -> Result<UserId> {
+    sqlx::query!("SELECT 1 AS one FROM app_user WHERE user_id = $1 FOR KEY SHARE", user.0)
+        .fetch_optional(change.conn())
+        .await?;
     let changed_at = sqlx::query!(
         "SELECT password_changed_at, email_changed_at FROM user_credential WHERE user_id = $1 FOR SHARE",
         user.0,

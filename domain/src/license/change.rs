@@ -249,7 +249,10 @@ async fn begin(change: &mut Change, actor: &Actor, quote: &Quote) -> Result<Chan
 fn facts(kind: &str, terms: &Terms) -> Value {
     let products = terms.lines.iter().map(|line| json!({ "product": line.product_id, "quantity": line.quantity }));
     let reductions = terms.reductions.iter().map(|one| json!({ "product": one.product_id, "quantity": -one.quantity }));
+    let plan = (kind == "PLAN").then_some((terms.interval, &terms.plan_currency));
     json!({
+        "interval": plan.map(|(interval, _)| interval),
+        "currency": plan.map(|(_, currency)| currency),
         "change": kind,
         "licenses": products.chain(reductions).collect::<Vec<_>>(),
         "charge": told_money(terms.net() + terms.tax(), &terms.currency),

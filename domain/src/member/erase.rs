@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::event::{EventKind, NewEvent};
 use crate::export;
 use crate::id::{ExportId, InvitationId, MemberId, UploadId, UserId};
+use crate::infra::clock::Timestamp;
 use crate::invitation;
 use crate::job::{JobKind, NewJob};
 use crate::session;
@@ -45,8 +46,10 @@ pub(super) async fn erase(
         return Err(Error::Stale);
     }
     let emails: Vec<String> = erased.iter().map(|locked| locked.email.clone()).collect();
+    let given_up = given_up(change, &users).await?;
     let ids: Vec<Uuid> = members.iter().map(|member| member.0).collect();
-    let ended = invitations(change, &ids, &emails).await?;
+    let ended = invitations(change, &ids, &emails, &given_up).await?;
+    let emails: Vec<String> = emails.into_iter().chain(given_up.into_iter().map(|former| former.email)).collect();
     let mut subjects = ids.clone();
     subjects.extend(ended.iter().map(|(_, former)| former.0));
     events(change, &ids, &subjects).await?;
@@ -67,22 +70,54 @@ pub(super) async fn erase(
     Ok(())
 }
 
-/// Ends what is open, and leaves of every invitation to them that there was one. An earlier one to the same address had invited
-/// somebody of another id, by which their events are found.
-async fn invitations(change: &mut Change, ids: &[Uuid], emails: &[String]) -> Result<Vec<(InvitationId, MemberId)>> {
+/// An address that somebody had until they were given another one.
+struct Former {
+    email: String,
+    until: Timestamp,
+}
+
+/// The addresses that people have given up, as long as that is known. They may be others' since then.
+async fn given_up(change: &mut Change, users: &[UserId]) -> Result<Vec<Former>> {
+    let ids: Vec<Uuid> = users.iter().map(|user| user.0).collect();
+    Ok(sqlx::query_as!(
+        Former,
+        r#"SELECT old_email AS "email!", changed_at AS "until!: Timestamp" FROM email_change
+           WHERE user_id = ANY($1) AND changed_at IS NOT NULL
+           UNION
+           SELECT new_email, coalesce(changed_at, created_at) FROM email_change WHERE user_id = ANY($1) AND state = 'REVERTED'"#,
+        &ids,
+    )
+    .fetch_all(change.conn())
+    .await?)
+}
+
+/// Ends what is open, and leaves of every invitation to them that there was one. An earlier one to the same address, or to one that
+/// was theirs then, had invited somebody of another id, by which their events are found.
+async fn invitations(
+    change: &mut Change,
+    ids: &[Uuid],
+    emails: &[String],
+    given_up: &[Former],
+) -> Result<Vec<(InvitationId, MemberId)>> {
     let (account, now) = (change.account(), change.now());
+    let former: Vec<String> = given_up.iter().map(|former| former.email.clone()).collect();
+    let until: Vec<Timestamp> = given_up.iter().map(|former| former.until).collect();
     let rows = sqlx::query!(
         r#"UPDATE invitation
            SET state = CASE WHEN finished_at IS NULL THEN 'REVOKED' ELSE state END, finished_at = coalesce(finished_at, $4),
                former_member_id = coalesce(former_member_id, member_id), member_id = NULL,
                email = encode(sha256(convert_to(invitation_id::text, 'UTF8')), 'hex'), first_name = NULL, last_name = NULL,
                message = NULL, delivery_reply = NULL, token_hash = NULL, token_key_version = NULL
-           WHERE account_id = $1 AND (member_id = ANY($2) OR former_member_id = ANY($2) OR (member_id IS NULL AND email = ANY($3)))
+           WHERE account_id = $1 AND (member_id = ANY($2) OR former_member_id = ANY($2) OR (member_id IS NULL AND email = ANY($3))
+             OR (member_id IS NULL AND EXISTS (SELECT FROM unnest($5::text[], $6::timestamptz[]) f(email, until)
+                                               WHERE f.email = invitation.email AND invitation.created_at <= f.until)))
            RETURNING invitation_id AS "invitation_id: InvitationId", former_member_id AS "former!: MemberId""#,
         account.0,
         ids,
         emails,
         now,
+        &former,
+        &until as &[Timestamp],
     )
     .fetch_all(change.conn())
     .await?;

@@ -11,7 +11,7 @@ use super::successor::MemberMail;
 use crate::change::Change;
 use crate::error::{Code, Refused, Result};
 use crate::id::{AccountId, MemberId};
-use crate::infra::clock::Date;
+use crate::infra::clock::{Date, Timestamp};
 use crate::job::{JobKind, NewJob};
 use crate::license;
 
@@ -42,6 +42,11 @@ impl Validity {
     /// Whether it has not begun on a day.
     pub(crate) fn is_ahead(self, today: Date) -> bool {
         self.from.is_some_and(|from| from > today)
+    }
+
+    /// The instant at which it is over in a time zone, if it ever is: the midnight after the last day.
+    pub(crate) fn end(self, time_zone: &str) -> Option<Timestamp> {
+        self.until.map(|until| until.plus_days(1).begins(time_zone))
     }
 }
 

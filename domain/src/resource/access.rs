@@ -1,4 +1,4 @@
-//! Who has access to what: every active member to what is open to all, to what they answer for, to what is open to them, and to what
+//! Who has access to what: every active member, from the first to the last day of their validity, to what is open to all, to what they answer for, to what is open to them, and to what
 //! is open to a group of theirs that is not archived. Nobody has access to an archived resource. The right to manage or to read
 //! resources is about Muster's records of them; it opens nothing in the host product.
 
@@ -9,6 +9,7 @@ use super::{Filter, Resource, SELECT, cursor, push_filter, register};
 use crate::actor::{Action, Asker, Asks as _, Reach};
 use crate::error::{Refused, Result};
 use crate::id::{AccountId, MemberId, ResourceId};
+use crate::infra::clock::Timestamp;
 use crate::infra::page::{Cursor, Page, Request};
 use crate::permission::Permission;
 use crate::service_token::Scope;
@@ -111,7 +112,10 @@ pub async fn can_access(
                                       AND x.group_id IN (SELECT group_id FROM mine))
                            THEN 'GROUP' END AS "ground: Ground"
            FROM unnest($3::uuid[], $4::text[], $5::text[]) WITH ORDINALITY w(id, resource_type, external_id, ord)
+           JOIN account o ON o.account_id = $1
            JOIN member m ON m.account_id = $1 AND m.member_id = $2 AND m.status = 'ACTIVE'
+                AND (m.valid_from > ($8::timestamptz AT TIME ZONE o.time_zone)::date) IS NOT TRUE
+                AND (m.valid_until < ($8::timestamptz AT TIME ZONE o.time_zone)::date) IS NOT TRUE
            JOIN LATERAL (SELECT i.* FROM resource i WHERE i.account_id = $1 AND i.resource_id = w.id
                          UNION ALL
                          SELECT e.* FROM resource e
@@ -124,6 +128,7 @@ pub async fn can_access(
         &columns.externals as &[Option<String>],
         everywhere,
         &units,
+        asker.now(),
     )
     .fetch_all(conn)
     .await?;
@@ -153,20 +158,29 @@ pub async fn accessible(
     statement.push_bind(asker.account().0);
     push_filter(&mut statement, &reach, filter);
     statement.push(" AND ");
-    push_accessible(&mut statement, asker.account(), member);
+    push_accessible(&mut statement, asker.account(), member, asker.now());
     request.push_to(&mut statement, "lower(r.name)", "r.resource_id", false);
     let rows: Vec<Resource> = statement.build_query_as().fetch_all(conn).await?;
     Ok(request.page(rows).map(cursor))
 }
 
 /// The condition that a member has access to the resource `r`. What is open to them is found once, not once a row.
-pub(super) fn push_accessible(statement: &mut QueryBuilder<Postgres>, account: AccountId, member: MemberId) {
+pub(super) fn push_accessible(
+    statement: &mut QueryBuilder<Postgres>,
+    account: AccountId,
+    member: MemberId,
+    now: Timestamp,
+) {
     statement
-        .push("(r.archived_at IS NULL AND EXISTS (SELECT FROM member s WHERE s.account_id = ")
+        .push("(r.archived_at IS NULL AND EXISTS (SELECT FROM member s JOIN account o USING (account_id) WHERE s.account_id = ")
         .push_bind(account.0)
         .push(" AND s.member_id = ")
         .push_bind(member.0)
-        .push(" AND s.status = 'ACTIVE') AND (r.open_to_all OR r.responsible_member_id = ")
+        .push(" AND s.status = 'ACTIVE' AND (s.valid_from > (")
+        .push_bind(now)
+        .push("::timestamptz AT TIME ZONE o.time_zone)::date) IS NOT TRUE AND (s.valid_until < (")
+        .push_bind(now)
+        .push("::timestamptz AT TIME ZONE o.time_zone)::date) IS NOT TRUE) AND (r.open_to_all OR r.responsible_member_id = ")
         .push_bind(member.0)
         .push(" OR r.resource_id IN (SELECT x.resource_id FROM resource_member x WHERE x.account_id = ")
         .push_bind(account.0)

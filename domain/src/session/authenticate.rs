@@ -10,9 +10,10 @@ use super::ends;
 use crate::actor::{Actor, Author, Origin, Rights, read_rights};
 use crate::error::{Error, Result};
 use crate::id::{AccountId, MemberId, SessionId, UserId};
-use crate::infra::clock::Timestamp;
+use crate::infra::clock::{Date, Timestamp};
 use crate::infra::db::Db;
 use crate::infra::secret::{Purpose, Token};
+use crate::member::Validity;
 
 /// Rights by member; an entry counts only while the account's access version and the catalogue's are those it was read at.
 #[derive(Debug)]
@@ -66,9 +67,10 @@ pub async fn authenticate(db: &Db, token: &str, origin: Origin) -> Result<Authen
     let row = sqlx::query!(
         r#"SELECT s.session_id AS "session_id: SessionId", s.member_id AS "member_id: MemberId", s.user_id AS "user_id: UserId",
                   s.account_name, s.cookie, s.created_at, s.absolute_expires_at, s.idle_seconds,
-                  a.last_used_at AS "last_used_at?", f.access_version, (SELECT version FROM catalogue) AS "catalogue!", now() AS "now!"
+                  a.last_used_at AS "last_used_at?", m.valid_from, m.valid_until, o.time_zone, f.access_version, (SELECT version FROM catalogue) AS "catalogue!", now() AS "now!"
            FROM session s
            JOIN member m USING (account_id, member_id)
+           JOIN account o USING (account_id)
            JOIN account_feed f USING (account_id)
            LEFT JOIN session_activity a USING (account_id, session_id)
            WHERE s.account_id = $1 AND s.token_hash = $2 AND m.status = 'ACTIVE'"#,
@@ -79,8 +81,11 @@ pub async fn authenticate(db: &Db, token: &str, origin: Origin) -> Result<Authen
     .await?
     .ok_or(Error::Unauthenticated)?;
     let now = db.clock.business(row.now);
-    let until = ends(row.absolute_expires_at, row.last_used_at.unwrap_or(row.created_at), row.idle_seconds);
-    if now >= until {
+    let ends = ends(row.absolute_expires_at, row.last_used_at.unwrap_or(row.created_at), row.idle_seconds);
+    // The sweep takes out whose last day is over, but some time after it; and a first day can move ahead with the time zone.
+    let validity = Validity { from: row.valid_from, until: row.valid_until };
+    let until = validity.end(&row.time_zone).map_or(ends, |end| end.min(ends));
+    if now >= until || validity.is_ahead(Date::at(now, &row.time_zone)) {
         return Err(Error::Unauthenticated);
     }
     let rights = rights(db, &mut conn, account, row.member_id, (row.access_version, row.catalogue)).await?;

@@ -21,6 +21,8 @@ pub(super) struct Found {
     pub has_signed_in: bool,
     /// The first day on which they may enter, if it is yet to come in the account's time zone.
     pub not_before: Option<Date>,
+    /// The last day on which they might enter, if it is over there.
+    pub not_after: Option<Date>,
 }
 
 /// The member who has an address, if the actor may read them.
@@ -30,7 +32,8 @@ pub(super) async fn member(conn: &mut PgConnection, actor: &Actor, email: &str) 
         Found,
         r#"SELECT m.member_id AS "member_id: MemberId", m.email, m.status AS "status: Status",
                   i.invitation_id AS "invitation_id?: InvitationId", a.last_sign_in_at IS NOT NULL AS "has_signed_in!",
-                  CASE WHEN m.valid_from > ($5::timestamptz AT TIME ZONE o.time_zone)::date THEN m.valid_from END AS "not_before: Date"
+                  CASE WHEN m.valid_from > ($5::timestamptz AT TIME ZONE o.time_zone)::date THEN m.valid_from END AS "not_before: Date",
+                  CASE WHEN m.valid_until < ($5::timestamptz AT TIME ZONE o.time_zone)::date THEN m.valid_until END AS "not_after: Date"
            FROM member m
            JOIN account o USING (account_id)
            LEFT JOIN invitation i ON i.account_id = m.account_id AND i.member_id = m.member_id AND i.finished_at IS NULL

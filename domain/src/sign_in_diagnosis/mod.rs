@@ -78,6 +78,11 @@ pub enum Finding {
         /// The first day, in the account's time zone.
         from: Date,
     },
+    /// Might enter until that day.
+    ValidityOver {
+        /// The last day, in the account's time zone.
+        until: Date,
+    },
     /// Too many wrong passwords: refused until then, where they came from.
     Locked {
         /// When the last lock ends.
@@ -126,6 +131,7 @@ async fn of_member(db: &Db, conn: &mut PgConnection, actor: &Actor, found: &Foun
         Status::Invited | Status::Active => {}
     }
     findings.extend(found.not_before.map(|from| Finding::NotYetValid { from }));
+    findings.extend(found.not_after.map(|until| Finding::ValidityOver { until }));
     if let Some(id) = found.invitation_id {
         findings.extend(of_invitation(conn, actor, id).await?);
         return Ok(findings);

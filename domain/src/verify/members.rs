@@ -34,6 +34,11 @@ checks! { of_accounts
        SELECT account_id, jsonb_build_object('members', array_agg(member_id)) FROM member
        WHERE account_id = ANY($1) AND user_id IS NOT NULL GROUP BY account_id, user_id HAVING count(*) > 1"#
 
+    Broken "members.activity" "every member has a row for their last activity, by which they are listed"
+    r#"SELECT m.account_id, jsonb_build_object('member', m.member_id) FROM member m
+       WHERE m.account_id = ANY($1) AND NOT EXISTS (
+           SELECT FROM member_activity a WHERE a.account_id = m.account_id AND a.member_id = m.member_id)"#
+
     Broken "roles.member" "every member has a role"
     r#"SELECT m.account_id, jsonb_build_object('member', m.member_id) FROM member m
        WHERE m.account_id = ANY($1) AND NOT EXISTS (

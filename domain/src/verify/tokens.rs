@@ -17,13 +17,13 @@ pub(super) mod accounts {
 
         Broken "tokens.leaked" "no token stands in an event, a job or a stored outcome"
         r#"SELECT account_id, jsonb_build_object('event', event_id) FROM event
-           WHERE account_id = ANY($1) AND detail::text ~ 'm(ses|inv|sup|pwr|lec|lea|ler|upl)\.([0-9a-f]{32}\.)?[A-Za-z0-9_-]{43}'
+           WHERE account_id = ANY($1) AND detail::text ~ 'm(ses|inv|sup|pwr|lec|lea|ler|upl|svc)\.([0-9a-f]{32}\.)?[A-Za-z0-9_-]{43}'
            UNION ALL
            SELECT account_id, jsonb_build_object('job', job_id) FROM outbox
-           WHERE account_id = ANY($1) AND payload::text ~ 'm(ses|inv|sup|pwr|lec|lea|ler|upl)\.([0-9a-f]{32}\.)?[A-Za-z0-9_-]{43}'
+           WHERE account_id = ANY($1) AND payload::text ~ 'm(ses|inv|sup|pwr|lec|lea|ler|upl|svc)\.([0-9a-f]{32}\.)?[A-Za-z0-9_-]{43}'
            UNION ALL
            SELECT account_id, jsonb_build_object('member', member_id, 'mutation', mutation) FROM idempotency_key
-           WHERE account_id = ANY($1) AND outcome::text ~ 'm(ses|inv|sup|pwr|lec|lea|ler|upl)\.([0-9a-f]{32}\.)?[A-Za-z0-9_-]{43}'"#
+           WHERE account_id = ANY($1) AND outcome::text ~ 'm(ses|inv|sup|pwr|lec|lea|ler|upl|svc)\.([0-9a-f]{32}\.)?[A-Za-z0-9_-]{43}'"#
     }
 }
 
@@ -39,6 +39,9 @@ pub(super) mod installation {
            UNION ALL
            SELECT NULL, jsonb_build_object('emailChange', email_change_id) FROM email_change
            WHERE octet_length(confirm_hash) <> 32 OR octet_length(approve_hash) <> 32 OR octet_length(revert_hash) <> 32"#
+
+        Broken "tokens.service" "the tokens of the host product are stored as SHA-256"
+        r#"SELECT NULL::uuid, jsonb_build_object('serviceToken', service_token_id) FROM service_token WHERE octet_length(token_hash) <> 32"#
 
         Broken "passwords.hashed" "passwords are stored as argon2id, and a confirmed sign-up keeps none"
         r#"SELECT NULL::uuid, jsonb_build_object('user', user_id) FROM user_credential WHERE password_hash NOT LIKE '$argon2id$%'

@@ -13,6 +13,7 @@ use super::part::{
 };
 use crate::graphql::export::ExportKind;
 use crate::graphql::import::{JobErrorCode, JobStatus};
+use crate::graphql::license::BillingInterval;
 use crate::graphql::license::change::LicenseChangeKind;
 use crate::graphql::member::{MemberStatus, SubscriptionType};
 use crate::graphql::scalar::{Date, DateTime, EmailAddress, SafeInteger};
@@ -178,6 +179,8 @@ event_types! {
         seats_before: i32 = detail("/before");
         /// How many there are from then on.
         seats_after: i32 = detail("/after");
+        /// Why, as the operator put it; null where they said nothing, and once it is erased.
+        reason: Option<String> = personal("/reason");
     }
     /// A member was given a licence of an add-on or a linked product.
     LicenseAllocated => LicenseAllocatedEvent(member) {
@@ -212,6 +215,10 @@ event_types! {
         charge: Option<EventAmount> = amount("/charge");
         /// When it takes effect.
         effective_on: Date = detail("/effectiveOn");
+        /// The interval of a plan; null for anything else.
+        interval: Option<BillingInterval> = detail("/interval");
+        /// The currency of a plan; null for anything else.
+        currency: Option<String> = detail("/currency");
     }
     /// A change of licences waits for the period's end.
     LicenseChangeScheduled => LicenseChangeScheduledEvent(change) {
@@ -225,6 +232,10 @@ event_types! {
         charge: Option<EventAmount> = amount("/charge");
         /// When it takes effect.
         effective_on: Date = detail("/effectiveOn");
+        /// The interval of a plan; null for anything else.
+        interval: Option<BillingInterval> = detail("/interval");
+        /// The currency of a plan; null for anything else.
+        currency: Option<String> = detail("/currency");
     }
     /// A change of licences is done.
     LicenseChangeApplied => LicenseChangeAppliedEvent(change) {
@@ -238,13 +249,17 @@ event_types! {
         charge: Option<EventAmount> = amount("/charge");
         /// When it takes effect.
         effective_on: Date = detail("/effectiveOn");
+        /// The interval of a plan; null for anything else.
+        interval: Option<BillingInterval> = detail("/interval");
+        /// The currency of a plan; null for anything else.
+        currency: Option<String> = detail("/currency");
     }
     /// A change of licences failed: it was not paid.
     LicenseChangeFailed => LicenseChangeFailedEvent(change) {
         /// The change.
         change_id: ID = change();
         /// Why, for programs.
-        reason: String = detail("/reason");
+        reason: Option<String> = detail("/reason");
     }
     /// A change of licences that waited was taken back.
     LicenseChangeCanceled => LicenseChangeCanceledEvent(change) {
