@@ -111,8 +111,8 @@ async fn twenty_periods_late_two_sweepers_bill_each_once() -> Result<()> {
     let firm = Firm::new().await?;
     firm.add("base", 3).await?;
     firm.app.pass(SignedDuration::from_hours(24 * 620));
-    let (one, other) =
-        futures::future::join(firm.app.sweep("billing.periods"), firm.app.sweep("billing.periods")).await;
+    let sweep = || Box::pin(firm.app.sweep("billing.periods"));
+    let (one, other) = futures::future::join(sweep(), sweep()).await;
     println!("{:?} and {:?} steps", one?, other?);
     let issued = firm.issued().await?;
     assert_eq!(issued.len(), 20);

@@ -295,7 +295,7 @@ impl Walk<'_> {
             "REMOVE" => before.difference(&given).copied().collect(),
             _ => given.clone(),
         };
-        let taken: BTreeSet<Given> = before.difference(&after).copied().collect();
+        let lost: BTreeSet<Given> = before.difference(&after).copied().collect();
         let held = self.held_by(&by);
         let escalates = mode != "REMOVE" && !held.covers(Held::of(&given));
         let found = held.assigns_in(ACCOUNT) || units.iter().any(|unit| held.assigns_in(*unit));
@@ -306,7 +306,7 @@ impl Walk<'_> {
             () if by != id && of_owner => "OWNER_PROTECTED",
             () if by != id && !held.covers(Held::of(&before)) => "NOT_PERMITTED",
             () if after == before => "",
-            () if !held.assigns_in_all(&taken) => "NOT_PERMITTED",
+            () if !held.assigns_in_all(&lost) => "NOT_PERMITTED",
             () if of_owner && !after.contains(&ADMINISTRATOR) => "OWNER_PROTECTED",
             () if after.is_empty() => "ROLE_REQUIRED",
             () => "",

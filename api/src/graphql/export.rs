@@ -34,7 +34,7 @@ pub enum ExportKind {
 #[graphql(complex)]
 pub struct Export {
     #[graphql(skip)]
-    export: export::Export,
+    inner: export::Export,
     /// Opaque id.
     pub id: ID,
     /// What is in the file.
@@ -76,7 +76,7 @@ impl From<export::Export> for Export {
             expires_at: export.expires_at.into(),
             error_code: export.error_code.as_deref().and_then(|code| code.parse::<FailureCode>().ok()).map(Into::into),
             error_message: export.error_message().map(str::to_owned),
-            export,
+            inner: export,
         }
     }
 }
@@ -94,11 +94,10 @@ const fn status(state: export::State) -> JobStatus {
 impl Export {
     /// GET the file here, for 10 minutes from now, as somebody who may still read what is in it: no header is needed, and none tells who
     /// asks, so the address is to be kept like a password. Null while there is no file. Read it again for another one.
-    #[expect(clippy::unused_async, reason = "what the library asks for")]
     async fn url(&self, ctx: &Context<'_>) -> Option<Url> {
         let (actor, state) = (ctx.viewer()?, ctx.state());
-        self.export.has_file(actor.now).then(|| {
-            let token = export::link(&state.db, actor.account_id, self.export.export_id, actor.member_id, actor.now);
+        self.inner.has_file(actor.now).then(|| {
+            let token = export::link(&state.db, actor.account_id, self.inner.export_id, actor.member_id, actor.now);
             Url(format!("{}/export/{token}", state.config.http.public_url))
         })
     }
@@ -107,13 +106,13 @@ impl Export {
 impl Export {
     /// Whether it is as far as another look found it.
     pub(super) fn is_as_far_as(&self, other: &Self) -> bool {
-        let far = |one: &Self| (one.export.state, one.export.rows_done, one.export.rows_total);
+        let far = |one: &Self| (one.inner.state, one.inner.rows_done, one.inner.rows_total);
         far(self) == far(other)
     }
 
     /// Whether nothing of it changes any more.
     pub(super) fn has_ended(&self) -> bool {
-        self.export.finished_at.is_some()
+        self.inner.finished_at.is_some()
     }
 }
 

@@ -98,7 +98,7 @@ pub(super) fn money(minor: i64, currency: &str) -> Result<Money> {
     Ok(Amount { minor, currency }.into())
 }
 
-fn price(price: OfferedPrice) -> Result<Price> {
+fn price(price: &OfferedPrice) -> Result<Price> {
     let amount = money(price.amount, &price.currency)?;
     Ok(Price { interval: price.interval.into(), valid_from: price.valid_from.into(), amount })
 }
@@ -108,7 +108,7 @@ fn offer(offer: Offer) -> Result<ProductOffer> {
         kind: offer.product.kind.into(),
         product: offer.product.into(),
         trial: offer.trial.map(|trial| TrialOffer { days: trial.days, maximum: trial.maximum }),
-        prices: offer.prices.into_iter().map(price).collect::<Result<_>>()?,
+        prices: offer.prices.iter().map(price).collect::<Result<_>>()?,
     })
 }
 

@@ -77,6 +77,7 @@ impl Subscription {
     /// A change of licences as it is now, and again whenever it has moved on, until it is done, failed or cancelled. Needs
     /// `licenses.read`, `licenses.allocate` or `licenses.manage`; ends at once for what does not exist in this account.
     #[graphql(complexity = "cost::one(child_complexity)")]
+    #[expect(clippy::unused_async, reason = "what the library asks for")]
     async fn license_change_updated(
         &self,
         ctx: &Context<'_>,

@@ -86,14 +86,13 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(cases()))]
 
         #[test]
-        fn any_split_and_order_costs_the_same((price, days, additions) in period(), rate in 0..=MILLION, seed in any::<u64>()) {
+        fn any_split_and_order_costs_the_same((price, days, additions) in period(), rate in 0..=MILLION, seed in any::<usize>()) {
             let whole = total(price, days, &additions, rate);
             // Singly, and in another order.
             let mut singly: Vec<(i32, i32)> =
                 additions.iter().flat_map(|(licences, remaining)| (0..*licences).map(|_| (1, *remaining))).collect();
-            let count = singly.len() as u64;
             for place in 0..singly.len() {
-                let other = (seed.wrapping_mul(place as u64 * 2 + 1).rotate_left(17) % count) as usize;
+                let other = seed.wrapping_mul(place * 2 + 1).rotate_left(17) % singly.len();
                 singly.swap(place, other);
             }
             prop_assert_eq!(total(price, days, &singly, rate), whole);

@@ -38,6 +38,7 @@ pub(super) struct Page {
 }
 
 #[derive(FromRow)]
+#[expect(clippy::struct_field_names, reason = "columns of the table")]
 struct Member {
     member_id: MemberId,
     email: String,

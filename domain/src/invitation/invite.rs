@@ -95,10 +95,10 @@ pub async fn invite(
     batch.settle()?;
     let replaced: Vec<Lapsed> = items.iter().filter_map(|(_, _, lapsed)| *lapsed).collect();
     replace(change, &replaced).await?;
-    let wishes: Vec<&[String]> = items.iter().map(|(index, ..)| invites[*index].wishes.as_slice()).collect();
+    let products: Vec<&[String]> = items.iter().map(|(index, ..)| invites[*index].wishes.as_slice()).collect();
     let new: Vec<NewInvitation> = items.into_iter().map(|(_, item, _)| item).collect();
     let ids = create(change, Some(actor.member_id), &new, send).await?;
-    let wished: Vec<(InvitationId, &[String])> = ids.iter().map(|(invitation, _)| *invitation).zip(wishes).collect();
+    let wished: Vec<(InvitationId, &[String])> = ids.iter().map(|(invitation, _)| *invitation).zip(products).collect();
     wish::write(change, &wished).await?;
     Ok(Invited { invitations: ids.into_iter().map(|(invitation, _)| invitation).collect(), refused: batch.refused })
 }

@@ -415,14 +415,13 @@ pub(crate) async fn apply(change: &mut Change, billing: &Billing, id: ChangeId, 
         told(change, EventKind::LicenseChangeFailed, id, json!({ "reason": "ACCOUNT_ENDED" }));
         return Ok(false);
     }
-    let running = match &billing.period {
-        Some(period) => period.clone(),
-        None => {
-            // The account's first paid licences, or the first since it had none: periods are counted from the day of the quote.
-            let first = Period { period_no: billing.next_period_no, ..terms.period.clone() };
-            period::open(change, &first).await?;
-            first
-        }
+    let running = if let Some(period) = &billing.period {
+        period.clone()
+    } else {
+        // The account's first paid licences, or the first since it had none: periods are counted from the day of the quote.
+        let first = Period { period_no: billing.next_period_no, ..terms.period.clone() };
+        period::open(change, &first).await?;
+        first
     };
     let in_time = running.starts_on == terms.period.starts_on && running.currency == terms.period.currency;
     let mut lines = Vec::new();

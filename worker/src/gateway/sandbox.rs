@@ -27,7 +27,7 @@ use tokio::io::AsyncWriteExt as _;
 use super::{Answer, Found, Gateway};
 
 /// How long `sandbox_slow` takes.
-const SLOW: Duration = Duration::from_secs(60);
+const SLOW: Duration = Duration::from_mins(1);
 
 /// See the module.
 #[derive(Clone, Debug)]

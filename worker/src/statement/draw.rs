@@ -121,16 +121,16 @@ impl Opening {
                 faces.regular.wrapped(&format!("Tax ID {tax_id}"), TEXT, WIDTH).into_iter().map(|line| (false, line)),
             );
         }
-        let mut facts = vec![("Number", statement.number())];
-        facts.extend(statement.issued_on.map(|on| ("Issued on", day(on))));
-        facts.extend(
+        let mut told = vec![("Number", statement.number())];
+        told.extend(statement.issued_on.map(|on| ("Issued on", day(on))));
+        told.extend(
             statement.period.map(|period| ("Period", format!("{} – {}", day(period.from), day(period.last())))),
         );
-        facts.push(("Currency", statement.currency.code().to_owned()));
+        told.push(("Currency", statement.currency.code().to_owned()));
         let account = faces.regular.wrapped(&statement.account_name, 11.0, RIGHT - SIDE);
         let below = 112.0 + count(account.len()) * 15.0;
-        let end = below + 22.0 + count(bill_to.len().max(facts.len())) * 14.0 + 18.0;
-        Self { title: "Statement".to_owned(), account, bill_to, facts, end }
+        let end = below + 22.0 + count(bill_to.len().max(told.len())) * 14.0 + 18.0;
+        Self { title: "Statement".to_owned(), account, bill_to, facts: told, end }
     }
 
     fn draw(&self, canvas: &mut Canvas<'_, '_>) {
