@@ -87,7 +87,8 @@ async fn live(app: &App, owner: &Person) -> Result<Person> {
     let confirm = json!({ "token": app.letter(EMAIL).await?.token() });
     assert!(app.mutate(None, "loginEmailChangeConfirm", confirm, "state").await?.codes().is_empty());
     let person = app.person(EMAIL).await?;
-    let update = json!({ "memberId": person.member_id, "address": "1 Quetzal St", "jobTitle": "Quetzal keeper",
+    let own = app.graphql(Some(&person.token), "{ viewer { member { version } } }", Value::Null).await?;
+    let update = json!({ "memberId": person.member_id, "expectedVersion": own.data("/viewer/member/version"), "address": "1 Quetzal St", "jobTitle": "Quetzal keeper",
                          "idempotencyKey": "quetzal-1" });
     done(app, &person, "memberUpdate", update).await?;
     // What they do to others stands in others' events, with their network address.

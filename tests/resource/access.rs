@@ -49,7 +49,11 @@ async fn only_the_days_of_a_membership_give_access() -> Result<()> {
         domain::infra::clock::Date::at(then, "UTC").0.to_string()
     };
     let valid = async |from: Value, until: Value| {
-        let input = json!({ "memberId": world.ann.member_id, "validFrom": from, "validUntil": until });
+        let document = "query ($id: ID!) { node(id: $id) { ... on Member { version } } }";
+        let id = json!({ "id": world.ann.member_id });
+        let read = world.app.graphql(Some(&world.owner.token), document, id).await?;
+        let version = read.data("/node/version");
+        let input = json!({ "memberId": world.ann.member_id, "expectedVersion": version, "validFrom": from, "validUntil": until });
         world.on_group("memberUpdate", input).await
     };
     let document = "query ($member: ID!, $matter: ID!, $resources: [ResourceReferenceInput!]!) {

@@ -350,12 +350,8 @@ async fn identity(change: &mut Change, joining: &Joining<'_>) -> Result<UserId> 
     }
 }
 
-/// Looks at the proof again, under a lock that a change of the password, or of the address, waits for. The person is locked
-/// before: when their last membership is being deleted, they go with it, and what they have proven is void.
+/// Looks at the proof again, under a lock that a change of the password, or of the address, waits for.
 async fn still_proven(change: &mut Change, user: UserId, proof: &Proof) -> Result<UserId> {
-    sqlx::query!("SELECT 1 AS one FROM app_user WHERE user_id = $1 FOR KEY SHARE", user.0)
-        .fetch_optional(change.conn())
-        .await?;
     let changed_at = sqlx::query!(
         "SELECT password_changed_at, email_changed_at FROM user_credential WHERE user_id = $1 FOR SHARE",
         user.0,

@@ -196,10 +196,11 @@ fn every_row_of_the_table_is_sound() {
 #[test]
 fn every_field_can_be_set() {
     // A new field of a section needs a row of the table; without one the counts differ.
-    let Config { http, links, mail, log, metrics, sign_up, limits, retention, worker, password, .. } =
+    let Config { http, links, mail, log, metrics, sign_up, billing, limits, retention, worker, password, .. } =
         Config::defaults("");
-    let debug =
-        format!("{http:?}{links:?}{mail:?}{log:?}{metrics:?}{sign_up:?}{limits:?}{retention:?}{worker:?}{password:?}");
+    let debug = format!(
+        "{http:?}{links:?}{mail:?}{log:?}{metrics:?}{sign_up:?}{billing:?}{limits:?}{retention:?}{worker:?}{password:?}"
+    );
     let fields = debug.matches(": ").count() - "smtp: ".matches(": ").count();
     let top_level = SETTINGS.iter().filter(|setting| !setting.key.contains('.')).count();
     assert_eq!(SETTINGS.len() - top_level, fields, "{debug}");
