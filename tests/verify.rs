@@ -353,7 +353,7 @@ const BREAKS_WITH_OTHERS: &[(&[&str], &str)] = &[
          UPDATE member SET user_id = (SELECT user_id FROM member WHERE email LIKE 'ann@%') WHERE email LIKE 'bob@%'",
     ),
     (
-        &["erasure.events", "erasure.invitations", "seals.chain"],
+        &["erasure.events", "seals.chain"],
         "UPDATE event SET kind = 'member.deleted'
          WHERE kind = 'invitation.accepted' AND subject_id = (SELECT member_id FROM member WHERE email LIKE 'cid@%')",
     ),

@@ -64,7 +64,8 @@ async fn import(app: &App, by: &Person, rows: &str) -> Result<()> {
     let input = json!({ "fileName": "people.csv" });
     let made = app.mutate(Some(&by.token), "uploadCreate", input, "upload { id url }").await?;
     let body = format!("email,first_name,last_name,subscription_type\n{rows}");
-    app.http.put(made.text("/uploadCreate/upload/url")).body(body).send().await?.error_for_status()?;
+    let url = reqwest::Url::parse(&made.text("/uploadCreate/upload/url"))?;
+    app.http.put(format!("{}{}", app.url, url.path())).body(body).send().await?.error_for_status()?;
     done(app, by, "memberImportCreate", json!({ "uploadId": made.text("/uploadCreate/upload/id") })).await?;
     app.settle().await
 }

@@ -201,7 +201,7 @@ impl Query {
     }
 
     /// What is sold, and for how much.
-    #[graphql(complexity = "cost::one(child_complexity)")]
+    #[graphql(complexity = "cost::one(cost::one(child_complexity))")]
     async fn products(&self, ctx: &Context<'_>) -> Option<Result<Vec<ProductOffer>>> {
         Some(license::products(ctx).await)
     }
