@@ -35,6 +35,8 @@ pub struct Account {
     pub owner_id: MemberId,
     /// Its policy.
     pub policy: Policy,
+    /// When it ends, if it is cancelled, or has ended.
+    pub ends_at: Option<Timestamp>,
 }
 
 /// What an account decides for itself.
@@ -71,8 +73,8 @@ pub async fn read(conn: &mut PgConnection, account: AccountId) -> sqlx::Result<A
     let row = sqlx::query!(
         "SELECT a.name, a.time_zone, a.created_at, a.invitation_lifetime_seconds, a.refuse_personal_domains,
                 a.allowed_personal_domains, a.allowed_domains, a.session_idle_seconds, a.session_absolute_seconds,
-                o.member_id AS owner_id
-         FROM account a JOIN account_owner o USING (account_id) WHERE a.account_id = $1",
+                o.member_id AS owner_id, b.ends_at
+         FROM account a JOIN account_owner o USING (account_id) JOIN account_billing b USING (account_id) WHERE a.account_id = $1",
         account.0,
     )
     .fetch_one(conn)
@@ -83,6 +85,7 @@ pub async fn read(conn: &mut PgConnection, account: AccountId) -> sqlx::Result<A
         time_zone: row.time_zone,
         created_at: row.created_at,
         owner_id: MemberId(row.owner_id),
+        ends_at: row.ends_at,
         policy: Policy {
             invitation_lifetime_seconds: row.invitation_lifetime_seconds,
             refuse_personal_domains: row.refuse_personal_domains,

@@ -406,8 +406,9 @@ pub async fn accounts_with_due_billing(
         r#"SELECT account_id AS "account_id!: AccountId" FROM (
                SELECT account_id FROM billing_period WHERE NOT closed AND ends_at <= $1
                UNION
-               SELECT account_id FROM license_trial
-               WHERE ended_at IS NULL AND (ends_at <= $1 OR (noticed_at IS NULL AND ends_at <= $1 + interval '3 days'))
+               SELECT t.account_id FROM license_trial t JOIN account_billing b USING (account_id)
+               WHERE t.ended_at IS NULL AND b.ended_at IS NULL
+                 AND (t.ends_at <= $1 OR (t.noticed_at IS NULL AND t.ends_at <= $1 + interval '3 days'))
                UNION
                SELECT account_id FROM account_billing WHERE ended_at IS NULL AND ends_at <= $1) due
            WHERE account_id > $2 ORDER BY account_id LIMIT $3"#,
@@ -456,4 +457,20 @@ pub async fn accounts_with_few_licenses(
     )
     .fetch_all(pool)
     .await
+}
+
+/// Deletes quotes that nobody confirmed and that expired before a time, at most `limit`; returns how many.
+pub async fn delete_expired_quotes(conn: &mut PgConnection, before: Timestamp, limit: i64) -> sqlx::Result<u64> {
+    let deleted = sqlx::query!(
+        "DELETE FROM license_quote WHERE (account_id, quote_id) IN (
+             SELECT q.account_id, q.quote_id FROM license_quote q
+             WHERE q.expires_at < $1
+               AND NOT EXISTS (SELECT FROM license_change c WHERE c.account_id = q.account_id AND c.quote_id = q.quote_id)
+             ORDER BY q.expires_at LIMIT $2)",
+        before as Timestamp,
+        limit,
+    )
+    .execute(conn)
+    .await?;
+    Ok(deleted.rows_affected())
 }

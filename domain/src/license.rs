@@ -9,11 +9,13 @@ pub mod terms;
 pub mod trial;
 pub mod wish;
 
+use serde_json::json;
 use sqlx::PgConnection;
 
 use crate::catalogue::product::{Product, ProductKind};
 use crate::change::Change;
 use crate::error::{Code, Detail, Error, Refused, Result};
+use crate::event::{EventKind, NewEvent};
 use crate::id::{AccountId, MemberId};
 use crate::infra::clock::Timestamp;
 use crate::invitation;
@@ -236,6 +238,16 @@ pub(crate) async fn release_of(change: &mut Change, members: &[MemberId], produc
     .fetch_all(change.conn())
     .await?;
     Ok(freed.iter().find(|freed| freed.product_id == BASE).map_or(0, |freed| freed.count))
+}
+
+/// Takes a product's licence from its holders, each with an event. The pools must be locked.
+pub(crate) async fn take_back(change: &mut Change, product: &str, holders: &[MemberId]) -> Result<()> {
+    release_of(change, holders, Some(product)).await?;
+    for member in holders {
+        let detail = json!({ "product": product });
+        change.record(NewEvent::new(EventKind::LicenseDeallocated).subject(member.0).detail(detail));
+    }
+    Ok(())
 }
 
 /// Turns a member's reservation into an allocation.

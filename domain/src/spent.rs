@@ -1,4 +1,5 @@
-//! Deletes what has served: tokens, also those of invitations, which stay listed; ended sessions, idempotency keys, counters.
+//! Deletes what has served: tokens, also those of invitations, which stay listed; ended sessions, idempotency keys, counters,
+//! quotes that nobody confirmed.
 //! Nobody is told, and nothing refers to it.
 
 use jiff::SignedDuration;
@@ -66,6 +67,7 @@ async fn batch(db: &Db, now: Timestamp) -> sqlx::Result<u64> {
     all += counters.execute(&mut *conn).await?.rows_affected();
     all += across::delete_idempotency_keys(&mut conn, keys_before, BATCH).await?;
     all += session::delete_ended(&mut conn, now, BATCH).await?;
+    all += across::delete_expired_quotes(&mut conn, links_before, BATCH).await?;
     all += across::forget_invitation_tokens(&mut conn, links_before, BATCH).await?;
     Ok(all)
 }

@@ -138,3 +138,20 @@ impl Firm {
         self.confirm(&quote).await.map(drop)
     }
 }
+
+#[tokio::test]
+async fn a_trial_of_an_account_that_has_ended_is_looked_at_no_more() -> Result<()> {
+    let firm = Firm::new().await?;
+    let actor = firm.actor().await?;
+    change::run(&firm.app.db, &actor, Kind::Asked, None, |change, actor| {
+        async move { domain::license::trial::start(change, actor, "time", 2).await }.boxed()
+    })
+    .await?;
+    cancel(&firm).await.unwrap();
+    firm.at("2027-03-02T00:00:01Z").await?;
+    firm.at("2027-03-20T00:00:01Z").await?;
+    assert_eq!(firm.app.sweep("billing.periods").await?, 0);
+    let told = firm.app.mailbox.to("olivia@work.example")?;
+    assert!(told.iter().all(|mail| !mail.subject.contains("Time keeping")), "nobody is told of its end");
+    firm.finish().await
+}

@@ -94,6 +94,34 @@ async fn a_worker_that_dies_between_any_two_steps_charges_once() -> Result<()> {
 }
 
 #[tokio::test]
+async fn an_api_that_dies_around_a_confirmation_is_asked_again_under_the_same_key() -> Result<()> {
+    let mut shop = Shop::open().await?;
+    for (bought, point) in ["change.before_commit", "change.after_commit"].iter().enumerate() {
+        let input = json!({ "change": "ADD", "productId": "base", "quantity": 3 });
+        let quote =
+            shop.mutate("licenseQuoteCreate", input, "quote { id }").await?.text("/licenseQuoteCreate/quote/id");
+        let input = json!({ "quoteId": quote, "idempotencyKey": quote });
+        let faulty = shop.fleet.start_faulty("api", &format!("{point}=return(abort)")).await?;
+        let token = Some(shop.owner.token.as_str());
+        let lost = shop.fleet.app.mutate_at(&faulty.url, token, "licensesAdd", input.clone(), "__typename").await;
+        assert!(lost.is_err(), "{point}: {lost:?}");
+        faulty.aborted().await?;
+        let asked = shop.mutate("licensesAdd", input, "change { id status }").await?;
+        assert_eq!(asked.codes(), Vec::<String>::new(), "{point}: {}", asked.body);
+        let worker = shop.fleet.start("worker").await?;
+        shop.fleet.app.settle().await?;
+        worker.stop().await?;
+        let paid = shop.fleet.app.look("SELECT paid FROM license_pool WHERE product_id = 'base'").await?;
+        let changes = shop.fleet.app.look("SELECT count(*) FROM license_change").await?;
+        let wanted = (Some((3 * (bought + 1)).to_string()), Some((bought + 1).to_string()), bought + 1);
+        assert_eq!((paid, changes, shop.taken()), wanted, "{point}");
+    }
+    let found = super::world::broken(&shop.fleet.app).await?;
+    assert!(found.is_empty(), "{found:#?}");
+    shop.fleet.finish(vec![shop.api]).await
+}
+
+#[tokio::test]
 async fn a_sweeper_that_dies_within_a_periods_end_leaves_it_to_the_next() -> Result<()> {
     let mut shop = Shop::open().await?;
     shop.buy().await?;

@@ -156,3 +156,17 @@ async fn nothing_is_sold_between_a_periods_end_and_the_next() -> Result<()> {
     firm.add("base", 1).await?;
     firm.finish().await
 }
+
+#[tokio::test]
+async fn quotes_that_nobody_confirmed_are_forgotten() -> Result<()> {
+    let firm = Firm::new().await?;
+    let confirmed = firm.quote(&wish(QuoteKind::Add, "base", 1)).await.unwrap();
+    firm.confirm(&confirmed).await.unwrap();
+    firm.app.settle().await?;
+    firm.quote(&wish(QuoteKind::Add, "base", 1)).await.unwrap();
+    firm.app.pass(SignedDuration::from_hours(8 * 24));
+    firm.app.sweep("spent.delete").await?;
+    let left = firm.app.look("SELECT string_agg(quote_id::text, ',') FROM license_quote").await?;
+    assert_eq!(left, Some(confirmed.quote_id.0.to_string()), "what was charged is kept");
+    firm.finish().await
+}

@@ -177,19 +177,10 @@ async fn a_seat_goes_with_whoever_is_deactivated() -> Result<()> {
     let firm = Firm::new().await?;
     firm.add("base", 1).await?;
     let ann = firm.join("ann").await?;
-    let actor = firm.actor().await?;
-    let leave = |remove_seats| {
-        let subjects = Subjects { remove_seats, ..Subjects::one(ann) };
-        let (db, actor) = (firm.app.db.clone(), actor.clone());
-        async move {
-            domain::change::run(&db, &actor, domain::change::Kind::Asked, None, |change, actor| {
-                let subjects = subjects.clone();
-                async move { member::take(change, actor, Step::Deactivate, &subjects).await.map(drop) }.boxed()
-            })
-            .await
-        }
-    };
-    leave(true).await.unwrap();
+    let owner = firm.app.person("olivia@work.example").await?;
+    let input = serde_json::json!({ "memberId": ann.to_string(), "removeSeat": true, "releaseLinked": true });
+    let left = firm.app.mutate(Some(&owner.token), "memberDeactivate", input, "member { status }").await?;
+    assert_eq!(left.text("/memberDeactivate/member/status"), "DEACTIVATED", "{}", left.body);
     let base = firm.pool("base").await?.unwrap();
     assert_eq!((base.owned, base.in_use, base.scheduled, base.available), (2, 1, 1, 0));
     firm.at("2027-04-01T00:00:01Z").await?;

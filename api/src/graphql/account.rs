@@ -46,6 +46,8 @@ pub struct Account {
     created_at: DateTime,
     /// What it decides for itself.
     policy: AccountPolicy,
+    /// When it ends, or ended; from then on it can only be read. Null unless it is cancelled.
+    ends_at: Option<DateTime>,
 }
 
 /// What an account decides for itself.
@@ -72,6 +74,7 @@ impl From<account::Account> for Account {
             id: account.account_id.to_string().into(),
             name: account.name,
             time_zone: TimeZone(account.time_zone),
+            ends_at: account.ends_at.map(Into::into),
             created_at: account.created_at.into(),
             policy: AccountPolicy {
                 invitation_lifetime_seconds: account.policy.invitation_lifetime_seconds,

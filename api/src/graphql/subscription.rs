@@ -185,10 +185,7 @@ impl<U: Stream<Item = ()> + Unpin> Follow<U> {
     async fn next(mut self) -> Option<(Result<LicenseChange>, Option<Self>)> {
         loop {
             self.updates.next().await?;
-            let place = self.state.admission.wait(&Asker::User(self.actor.user_id)).await;
-            let found = license::change::of(&self.state.db, &self.actor, self.id).await;
-            drop(place);
-            match found {
+            match self.look().await {
                 Err(error) => return Some((Err(error), None)),
                 Ok(None) => return None,
                 Ok(Some(change)) if self.last == Some(change.state) => {}
@@ -198,6 +195,21 @@ impl<U: Stream<Item = ()> + Unpin> Follow<U> {
                     return Some((Ok(change), goes_on.then_some(self)));
                 }
             }
+        }
+    }
+
+    /// Reads the change; for a while again when that fails, because an error would end the subscription.
+    async fn look(&self) -> Result<Option<LicenseChange>> {
+        let mut tries = 1;
+        loop {
+            let place = self.state.admission.wait(&Asker::User(self.actor.user_id)).await;
+            let found = license::change::of(&self.state.db, &self.actor, self.id).await;
+            drop(place);
+            if found.is_ok() || tries == TRIES {
+                return found;
+            }
+            tries += 1;
+            tokio::time::sleep(BETWEEN_TRIES).await;
         }
     }
 }

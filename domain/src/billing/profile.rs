@@ -13,6 +13,10 @@ use crate::infra::email_address::EmailAddress;
 
 /// Characters of a firm's name.
 const MAX_NAME: usize = 200;
+/// Characters of its address.
+const MAX_ADDRESS: usize = 1_000;
+/// Characters of its tax id.
+const MAX_TAX_ID: usize = 50;
 /// Characters of a payment method's name.
 const MAX_METHOD: usize = 200;
 
@@ -84,6 +88,61 @@ pub struct Update {
     pub expected_version: Option<i32>,
 }
 
+impl Update {
+    /// The profile with what changes.
+    fn on(&self, before: &Profile) -> Result<Profile, Refused> {
+        let address = self.address.as_ref().map(|text| text.replace("\r\n", "\n"));
+        let email = match self.email.as_deref().map(str::trim) {
+            None => before.email.clone(),
+            Some("") => None,
+            Some(text) => {
+                let parsed = EmailAddress::parse(text).map_err(|_| Refused::new(Code::InvalidEmail).at("email"))?;
+                Some(parsed.as_str().to_owned())
+            }
+        };
+        Ok(Profile {
+            name: text("name", self.name.as_deref(), before.name.as_deref(), MAX_NAME)?,
+            address: text("address", address.as_deref(), before.address.as_deref(), MAX_ADDRESS)?,
+            tax_id: text("taxId", self.tax_id.as_deref(), before.tax_id.as_deref(), MAX_TAX_ID)?,
+            email,
+            payment_method: text(
+                "paymentMethod",
+                self.payment_method.as_deref(),
+                before.payment_method.as_deref(),
+                MAX_METHOD,
+            )?,
+            ..before.clone()
+        })
+    }
+}
+
+/// A text as it will be: what was given, or what is held. Only an address has lines.
+fn text(field: &str, given: Option<&str>, held: Option<&str>, limit: usize) -> Result<Option<String>, Refused> {
+    let Some(given) = given.map(str::trim) else { return Ok(held.map(str::to_owned)) };
+    let breaks = |c: char| c == '\n' && field == "address";
+    if given.chars().count() > limit {
+        return Err(Refused::new(Code::TooLong).at(field));
+    }
+    if given.chars().any(|c| c.is_control() && !breaks(c)) {
+        return Err(Refused::new(Code::InvalidCharacters).at(field));
+    }
+    Ok((!given.is_empty()).then(|| given.to_owned()))
+}
+
+impl Profile {
+    /// Names of the fields in which another one differs, as the API calls them.
+    fn differences(&self, other: &Self) -> Vec<&'static str> {
+        let all = [
+            ("name", self.name != other.name),
+            ("address", self.address != other.address),
+            ("taxId", self.tax_id != other.tax_id),
+            ("email", self.email != other.email),
+            ("paymentMethod", self.payment_method != other.payment_method),
+        ];
+        all.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect()
+    }
+}
+
 /// Changes it, for statements that are issued from now on.
 ///
 /// # Errors
@@ -97,37 +156,7 @@ pub async fn update(change: &mut Change, actor: &Actor, update: &Update) -> Resu
     if update.expected_version.is_some_and(|expected| expected != before.version) {
         return Err(Refused::new(Code::VersionConflict).at("expectedVersion").into());
     }
-    let line = |name: &str, given: &Option<String>, held: Option<String>, limit: usize| match given {
-        None => Ok(held),
-        Some(text) if text.trim().is_empty() => Ok(None),
-        Some(text) if text.chars().count() > limit => Err(Refused::new(Code::TooLong).at(name)),
-        Some(text) if text.chars().any(|c| c.is_control() && !(name == "address" && c == '\n')) => {
-            Err(Refused::new(Code::InvalidCharacters).at(name))
-        }
-        Some(text) => Ok(Some(text.trim().to_owned())),
-    };
-    let after = Profile {
-        name: line("name", &update.name, before.name.clone(), MAX_NAME)?,
-        address: line(
-            "address",
-            &update.address.as_ref().map(|text| text.replace("\r\n", "\n")),
-            before.address.clone(),
-            1_000,
-        )?,
-        tax_id: line("taxId", &update.tax_id, before.tax_id.clone(), 50)?,
-        email: match &update.email {
-            None => before.email.clone(),
-            Some(text) if text.trim().is_empty() => None,
-            Some(text) => Some(
-                EmailAddress::parse(text)
-                    .map_err(|_| Refused::new(Code::InvalidEmail).at("email"))?
-                    .as_str()
-                    .to_owned(),
-            ),
-        },
-        payment_method: line("paymentMethod", &update.payment_method, before.payment_method.clone(), MAX_METHOD)?,
-        ..before.clone()
-    };
+    let after = update.on(&before)?;
     if after == before {
         return Ok(());
     }
@@ -143,14 +172,7 @@ pub async fn update(change: &mut Change, actor: &Actor, update: &Update) -> Resu
     )
     .execute(change.conn())
     .await?;
-    let all = [
-        ("name", before.name != after.name),
-        ("address", before.address != after.address),
-        ("taxId", before.tax_id != after.tax_id),
-        ("email", before.email != after.email),
-        ("paymentMethod", before.payment_method != after.payment_method),
-    ];
-    let fields: Vec<&str> = all.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect();
+    let fields = before.differences(&after);
     change.record(NewEvent::new(EventKind::BillingProfileUpdated).detail(json!({ "fields": fields })));
     Ok(())
 }

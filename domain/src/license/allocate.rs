@@ -1,13 +1,13 @@
 //! Licences of add-ons and linked products, given to active members by hand and taken back.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::json;
 use uuid::Uuid;
 
-use super::{BASE, lock, release_of, take_of};
+use super::{BASE, lock, take_back, take_of};
 use crate::actor::{Action, Actor, Target};
-use crate::billing;
+use crate::billing::{self, PoolState};
 use crate::catalogue::product::ProductKind;
 use crate::change::Change;
 use crate::error::{Code, Detail, Error, Refused, Result};
@@ -15,7 +15,7 @@ use crate::event::{EventKind, NewEvent};
 use crate::id::MemberId;
 use crate::invitation::ErrorPolicy;
 use crate::member::Status;
-use crate::member::status::lock_many;
+use crate::member::status::{Locked, lock_many};
 
 /// Whether licences are given or taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,54 +63,66 @@ pub async fn allot(
     if pool.closing && direction == Direction::Allocate {
         return Err(refused(Code::ProductClosing));
     }
-    let holders = holders(change, product, members).await?;
-    let (mut good, mut bad, mut seen) = (Vec::new(), Vec::new(), BTreeSet::new());
-    let mut free = usize::try_from(pool.available()).unwrap_or_default();
-    let required = i32::try_from(members.len()).unwrap_or(i32::MAX);
-    for (index, member) in members.iter().enumerate().filter(|(_, member)| seen.insert(**member)) {
-        let held = holders.contains(member);
-        let judged = match (locked.get(member), direction) {
-            (None, _) => Err(Refused::new(Code::NotFound)),
-            (Some(_), Direction::Deallocate) if !held => Err(Refused::new(Code::LicenseNotHeld)),
-            (Some(_), Direction::Deallocate) => Ok(()),
-            (Some(_), Direction::Allocate) if held => Err(Refused::new(Code::LicenseHeld)),
-            (Some(found), Direction::Allocate) if found.status != Status::Active => {
-                Err(Refused::new(Code::WrongStatus))
-            }
-            (Some(_), Direction::Allocate) if free == 0 => {
-                let detail = Detail::Seats { required, available: pool.available() };
-                Err(Refused { detail, ..Refused::new(Code::SeatShortage) })
-            }
-            (Some(_), Direction::Allocate) => {
-                free -= 1;
-                Ok(())
-            }
-        };
-        match judged {
-            Ok(()) => good.push(*member),
-            Err(refused) => bad.push(refused.at(index).at("memberIds")),
-        }
-    }
+    let request = Request { direction, pool, members, holders: holders(change, product, members).await? };
+    let (good, bad) = request.judge(&locked);
     if policy == ErrorPolicy::AllOrNothing && !bad.is_empty() {
         return Err(Error::Refused(bad));
     }
     match direction {
         Direction::Allocate => give(change, product, &good).await?,
-        Direction::Deallocate => {
-            release_of(change, &good, Some(product)).await?;
-        }
-    }
-    let kind = match direction {
-        Direction::Allocate => EventKind::LicenseAllocated,
-        Direction::Deallocate => EventKind::LicenseDeallocated,
-    };
-    for member in &good {
-        change.record(NewEvent::new(kind).subject(member.0).detail(json!({ "product": product })));
+        Direction::Deallocate => take_back(change, product, &good).await?,
     }
     Ok(Allotted { members: good, refused: bad })
 }
 
-/// Takes licences from a pool for members. They must be there.
+/// A request, with what it is judged by.
+struct Request<'a> {
+    direction: Direction,
+    pool: &'a PoolState,
+    members: &'a [MemberId],
+    /// Who of them holds a licence already.
+    holders: BTreeSet<MemberId>,
+}
+
+impl Request<'_> {
+    /// Parts those with whom it can be done from the others, each member once.
+    fn judge(&self, locked: &BTreeMap<MemberId, Locked>) -> (Vec<MemberId>, Vec<Refused>) {
+        let (mut good, mut bad, mut seen) = (Vec::new(), Vec::new(), BTreeSet::new());
+        let mut free = usize::try_from(self.pool.available()).unwrap_or_default();
+        for (index, member) in self.members.iter().enumerate().filter(|(_, member)| seen.insert(**member)) {
+            match self.judge_one(*member, locked.get(member), free) {
+                Ok(()) => {
+                    free = free.saturating_sub(1);
+                    good.push(*member);
+                }
+                Err(refused) => bad.push(refused.at(index).at("memberIds")),
+            }
+        }
+        (good, bad)
+    }
+
+    fn judge_one(&self, member: MemberId, found: Option<&Locked>, free: usize) -> Result<(), Refused> {
+        let held = self.holders.contains(&member);
+        let found = found.ok_or_else(|| Refused::new(Code::NotFound))?;
+        match self.direction {
+            Direction::Deallocate if held => Ok(()),
+            Direction::Deallocate => Err(Refused::new(Code::LicenseNotHeld)),
+            Direction::Allocate if held => Err(Refused::new(Code::LicenseHeld)),
+            Direction::Allocate if found.status != Status::Active => Err(Refused::new(Code::WrongStatus)),
+            Direction::Allocate if free == 0 => {
+                let required = i32::try_from(self.members.len()).unwrap_or(i32::MAX);
+                let detail = Detail::Seats { required, available: self.pool.available() };
+                Err(Refused { detail, ..Refused::new(Code::SeatShortage) })
+            }
+            Direction::Allocate => Ok(()),
+        }
+    }
+}
+
+/// Gives members licences, with an event each.
+///
+/// # Errors
+/// [`Error::Stale`] when there are not so many; nothing was written then.
 async fn give(change: &mut Change, product: &str, members: &[MemberId]) -> Result<()> {
     if members.is_empty() {
         return Ok(());
@@ -131,26 +143,19 @@ async fn give(change: &mut Change, product: &str, members: &[MemberId]) -> Resul
     )
     .execute(change.conn())
     .await?;
+    for member in members {
+        let detail = json!({ "product": product });
+        change.record(NewEvent::new(EventKind::LicenseAllocated).subject(member.0).detail(detail));
+    }
     Ok(())
 }
 
 /// Gives a member a licence if one is free. Answers whether.
 pub(super) async fn give_if_free(change: &mut Change, product: &str, member: MemberId) -> Result<bool> {
-    let (account, now) = (change.account(), change.now());
-    if !take_of(change, product, 1).await? {
-        return Ok(false);
+    match give(change, product, &[member]).await {
+        Err(Error::Stale) => Ok(false),
+        given => given.map(|()| true),
     }
-    sqlx::query!(
-        "INSERT INTO license_allocation (account_id, product_id, member_id, reserved, allocated_at) VALUES ($1, $2, $3, false, $4)",
-        account.0,
-        product,
-        member.0,
-        now,
-    )
-    .execute(change.conn())
-    .await?;
-    change.record(NewEvent::new(EventKind::LicenseAllocated).subject(member.0).detail(json!({ "product": product })));
-    Ok(true)
 }
 
 async fn holders(change: &mut Change, product: &str, members: &[MemberId]) -> Result<BTreeSet<MemberId>> {

@@ -5,7 +5,7 @@ use serde_json::json;
 use sqlx::PgConnection;
 
 use super::terms::{self, Line, Terms};
-use super::{change as license_change, lock, release_of};
+use super::{change as license_change, lock};
 use crate::actor::{Action, Actor, Target};
 use crate::billing::calendar;
 use crate::billing::notice::{self, Notice};
@@ -132,7 +132,7 @@ pub(crate) async fn end_next(
     until: Timestamp,
     strictly: bool,
 ) -> Result<bool> {
-    let (account, now) = (change.account(), change.now());
+    let account = change.account();
     let over = sqlx::query_as!(
         Over,
         r#"SELECT product_id, ends_on AS "ends_on: Date", opted_out_at IS NOT NULL AS "opted_out!" FROM license_trial
@@ -147,7 +147,11 @@ pub(crate) async fn end_next(
     .await?;
     let Some(over) = over else { return Ok(false) };
     let pools = billing::pool_states(change.conn(), account).await?;
-    let pool = pools.get(&over.product_id).ok_or(Error::Stale)?;
+    let Some(pool) = pools.get(&over.product_id) else {
+        // The product was closed meanwhile.
+        finish(change, &over, 0).await?;
+        return Ok(true);
+    };
     let bought = pool.granted + pool.paid;
     let needed = (pool.in_use + pool.scheduled - pool.named_held - bought).clamp(0, pool.trial);
     let priced = price(change, billing, &over).await?;
@@ -156,18 +160,9 @@ pub(crate) async fn end_next(
         _ => 0,
     };
     if quantity == 0 {
-        take_back(change, &over.product_id, needed).await?;
+        take_newest(change, &over.product_id, needed).await?;
     }
-    sqlx::query!(
-        "WITH ended AS (UPDATE license_trial SET ended_at = $4 WHERE account_id = $1 AND product_id = $2)
-         UPDATE license_pool SET trial = 0, paid = paid + $3 WHERE account_id = $1 AND product_id = $2",
-        account.0,
-        over.product_id,
-        quantity,
-        now as Timestamp,
-    )
-    .execute(change.conn())
-    .await?;
+    finish(change, &over, quantity).await?;
     if let (Some((period, unit_price, before)), true) = (priced, quantity > 0) {
         convert(change, billing, &over, quantity, (&period, unit_price, before)).await?;
     }
@@ -178,9 +173,25 @@ pub(crate) async fn end_next(
     )
     .execute(change.conn())
     .await?;
+    Ok(true)
+}
+
+/// Writes down that a trial is over, and how many of its licences are paid for from then on.
+async fn finish(change: &mut Change, over: &Over, quantity: i32) -> Result<()> {
+    let (account, now) = (change.account(), change.now());
+    sqlx::query!(
+        "WITH ended AS (UPDATE license_trial SET ended_at = $4 WHERE account_id = $1 AND product_id = $2)
+         UPDATE license_pool SET trial = 0, paid = paid + $3 WHERE account_id = $1 AND product_id = $2",
+        account.0,
+        over.product_id,
+        quantity,
+        now as Timestamp,
+    )
+    .execute(change.conn())
+    .await?;
     let detail = json!({ "product": over.product_id, "optedOut": over.opted_out, "licenses": quantity });
     change.record(NewEvent::new(EventKind::TrialEnded).detail(detail));
-    Ok(true)
+    Ok(())
 }
 
 /// The period that a trial's licences are paid for in, the price there and what was added before; none where they are not sold any more.
@@ -259,7 +270,7 @@ async fn convert(
 }
 
 /// Takes so many licences back, the newest first.
-async fn take_back(change: &mut Change, product: &str, count: i32) -> Result<()> {
+async fn take_newest(change: &mut Change, product: &str, count: i32) -> Result<()> {
     if count == 0 {
         return Ok(());
     }
@@ -275,12 +286,7 @@ async fn take_back(change: &mut Change, product: &str, count: i32) -> Result<()>
     )
     .fetch_all(change.conn())
     .await?;
-    release_of(change, &holders, Some(product)).await?;
-    for member in holders {
-        let detail = json!({ "product": product });
-        change.record(NewEvent::new(EventKind::LicenseDeallocated).subject(member.0).detail(detail));
-    }
-    Ok(())
+    super::take_back(change, product, &holders).await
 }
 
 /// Asks for the notice of trials that end within three days: once for each. Returns how many.

@@ -11,6 +11,7 @@ use domain::infra::page::{Arguments, Request};
 use domain::license::change::{self, ChangeKind, ChangeStatus};
 use domain::license::terms::QuoteKind;
 
+use super::quote::LicenseNamed;
 use super::{LicensePool, money, reread as reread_pools};
 use crate::graphql::connection::connection;
 use crate::graphql::context::{ContextExt as _, mutate, parse_id};
@@ -83,6 +84,8 @@ pub struct LicenseChange {
     resolved_at: Option<DateTime>,
     /// Why it failed, for programs: what the payment gateway answered.
     error_code: Option<String>,
+    /// Who was named to lose a licence by it; they may have lost it earlier, or be gone.
+    named: Vec<LicenseNamed>,
 }
 
 #[ComplexObject]
@@ -112,6 +115,7 @@ fn shown(change: change::LicenseChange) -> Result<LicenseChange> {
         created_at: change.created_at.into(),
         resolved_at: change.resolved_at.map(Into::into),
         error_code: change.error_code,
+        named: change.named.0.into_iter().map(Into::into).collect(),
     })
 }
 

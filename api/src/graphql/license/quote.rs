@@ -104,6 +104,17 @@ pub struct LicenseNamed {
     successor_id: Option<ID>,
 }
 
+impl From<terms::Named> for LicenseNamed {
+    fn from(named: terms::Named) -> Self {
+        Self {
+            member: named.member_id,
+            product_id: named.product_id,
+            member_id: named.member_id.to_string().into(),
+            successor_id: named.successor_id.map(|id| id.to_string().into()),
+        }
+    }
+}
+
 #[ComplexObject]
 impl LicenseNamed {
     /// Who, as of now.
@@ -161,14 +172,7 @@ fn shown(quote: &Quote) -> Result<LicenseQuote> {
         reductions: reductions
             .map(|one| LicenseReduction { product_id: one.product_id.clone(), quantity: one.quantity })
             .collect(),
-        named: named
-            .map(|one| LicenseNamed {
-                member: one.member_id,
-                product_id: one.product_id.clone(),
-                member_id: one.member_id.to_string().into(),
-                successor_id: one.successor_id.map(|id| id.to_string().into()),
-            })
-            .collect(),
+        named: named.cloned().map(LicenseNamed::from).collect(),
         net: amount(terms.net())?,
         tax: amount(terms.tax())?,
         total: amount(terms.net() + terms.tax())?,
