@@ -194,6 +194,14 @@ async fn the_archive_forgets_the_name_and_keeps_the_rest() -> Result<()> {
     let back = world.done("resourceUnarchive", json!({ "resourceId": matter, "name": "Smith v. Jones" })).await?;
     assert_eq!(back.data("/resourceUnarchive/resource/name"), "Smith v. Jones");
     assert_eq!(world.ground(&world.ann, &matter).await?, "RESPONSIBLE", "as it was");
+
+    world.done("resourceArchive", json!({ "resourceId": matter })).await?;
+    world
+        .app
+        .mutate(Some(&world.owner.token), "memberDeactivate", json!({ "memberId": world.ann.member_id }), "")
+        .await?;
+    let back = world.done("resourceUnarchive", json!({ "resourceId": matter })).await?;
+    assert!(back.data("/resourceUnarchive/resource/responsibleMemberId").is_null(), "she is gone: {}", back.body);
     world.app.finish().await
 }
 

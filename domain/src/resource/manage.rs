@@ -165,8 +165,7 @@ pub async fn assign(change: &mut Change, asker: &Asker, resource: ResourceId, me
     )
     .execute(change.conn())
     .await?;
-    let detail = json!({ "responsible": { "before": locked.responsible, "after": member } });
-    change.record(NewEvent::new(EventKind::ResourceAssigned).subject(resource.0).detail(detail));
+    record_assigned(change, resource, locked.responsible, member);
     Ok(())
 }
 
@@ -193,28 +192,52 @@ pub async fn archive(change: &mut Change, asker: &Asker, resource: ResourceId) -
     Ok(())
 }
 
-/// Takes a resource out of the archive, under a name given anew; without one it is called by its external id.
+/// Takes a resource out of the archive, under a name given anew; without one it is called by its external id. Somebody who answered
+/// for it and was deactivated meanwhile does so no more.
 ///
 /// # Errors
 /// NOT_PERMITTED, NOT_FOUND, and what is wrong with the name.
 pub async fn unarchive(change: &mut Change, asker: &Asker, resource: ResourceId, name: Option<&str>) -> Result<()> {
     let name = name.map(|name| field("name", line(name, TEXT_CHARS))).transpose()?;
+    asker.may(Action::ManageResources)?;
+    let people = lock_responsible(change, resource).await?;
     let locked = for_archive(change, asker, resource).await?;
     if !locked.archived {
         return Ok(());
     }
+    let stays = |member: &MemberId| {
+        people.get(&member.0).is_some_and(|person| matches!(person.status, Status::Active | Status::Suspended))
+    };
+    let responsible = locked.responsible.filter(stays);
     let account = change.account();
     sqlx::query!(
-        "UPDATE resource SET archived_at = NULL, name = coalesce($3, name), version = version + 1
+        "UPDATE resource SET archived_at = NULL, name = coalesce($3, name), responsible_member_id = $4, version = version + 1
          WHERE account_id = $1 AND resource_id = $2",
         account.0,
         resource.0,
         name,
+        responsible.map(|member| member.0),
     )
     .execute(change.conn())
     .await?;
     record(change, EventKind::ResourceUnarchived, resource, &locked);
+    if responsible != locked.responsible {
+        record_assigned(change, resource, locked.responsible, responsible);
+    }
     Ok(())
+}
+
+/// Locks who answers for a resource: people come before resources. In the archive that cannot change until the resource is locked.
+async fn lock_responsible(change: &mut Change, resource: ResourceId) -> Result<HashMap<Uuid, Person>> {
+    let account = change.account();
+    let responsible = sqlx::query_scalar!(
+        "SELECT responsible_member_id FROM resource WHERE account_id = $1 AND resource_id = $2 AND archived_at IS NOT NULL",
+        account.0,
+        resource.0,
+    )
+    .fetch_optional(change.conn())
+    .await?;
+    lock_people(change, responsible.flatten().as_slice()).await
 }
 
 async fn for_archive(change: &mut Change, asker: &Asker, resource: ResourceId) -> Result<Locked> {
@@ -223,6 +246,11 @@ async fn for_archive(change: &mut Change, asker: &Asker, resource: ResourceId) -
     let reach = asker.stands(change, Action::ManageResources).await?;
     inside(&reach, locked.unit_id.as_slice()).at("resourceId")?;
     Ok(locked)
+}
+
+fn record_assigned(change: &mut Change, resource: ResourceId, before: Option<MemberId>, after: Option<MemberId>) {
+    let detail = json!({ "responsible": { "before": before, "after": after } });
+    change.record(NewEvent::new(EventKind::ResourceAssigned).subject(resource.0).detail(detail));
 }
 
 fn record(change: &mut Change, kind: EventKind, resource: ResourceId, locked: &Locked) {
