@@ -77,7 +77,8 @@ impl MailServer {
     pub(super) fn links(&self, from: usize, page: &str) -> (usize, Vec<(String, String)>) {
         let inbox = self.desk.inbox.lock().unwrap();
         let part = format!("/{page}/");
-        let new = inbox.iter().skip(from).filter(|mail| mail.letter.link().contains(&part));
+        let leads = |mail: &&Received| mail.letter.first_link().is_some_and(|link| link.contains(&part));
+        let new = inbox.iter().skip(from).filter(leads);
         (inbox.len(), new.map(|mail| (mail.letter.to.clone(), mail.letter.token())).collect())
     }
 }

@@ -59,11 +59,15 @@ impl Letter {
         })
     }
 
+    /// The first link in the text, if there is one: some mails only tell.
+    pub(crate) fn first_link(&self) -> Option<&str> {
+        self.text.split_whitespace().find(|word| word.starts_with("http"))
+    }
+
     /// The first link in the text.
     #[track_caller]
     pub(crate) fn link(&self) -> String {
-        let link = self.text.split_whitespace().find(|word| word.starts_with("http"));
-        link.unwrap_or_else(|| panic!("no link in {:?}", self.text)).to_owned()
+        self.first_link().unwrap_or_else(|| panic!("no link in {:?}", self.text)).to_owned()
     }
 
     /// The token in the first link.
