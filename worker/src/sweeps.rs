@@ -17,6 +17,7 @@ use domain::member::validity;
 use domain::spent;
 use domain::sweep::Sweep;
 use jiff::SignedDuration;
+use sqlx::PgPool;
 
 use crate::{job, schedule};
 
@@ -26,17 +27,12 @@ const ACCOUNTS: i64 = 500;
 /// Every sweep of a process.
 pub fn all(db: &Db, files: &Files, retention: Retention) -> Vec<Sweep> {
     let mut sweeps = schedule::housekeeping(&db.pool);
-    sweeps.push(sweep("invitations.lapse", SignedDuration::from_mins(1), db, lapse_invitations));
-    sweeps.push(sweep("members.validity", SignedDuration::from_mins(1), db, end_memberships));
-    sweeps.push(sweep("billing.periods", SignedDuration::from_mins(1), db, |db, now| {
-        in_accounts(db, now, Due::Billing, roll_in)
-    }));
-    sweeps.push(sweep("billing.collect", SignedDuration::from_mins(1), db, |db, now| {
-        in_accounts(db, now, Due::Statements, collect_in)
-    }));
-    sweeps.push(sweep("licenses.low", SignedDuration::from_mins(5), db, |db, now| {
-        in_accounts(db, now, Due::Low, alert_in)
-    }));
+    let minutes = SignedDuration::from_mins;
+    sweeps.push(of_accounts("invitations.lapse", minutes(1), db, Due::Invitations, lapse_in));
+    sweeps.push(of_accounts("members.validity", minutes(1), db, Due::Memberships, end_in));
+    sweeps.push(of_accounts("billing.periods", minutes(1), db, Due::Billing, roll_in));
+    sweeps.push(of_accounts("billing.collect", minutes(1), db, Due::Statements, collect_in));
+    sweeps.push(of_accounts("licenses.low", minutes(5), db, Due::Low, alert_in));
     sweeps.push(sweep("spent.delete", SignedDuration::from_hours(1), db, delete_spent));
     sweeps.push(sweep("events.purge", SignedDuration::from_hours(24), db, move |db, now| {
         purge_events(db, retention, now)
@@ -77,54 +73,53 @@ pub(crate) fn code(error: &Error) -> &'static str {
     }
 }
 
-/// Lapses invitations that were not answered in time, and those that could not be delivered for 72 hours. An account that fails
-/// keeps no other one waiting; the sweep is tried again for it.
-async fn lapse_invitations(db: Db, now: Timestamp) -> Result<usize> {
-    let (mut lapsed, mut failure) = (0, None);
-    let mut after = None;
-    loop {
-        let accounts = across::accounts_with_overdue_invitations(&db.pool, now, after, ACCOUNTS).await?;
-        for account in &accounts {
-            match lapse_in(&db, *account, now).await {
-                Ok(count) => lapsed += count,
-                Err(error) => {
-                    tracing::error!(%error, account.id = %account, "overdue invitations were not lapsed");
-                    failure = Some(error);
-                }
-            }
-        }
-        match accounts.last() {
-            Some(last) => after = Some(*last),
-            None => return failure.map_or(Ok(lapsed), Err),
-        }
+/// Why an account is looked at.
+#[derive(Clone, Copy)]
+enum Due {
+    Invitations,
+    Memberships,
+    Billing,
+    Statements,
+    Low,
+}
+
+impl Due {
+    /// The next accounts where it is so, in the order of their ids.
+    async fn accounts(self, pool: &PgPool, now: Timestamp, after: Option<AccountId>) -> Result<Vec<AccountId>> {
+        Ok(match self {
+            Self::Invitations => across::accounts_with_overdue_invitations(pool, now, after, ACCOUNTS).await?,
+            Self::Memberships => across::accounts_with_ending_members(pool, now, after, ACCOUNTS).await?,
+            Self::Billing => across::accounts_with_due_billing(pool, now, after, ACCOUNTS).await?,
+            Self::Statements => across::accounts_with_due_statements(pool, now, after, ACCOUNTS).await?,
+            Self::Low => across::accounts_with_few_licenses(pool, after, ACCOUNTS).await?,
+        })
     }
 }
 
-async fn lapse_in(db: &Db, account: AccountId, now: Timestamp) -> Result<usize> {
-    let mut all = 0;
-    loop {
-        let mut change = Change::begin(db, account, Kind::System, Origin::system(), Some(now)).await?;
-        let lapsed = invitation::lapse_account(&mut change).await?;
-        change.commit().await?;
-        all += lapsed;
-        if lapsed == 0 {
-            return Ok(all);
-        }
-    }
+/// A sweep that does something in every account where it is due.
+fn of_accounts<F, Fut>(name: &'static str, every: SignedDuration, db: &Db, due: Due, work: F) -> Sweep
+where
+    F: Fn(Db, AccountId, Timestamp) -> Fut + Clone + Send + Sync + 'static,
+    Fut: Future<Output = Result<usize>> + Send + 'static,
+{
+    sweep(name, every, db, move |db, now| in_accounts(db, now, due, work.clone()))
 }
 
-/// Takes out members whose time is over, and tells those whose time ends within a week. An account that fails keeps no other one
-/// waiting; the sweep is tried again for it.
-async fn end_memberships(db: Db, now: Timestamp) -> Result<usize> {
+/// Does something in every account where it is due. One that fails keeps no other one waiting; the sweep is tried again for it.
+async fn in_accounts<F, Fut>(db: Db, now: Timestamp, due: Due, work: F) -> Result<usize>
+where
+    F: Fn(Db, AccountId, Timestamp) -> Fut,
+    Fut: Future<Output = Result<usize>>,
+{
     let (mut done, mut failure) = (0, None);
     let mut after = None;
     loop {
-        let accounts = across::accounts_with_ending_members(&db.pool, now, after, ACCOUNTS).await?;
+        let accounts = due.accounts(&db.pool, now, after).await?;
         for account in &accounts {
-            match end_in(&db, *account, now).await {
+            match work(db.clone(), *account, now).await {
                 Ok(count) => done += count,
                 Err(error) => {
-                    tracing::error!(%error, account.id = %account, "memberships that are over were not ended");
+                    tracing::error!(%error, account.id = %account, "what is due in an account was not done");
                     failure = Some(error);
                 }
             }
@@ -136,10 +131,25 @@ async fn end_memberships(db: Db, now: Timestamp) -> Result<usize> {
     }
 }
 
-async fn end_in(db: &Db, account: AccountId, now: Timestamp) -> Result<usize> {
+/// Lapses invitations that were not answered in time, and those that could not be delivered for 72 hours.
+async fn lapse_in(db: Db, account: AccountId, now: Timestamp) -> Result<usize> {
     let mut all = 0;
     loop {
-        let mut change = Change::begin(db, account, Kind::System, Origin::system(), Some(now)).await?;
+        let mut change = Change::begin(&db, account, Kind::System, Origin::system(), Some(now)).await?;
+        let lapsed = invitation::lapse_account(&mut change).await?;
+        change.commit().await?;
+        all += lapsed;
+        if lapsed == 0 {
+            return Ok(all);
+        }
+    }
+}
+
+/// Takes out members whose time is over, and tells those whose time ends within a week.
+async fn end_in(db: Db, account: AccountId, now: Timestamp) -> Result<usize> {
+    let mut all = 0;
+    loop {
+        let mut change = Change::begin(&db, account, Kind::System, Origin::system(), Some(now)).await?;
         let ended = validity::end_due(&mut change).await?;
         let told = validity::notify_due(&mut change).await?;
         change.commit().await?;
@@ -159,44 +169,6 @@ async fn delete_spent(db: Db, now: Timestamp) -> Result<usize> {
 async fn purge_events(db: Db, retention: Retention, now: Timestamp) -> Result<usize> {
     let kept = SignedDuration::from_hours(24 * i64::from(retention.events_days));
     Ok(event::purge::purge_due(&db, kept, now).await?)
-}
-
-/// Why an account is looked at.
-#[derive(Clone, Copy)]
-enum Due {
-    Billing,
-    Statements,
-    Low,
-}
-
-/// Does something in every account where it is due. One that fails keeps no other one waiting; the sweep is tried again for it.
-async fn in_accounts<F, Fut>(db: Db, now: Timestamp, due: Due, work: F) -> Result<usize>
-where
-    F: Fn(Db, AccountId, Timestamp) -> Fut,
-    Fut: Future<Output = Result<usize>>,
-{
-    let (mut done, mut failure) = (0, None);
-    let mut after = None;
-    loop {
-        let accounts = match due {
-            Due::Billing => across::accounts_with_due_billing(&db.pool, now, after, ACCOUNTS).await?,
-            Due::Statements => across::accounts_with_due_statements(&db.pool, now, after, ACCOUNTS).await?,
-            Due::Low => across::accounts_with_few_licenses(&db.pool, after, ACCOUNTS).await?,
-        };
-        for account in &accounts {
-            match work(db.clone(), *account, now).await {
-                Ok(count) => done += count,
-                Err(error) => {
-                    tracing::error!(%error, account.id = %account, "what is due in an account was not done");
-                    failure = Some(error);
-                }
-            }
-        }
-        match accounts.last() {
-            Some(last) => after = Some(*last),
-            None => return failure.map_or(Ok(done), Err),
-        }
-    }
 }
 
 /// Ends trials and periods that are over, one after the other, each in a transaction of its own, and tells of trials that end soon.
