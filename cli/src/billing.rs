@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 use domain::actor::Origin;
+use domain::billing::operate::Payment;
 use domain::billing::{TaxRate, charge, operate};
 use domain::change::{Change, Kind};
 use domain::id::{AccountId, AttemptId};
@@ -88,7 +89,15 @@ pub(crate) async fn run(args: &Args, config: &Config) -> anyhow::Result<ExitCode
     match &args.command {
         Command::Pay { account, number } => {
             let mut change = begin(&db, *account).await?;
-            let (minor, currency) = operate::record_payment(&mut change, *number).await.map_err(explain)?;
+            let payment = operate::record_payment(&mut change, *number).await.map_err(explain)?;
+            let (minor, currency) = match payment {
+                Payment::Recorded { amount, currency } => (amount, currency),
+                Payment::Charging(attempt) => anyhow::bail!(
+                    "attempt {attempt} to collect statement {number} has no answer yet, so it could be paid twice: wait, or decide about \
+                     it (muster billing resolve {attempt}) if muster verify names it"
+                ),
+                Payment::NotOwed => anyhow::bail!("nothing is owed on statement {number} of {account}"),
+            };
             change.commit().await.map_err(explain)?;
             let shown =
                 Currency::parse(&currency).map(|currency| Money { minor, currency }.amount()).map_err(explain)?;

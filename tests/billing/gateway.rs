@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
+use domain::billing::operate::{self, Payment};
 use domain::billing::statement::State;
 use domain::id::AttemptId;
 use domain::license::change::ChangeStatus;
@@ -27,6 +28,17 @@ async fn hurry(firm: &Firm) -> Result<()> {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     anyhow::bail!("the charges do not come to an end")
+}
+
+/// Deletes the dead jobs of charges that an operator has decided about.
+async fn forget_unresolved(firm: &Firm) -> Result<()> {
+    let dead = "DELETE FROM outbox WHERE dead_at IS NOT NULL AND last_error_code = 'CHARGE_UNRESOLVED'";
+    sqlx::query(dead).execute(&firm.app.db.pool).await?;
+    Ok(())
+}
+
+async fn record_payment(firm: &Firm, number: i32) -> Result<Payment> {
+    Ok(firm.operate(|change| operate::record_payment(change, number).boxed()).await?)
 }
 
 #[tokio::test]
@@ -86,8 +98,7 @@ async fn a_charge_that_comes_after_the_period_is_on_the_next_statement_with_the_
     let attempt = firm.app.look("SELECT attempt_id FROM charge_attempt WHERE state = 'UNRESOLVED'").await?.unwrap();
     let attempt = AttemptId(attempt.parse()?);
     // An operator finds out that it was paid.
-    firm.operate(|change| async move { domain::billing::operate::resolve(change, attempt, true).await }.boxed())
-        .await?;
+    firm.operate(|change| async move { operate::resolve(change, attempt, true).await }.boxed()).await?;
     assert_eq!(firm.change(id).await?.status, ChangeStatus::Applied);
     assert_eq!(firm.pool("base").await?.unwrap().paid, 8);
     // Of March 7 · 12.00 · 21/31 with its tax as charged; of April and May 84.00 each.
@@ -97,9 +108,7 @@ async fn a_charge_that_comes_after_the_period_is_on_the_next_statement_with_the_
         firm.app.look(lines).await?.as_deref(),
         Some("ADDED 7 5690 true, RECURRING 7 8400 false, RECURRING 7 8400 false")
     );
-    sqlx::query("DELETE FROM outbox WHERE dead_at IS NOT NULL AND last_error_code = 'CHARGE_UNRESOLVED'")
-        .execute(&firm.app.db.pool)
-        .await?;
+    forget_unresolved(&firm).await?;
     firm.finish().await
 }
 
@@ -113,9 +122,35 @@ async fn a_statement_on_account_is_past_due_until_the_payment_is_recorded() -> R
     let issued = firm.issued().await?;
     assert_eq!(issued.iter().map(|one| one.state).collect::<Vec<_>>(), [State::PastDue, State::Open]);
     firm.join("ann").await?;
-    let (paid, currency) = firm.operate(|change| domain::billing::operate::record_payment(change, 1).boxed()).await?;
-    assert_eq!((paid, currency.as_str()), (2 * 2_400 + 912, "EUR"), "added and in advance, with 19 %");
+    let paid = record_payment(&firm, 1).await?;
+    // Added and in advance, with 19 %.
+    assert_eq!(paid, Payment::Recorded { amount: 2 * 2_400 + 912, currency: "EUR".to_owned() });
     assert_eq!(firm.issued().await?[0].state, State::Paid);
-    assert!(firm.operate(|change| domain::billing::operate::record_payment(change, 1).boxed()).await.is_err(), "once");
+    assert_eq!(record_payment(&firm, 1).await?, Payment::NotOwed, "once");
+    firm.finish().await
+}
+
+#[tokio::test]
+async fn a_payment_is_not_recorded_while_the_gateway_may_bring_the_money_too() -> Result<()> {
+    let firm = firm().await?;
+    firm.pay_by("sandbox_ok").await?;
+    firm.add("base", 2).await?;
+    firm.pay_by("sandbox_forgotten").await?;
+    firm.app.pass(SignedDuration::from_hours(24 * 31));
+    firm.app.sweep("billing.periods").await?;
+    firm.app.sweep("billing.collect").await?;
+    while firm.app.jobs("kind = 'charge.statement' AND last_error_code = 'GATEWAY_AWAY'").await? == 0 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let attempt =
+        AttemptId(firm.app.look("SELECT attempt_id FROM charge_attempt WHERE state = 'SENT'").await?.unwrap().parse()?);
+    assert_eq!(record_payment(&firm, 1).await?, Payment::Charging(attempt), "it is asked");
+    firm.app.pass(SignedDuration::from_hours(24 * 10));
+    hurry(&firm).await?;
+    assert_eq!(record_payment(&firm, 1).await?, Payment::Charging(attempt), "nobody knows");
+    firm.operate(|change| operate::resolve(change, attempt, false).boxed()).await?;
+    // In advance, with 19 %: what was added is paid.
+    assert_eq!(record_payment(&firm, 1).await?, Payment::Recorded { amount: 2_856, currency: "EUR".to_owned() });
+    forget_unresolved(&firm).await?;
     firm.finish().await
 }

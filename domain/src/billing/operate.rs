@@ -6,32 +6,52 @@ use super::charge::{self, Outcome};
 use super::ledger::{self, Reason};
 use super::{TaxRate, lock};
 use crate::change::Change;
-use crate::error::{Code, Result};
+use crate::error::Result;
 use crate::event::{EventKind, NewEvent};
 use crate::id::{AttemptId, StatementId};
 
-/// Records that a statement was paid. Answers the amount, in minor units, and its currency.
+/// What came of recording a payment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Payment {
+    /// The statement is paid.
+    Recorded {
+        /// Minor units.
+        amount: i64,
+        /// ISO 4217.
+        currency: String,
+    },
+    /// Nothing is written down: this attempt to collect it has no answer yet, and may bring the money as well.
+    Charging(AttemptId),
+    /// The account has no such statement, or owes nothing on it.
+    NotOwed,
+}
+
+/// Records that a statement was paid by other ways.
 ///
 /// # Errors
-/// NOT_FOUND unless there is such a statement and it is owed.
-pub async fn record_payment(change: &mut Change, number: i32) -> Result<(i64, String)> {
+/// The database's.
+pub async fn record_payment(change: &mut Change, number: i32) -> Result<Payment> {
     lock(change).await?;
     let account = change.account();
     let owed = sqlx::query!(
-        r#"SELECT statement_id AS "statement_id: StatementId", due AS "due!", currency FROM statement
-           WHERE account_id = $1 AND number = $2 AND state IN ('OPEN', 'PAST_DUE')
-             AND NOT EXISTS (SELECT FROM charge_attempt a WHERE a.account_id = statement.account_id
-                             AND a.statement_id = statement.statement_id AND a.state = 'SENT')"#,
+        r#"SELECT s.statement_id AS "statement_id: StatementId", s.due AS "due!", s.currency,
+                  a.attempt_id AS "attempt_id?: AttemptId"
+           FROM statement s LEFT JOIN charge_attempt a ON a.account_id = s.account_id AND a.statement_id = s.statement_id
+               AND a.state IN ('SENT', 'UNRESOLVED')
+           WHERE s.account_id = $1 AND s.number = $2 AND s.state IN ('OPEN', 'PAST_DUE')"#,
         account.0,
         number,
     )
     .fetch_optional(change.conn())
     .await?;
-    let owed = owed.ok_or(Code::NotFound)?;
+    let Some(owed) = owed else { return Ok(Payment::NotOwed) };
+    if let Some(attempt) = owed.attempt_id {
+        return Ok(Payment::Charging(attempt));
+    }
     let reason = Reason { statement_id: Some(owed.statement_id), ..Reason::default() };
     ledger::write(change, &owed.currency, reason, &[ledger::paid(owed.due)]).await?;
     charge::pay(change, owed.statement_id).await?;
-    Ok((owed.due, owed.currency))
+    Ok(Payment::Recorded { amount: owed.due, currency: owed.currency })
 }
 
 /// Decides what became of a charge that nobody could find out. Answers whether it was open.
