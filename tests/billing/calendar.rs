@@ -22,9 +22,8 @@ const CASES: [(&str, Interval, &str); 6] = [
     ("2028-02-29", Interval::Month, "JPY"),
 ];
 
-/// Buys two seats on a day, adds one in the middle of each third period, and sweeps now and then until two years have passed.
-async fn two_years(zone: &str, (first, interval, currency): (&str, Interval, &str)) -> Result<usize> {
-    let first = Date(first.parse()?);
+/// A firm in a time zone.
+async fn firm_in(zone: &str) -> Result<Firm> {
     let firm = Firm::with(|_| {}, "2026-12-01T09:00:00Z").await?;
     firm.operate(|change| {
         let zone = zone.to_owned();
@@ -40,6 +39,13 @@ async fn two_years(zone: &str, (first, interval, currency): (&str, Interval, &st
         .boxed()
     })
     .await?;
+    Ok(firm)
+}
+
+/// Buys two seats on a day, adds one in the middle of each third period, and sweeps now and then until two years have passed.
+async fn two_years(zone: &str, (first, interval, currency): (&str, Interval, &str)) -> Result<usize> {
+    let first = Date(first.parse()?);
+    let firm = firm_in(zone).await?;
     if (interval, currency) != (Interval::Month, "EUR") {
         firm.do_now(&plan(interval, currency)).await?;
     }
@@ -59,34 +65,29 @@ async fn two_years(zone: &str, (first, interval, currency): (&str, Interval, &st
             paid += 1;
         }
     }
-    let dates: String = firm
-        .app
-        .look("SELECT string_agg(starts_on || '/' || ends_on, ' ' ORDER BY period_no) FROM billing_period")
-        .await?
-        .unwrap();
-    let periods: Vec<&str> = dates.split(' ').collect();
-    let count = 24 / interval.months() + 1;
-    let expected: Vec<String> = (0..count)
-        .map(|k| {
-            let of = |k| after_anchor(first, k * interval.months()).0;
-            format!("{}/{}", of(k), of(k + 1))
-        })
-        .collect();
-    ensure!(periods == expected, "{zone}: {periods:?}");
-    let ends = firm
-        .app
-        .look("SELECT count(*) FROM billing_period WHERE ends_at <> (ends_on::timestamp AT TIME ZONE time_zone)")
-        .await?;
-    // PostgreSQL knows the zones as well; it takes a midnight that does not exist for the moment after the gap, too.
-    ensure!(ends.as_deref() == Some("0"), "{zone}: {ends:?} instants differ");
+    ensure!(price > 0);
+    let periods = no_gap_no_overlap(&firm, zone, first, interval).await?;
     let issued = firm.issued().await?;
-    ensure!(issued.len() == periods.len() - 1, "{} statements of {} periods", issued.len(), periods.len());
+    ensure!(issued.len() == periods - 1, "{} statements of {periods} periods", issued.len());
     let numbers: Vec<i32> = issued.iter().map(|one| one.number.unwrap()).collect();
     ensure!(numbers == (1..=i32::try_from(issued.len())?).collect::<Vec<_>>());
-    ensure!(price > 0);
-    let count = periods.len();
     firm.finish().await?;
-    Ok(count)
+    Ok(periods)
+}
+
+/// Looks whether the periods are those of two years from a first day; answers how many there are, the running one among them.
+async fn no_gap_no_overlap(firm: &Firm, zone: &str, first: Date, interval: Interval) -> Result<usize> {
+    let dates = "SELECT string_agg(starts_on || '/' || ends_on, ' ' ORDER BY period_no) FROM billing_period";
+    let dates = firm.app.look(dates).await?.unwrap();
+    let periods: Vec<&str> = dates.split(' ').collect();
+    let day = |k: i32| after_anchor(first, k * interval.months()).0;
+    let expected: Vec<String> = (0..=24 / interval.months()).map(|k| format!("{}/{}", day(k), day(k + 1))).collect();
+    ensure!(periods == expected, "{zone}: {periods:?}");
+    // PostgreSQL knows the zones as well; it takes a midnight that does not exist for the moment after the gap, too.
+    let ends = "SELECT count(*) FROM billing_period WHERE ends_at <> (ends_on::timestamp AT TIME ZONE time_zone)";
+    let ends = firm.app.look(ends).await?;
+    ensure!(ends.as_deref() == Some("0"), "{zone}: {ends:?} instants differ");
+    Ok(periods.len())
 }
 
 #[tokio::test]
