@@ -11,6 +11,7 @@ mod accepting;
 mod ended;
 mod inviting;
 mod open;
+mod verdicts;
 
 const POOL: &str = "{ account { licensePools { owned inUse reserved available } } }";
 
