@@ -97,6 +97,8 @@ kinds! {
     ResourceRateRemoved = "resource.rate_removed";
     ImportStarted = "import.started";
     ImportReopened = "import.reopened";
+    ImportCanceled = "import.canceled";
+    ImportInvitationsSent = "import.invitations_sent";
     ImportFinished = "import.finished";
 }
 

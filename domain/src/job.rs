@@ -71,15 +71,19 @@ pub enum JobKind {
     MailLoginEmailConfirm,
     /// What the old login e-mail is told, or asked, of a change.
     MailLoginEmailNotice,
+    /// What an import came to, for whoever started it.
+    MailImportSummary,
     /// The rows of an uploaded CSV file.
     ImportMembers,
+    /// The invitations of an import that were made without a mail.
+    SendImportInvitations,
     /// An uploaded file that has rows of somebody who was deleted.
     EraseUpload,
 }
 
 impl JobKind {
     /// All kinds.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::MailInvitation,
         Self::MailSignUp,
         Self::MailPasswordReset,
@@ -88,7 +92,9 @@ impl JobKind {
         Self::MailValidityEnd,
         Self::MailLoginEmailConfirm,
         Self::MailLoginEmailNotice,
+        Self::MailImportSummary,
         Self::ImportMembers,
+        Self::SendImportInvitations,
         Self::EraseUpload,
     ];
 
@@ -103,7 +109,9 @@ impl JobKind {
             Self::MailValidityEnd => "mail.validity_end",
             Self::MailLoginEmailConfirm => "mail.login_email_confirm",
             Self::MailLoginEmailNotice => "mail.login_email_notice",
+            Self::MailImportSummary => "mail.import_summary",
             Self::ImportMembers => "import.members",
+            Self::SendImportInvitations => "import.send_invitations",
             Self::EraseUpload => "upload.erase",
         }
     }
@@ -118,8 +126,9 @@ impl JobKind {
             | Self::MailSuccession
             | Self::MailValidityEnd
             | Self::MailLoginEmailConfirm
-            | Self::MailLoginEmailNotice => Lane::Interactive,
-            Self::ImportMembers | Self::EraseUpload => Lane::Bulk,
+            | Self::MailLoginEmailNotice
+            | Self::MailImportSummary => Lane::Interactive,
+            Self::ImportMembers | Self::SendImportInvitations | Self::EraseUpload => Lane::Bulk,
         }
     }
 

@@ -65,6 +65,7 @@ pub(crate) const ROWS: &[(&str, Expected)] = &[
     ("memberAssignRoles", MANAGERS_INSIDE),
     ("memberDeactivate", MANAGERS_INSIDE),
     ("memberDelete", MANAGERS_INSIDE),
+    ("memberImportCancel", MANAGERS_INSIDE),
     ("memberImportCreate", MANAGERS_INSIDE),
     ("memberInvite", MANAGERS),
     // Somebody of the same roles leaves in their place.
@@ -176,6 +177,7 @@ async fn of_invitations(firm: &Firm, mutation: &str) -> Result<Option<Value>> {
             let role = SystemRole::Standard.id().to_string();
             json!({ "invitations": [{ "email": fresh_address(), "roleIds": [role] }], "send": false })
         }
+        "memberImportCancel" => json!({ "memberImportId": firm.unfinished_import().await? }),
         "memberImportCreate" => json!({ "uploadId": upload(&firm.app, &firm.owner, &fresh_address()).await? }),
         "uploadCreate" => json!({ "fileName": "people.csv" }),
         _ => return Ok(None),

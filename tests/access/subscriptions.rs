@@ -24,6 +24,11 @@ pub(crate) const ROWS: &[(&str, &str, Expected)] = &[
         "subscription { accountUpdated { account { id } } }",
         [NO_SOCKET, ALLOWED, ALLOWED, ALLOWED, ALLOWED, ALLOWED, ALLOWED, ALLOWED],
     ),
+    (
+        "Subscription.memberImportProgress",
+        "subscription ($id: ID!) { memberImportProgress(id: $id) { status progress { done } } }",
+        [NO_SOCKET, "error BAD_USER_INPUT", ALLOWED, ALLOWED, FORBIDDEN, ALLOWED, FORBIDDEN, ALLOWED],
+    ),
 ];
 
 /// What somebody is answered who follows a field, and the whole answer.
@@ -34,7 +39,7 @@ pub(crate) async fn outcome(firm: &Firm, token: Option<&str>, document: &str) ->
         return Ok((format!("closed {}", socket.closed().await?), Value::Null));
     };
     let mut socket = Socket::enter(&firm.app, token).await?;
-    socket.subscribe("1", document, json!({ "after": Cursor::at(0, None).encode() })).await?;
+    socket.subscribe("1", document, json!({ "after": Cursor::at(0, None).encode(), "id": firm.import })).await?;
     let answer = socket.next().await?;
     socket.leave().await?;
     let outcome = match answer["type"].as_str() {

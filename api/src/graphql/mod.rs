@@ -7,6 +7,7 @@ use self::account::{Account, AccountMutation};
 use self::email_change::EmailChangeMutation;
 use self::event::Events;
 use self::group::{Group, GroupMutation};
+use self::import::template::MemberImportTemplate;
 use self::import::{ImportMutation, Job, MemberImport};
 use self::invitation::answer::{InvitationAnswer, InvitationByTokenPayload};
 use self::invitation::manage::InvitationMutation;
@@ -110,6 +111,12 @@ impl Query {
         #[graphql(desc = "Its id.")] id: ID,
     ) -> Option<Result<MemberImport>> {
         import::read(ctx, &id).await.transpose()
+    }
+
+    /// What a file to import looks like: its columns, their values, and a file to begin with. Needs `imports.read` or `imports.run`.
+    #[graphql(complexity = "cost::one(child_complexity)")]
+    async fn member_import_template(&self, ctx: &Context<'_>) -> Option<Result<MemberImportTemplate>> {
+        Some(import::template::read(ctx).await)
     }
 
     /// A group. Needs `members.read`; null for what does not exist in this account.

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_graphql::{Context, Error, Result, SimpleObject, Subscription};
+use async_graphql::{Context, Error, ID, Result, SimpleObject, Subscription};
 use domain::actor::{Action, Actor, Target};
 use domain::event::Cursor;
+use domain::id::ImportId;
 use futures::{FutureExt as _, Stream, StreamExt as _};
 
 use super::account::{self, Account};
@@ -13,6 +14,8 @@ use super::context::ContextExt as _;
 use super::cost;
 use super::error::{ErrorCode, top_level};
 use super::event::{AccountEvent, parse_kinds, unreadable};
+use super::import::MemberImport;
+use super::import::progress as import;
 use crate::admission::Admitted;
 use crate::asker::Asker;
 use crate::live::Watch;
@@ -78,6 +81,23 @@ impl Subscription {
             // Boxed: it is there only while there is something to read.
             async move { update(&state, &actor).await }.boxed()
         }))
+    }
+
+    /// An import as it is now, and again whenever it has come further, at most twice a second; complete once it has ended. Needs
+    /// `imports.read` or `imports.run`.
+    #[graphql(complexity = "cost::one(child_complexity)")]
+    async fn member_import_progress(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Its id.")] id: ID,
+    ) -> Result<impl Stream<Item = Result<MemberImport>> + use<>> {
+        let actor = ctx.actor()?;
+        actor.may(Action::ReadImports, Target::Account).map_err(top_level)?;
+        let (state, actor, watch) = (ctx.state().clone(), actor.clone(), watch(ctx)?);
+        let unknown = || ErrorCode::BadUserInput.error("There is no such import.");
+        let id: ImportId = id.parse().map_err(|_| unknown())?;
+        let first = import::look(&state.db, &actor, id).await?.ok_or_else(unknown)?;
+        Ok(import::progress(state, actor, watch, first))
     }
 }
 

@@ -11,7 +11,7 @@ use super::file::Record;
 use super::row::RowFault;
 
 /// The mark by which spreadsheets recognise UTF-8.
-const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+pub(super) const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// Writes rejected rows with their faults, as bytes for the caller to store or send on: [`ErrorReport::header`] first,
 /// then [`ErrorReport::row`] for each.
@@ -77,7 +77,7 @@ pub fn write_report<'r>(header: &Header, rows: impl IntoIterator<Item = (&'r Rec
 }
 
 /// The cell as a spreadsheet may see it.
-fn guarded(cell: &str) -> String {
+pub(super) fn guarded(cell: &str) -> String {
     if begins_formula(cell.trim_start_matches('\'')) { format!("'{cell}") } else { cell.to_owned() }
 }
 

@@ -1,6 +1,7 @@
 //! Jobs that send one mail each: read what it says, hand it over, record what became of it. No transaction is open while a mail
 //! server is talked to; a mail that is sent again has the same link and the same Message-ID.
 
+mod import;
 mod kind;
 mod login_email;
 mod member;
@@ -226,7 +227,8 @@ pub(super) fn register(registry: Registry, mailer: &Arc<Mailer>) -> Registry {
     let registry = with::<member::Succession>(registry, mailer);
     let registry = with::<member::ValidityEnd>(registry, mailer);
     let registry = with::<login_email::Confirm>(registry, mailer);
-    with::<login_email::Notice>(registry, mailer)
+    let registry = with::<login_email::Notice>(registry, mailer);
+    with::<import::Summary>(registry, mailer)
 }
 
 fn with<K: MailKind>(registry: Registry, mailer: &Arc<Mailer>) -> Registry {

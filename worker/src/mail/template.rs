@@ -11,7 +11,7 @@ use mrml::prelude::parser::{Error as ParseError, ParserOptions, Span};
 use mrml::prelude::render::RenderOptions;
 
 /// The built-in files, by the name under which an operator replaces them.
-const BUILT_IN: [(&str, &str); 34] = [
+const BUILT_IN: [(&str, &str); 37] = [
     ("layout.mjml", include_str!("templates/layout.mjml")),
     ("invitation/subject.txt", include_str!("templates/invitation/subject.txt")),
     ("invitation/body.txt", include_str!("templates/invitation/body.txt")),
@@ -43,6 +43,9 @@ const BUILT_IN: [(&str, &str); 34] = [
     ("succession/subject.txt", include_str!("templates/succession/subject.txt")),
     ("succession/body.txt", include_str!("templates/succession/body.txt")),
     ("succession/body.mjml", include_str!("templates/succession/body.mjml")),
+    ("import-summary/subject.txt", include_str!("templates/import-summary/subject.txt")),
+    ("import-summary/body.txt", include_str!("templates/import-summary/body.txt")),
+    ("import-summary/body.mjml", include_str!("templates/import-summary/body.mjml")),
     ("validity-end/subject.txt", include_str!("templates/validity-end/subject.txt")),
     ("validity-end/body.txt", include_str!("templates/validity-end/body.txt")),
     ("validity-end/body.mjml", include_str!("templates/validity-end/body.mjml")),
