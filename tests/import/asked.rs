@@ -166,10 +166,9 @@ async fn a_file_that_is_no_use_as_a_whole_says_why() -> Result<()> {
     let app = App::start().await?;
     let owner = app.found(OWNER, 200).await?;
     let text = std::str::from_utf8(MEMBERS)?;
-    let utf16: Vec<u8> = [0xfeff].into_iter().chain(text.encode_utf16()).flat_map(u16::to_le_bytes).collect();
     let (_, headless) = text.split_once('\n').unwrap();
     for (file, code) in [
-        (utf16.as_slice(), "INVALID_ENCODING"),
+        (&b"PK\x03\x04\x14\x00\x06\x00\x08\x00"[..], "NOT_TEXT"),
         (b"", "EMPTY_FILE"),
         (headless.as_bytes(), "MISSING_COLUMN"),
         (b"email,first_name,last_name\na@work.example,A,B\n", "MISSING_COLUMN"),

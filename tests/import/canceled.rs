@@ -19,7 +19,9 @@ async fn a_cancelled_import_stops_between_two_batches_and_gives_its_seats_back()
     for _ in 0..2 {
         assert_eq!(run.step().await.unwrap(), Step::Going);
     }
-    let Err(Error::Refused(list)) = world.ask(&auditor, move |c, a| import::cancel(c, a, import).boxed()).await else { panic!() };
+    let Err(Error::Refused(list)) = world.ask(&auditor, move |c, a| import::cancel(c, a, import).boxed()).await else {
+        panic!()
+    };
     assert_eq!(list[0].code, Code::NotPermitted);
     for _ in 0..2 {
         world.ask(&world.owner, move |c, a| import::cancel(c, a, import).boxed()).await.unwrap();
@@ -29,7 +31,10 @@ async fn a_cancelled_import_stops_between_two_batches_and_gives_its_seats_back()
     assert_eq!((read.state, read.rows_invited, read.progress().total), (State::Canceled, 500, Some(2_000)));
     assert_eq!(world.seats().await, (502, 502));
     assert_eq!(world.count("SELECT count(*) FROM event WHERE kind = 'import.canceled'").await, 1);
-    let Err(Error::Refused(list)) = world.ask(&world.owner, move |c, a| import::cancel(c, a, import).boxed()).await else { panic!() };
+    let Err(Error::Refused(list)) = world.ask(&world.owner, move |c, a| import::cancel(c, a, import).boxed()).await
+    else {
+        panic!()
+    };
     assert_eq!((list[0].code, &list[0].field[..]), (Code::ImportEnded, &["memberImportId".to_owned()][..]));
     world.end().await;
 }

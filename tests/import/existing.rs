@@ -48,27 +48,34 @@ async fn members_get_the_values_of_their_rows_and_further_roles_and_groups() {
     group(&world, "Litigation").await;
     let ann = world.member("ann@firm.example", SystemRole::Auditor).await;
     world.invite(&world.owner, "bob@firm.example", SystemRole::Standard.id()).await.unwrap();
-    let rows = ["ann@firm.example,Ann,Lee,Attorney,Partner,Standard,tax|Litigation", "bob@firm.example,Bob,Ray,Attorney,,,"];
+    let rows =
+        ["ann@firm.example,Ann,Lee,Attorney,Partner,Standard,tax|Litigation", "bob@firm.example,Bob,Ray,Attorney,,,"];
     let first = import(&world, &world.owner, &rows, UPDATE()).await;
     assert_eq!(outcomes(&world, first).await, [(Outcome::Updated, vec![]), (Outcome::Updated, vec![])]);
     let changes = &world.rows(first, None).await[0].changes;
     assert_eq!(changes, &["first_name", "last_name", "subscription_type", "job_title", "roles", "groups"]);
     assert_eq!(
         text(&world, "SELECT concat_ws(' ', first_name, last_name, job_title, status, version) FROM member WHERE email LIKE 'ann@%'").await,
-        "Ann Lee Partner ACTIVE 2"
+        "Ann Lee Partner ACTIVE 3"
     );
     assert_eq!(text(&world, "SELECT last_name FROM invitation WHERE email LIKE 'bob@%'").await, "Ray");
-    let of_ann = "SELECT count(*) FROM member_role r JOIN member m USING (account_id, member_id) WHERE email LIKE 'ann@%'";
+    let of_ann =
+        "SELECT count(*) FROM member_role r JOIN member m USING (account_id, member_id) WHERE email LIKE 'ann@%'";
     assert_eq!(world.count(of_ann).await, 2, "the role she had stays");
     assert_eq!(world.count("SELECT count(*) FROM group_member").await, 2);
-    let events = "SELECT count(*) FROM event WHERE kind IN ('member.updated', 'member.roles_changed', 'group.members_added')";
+    let events =
+        "SELECT count(*) FROM event WHERE kind IN ('member.updated', 'member.roles_changed', 'group.members_added')";
     assert_eq!(world.count(events).await, 2 + 1 + 2);
 
     let second = import(&world, &world.owner, &rows, UPDATE()).await;
     assert_eq!(outcomes(&world, second).await, [(Outcome::Unchanged, vec![]), (Outcome::Unchanged, vec![])]);
     assert_eq!(world.count(events).await, 5, "the second time changes nothing");
     let cleared = import(&world, &world.owner, &["ann@firm.example,Ann,Lee,Attorney,,,"], UPDATE()).await;
-    assert_eq!(world.rows(cleared, None).await[0].changes, ["job_title"], "an empty cell clears, and takes no role or group");
+    assert_eq!(
+        world.rows(cleared, None).await[0].changes,
+        ["job_title"],
+        "an empty cell clears, and takes no role or group"
+    );
     assert_eq!((world.count(of_ann).await, world.count("SELECT count(*) FROM group_member").await), (2, 2));
     assert_eq!((ann.account_id, world.seats().await), (world.account(), (3, 3)));
 
@@ -104,7 +111,11 @@ async fn the_owner_and_who_is_shut_out_are_never_changed() {
     assert_eq!(text(&world, "SELECT string_agg(m::text, '|' ORDER BY member_id) FROM member m").await, before);
     // What they have already is no fault, whatever their status.
     sqlx::query("UPDATE member SET subscription_type = 'ATTORNEY'").execute(&world.db.pool).await.unwrap();
-    let same = ["owner@firm.example,Olga,Owner,Attorney,,,", "sue@firm.example,A,B,Attorney,,,", "dan@firm.example,A,B,Attorney,,,"];
+    let same = [
+        "owner@firm.example,Olga,Owner,Attorney,,,",
+        "sue@firm.example,A,B,Attorney,,,",
+        "dan@firm.example,A,B,Attorney,,,",
+    ];
     let import_id = import(&world, &world.owner, &same, Options::default()).await;
     assert_eq!(outcomes(&world, import_id).await, [1, 2, 3].map(|_| (Outcome::Unchanged, vec![])));
     world.end().await;
@@ -147,9 +158,16 @@ async fn defaults_go_to_new_members_only_and_must_be_the_importers_to_give() {
     let upload = world.create_upload(&manager).await;
     world.put(upload, b"email,first_name,last_name,subscription_type\n").await.unwrap();
     let Err(domain::error::Error::Refused(list)) = world.start_of(&manager, upload, options()).await else { panic!() };
-    assert_eq!((list[0].code, &list[0].field[..]), (domain::error::Code::NotPermitted, &["defaultRoleIds".to_owned()][..]));
+    assert_eq!(
+        (list[0].code, &list[0].field[..]),
+        (domain::error::Code::NotPermitted, &["defaultRoleIds".to_owned()][..])
+    );
 
-    let rows = ["ann@firm.example,A,B,Attorney,,,", "eve@firm.example,A,B,Attorney,,,", "pat@firm.example,A,B,Attorney,,Standard,"];
+    let rows = [
+        "ann@firm.example,A,B,Attorney,,,",
+        "eve@firm.example,A,B,Attorney,,,",
+        "pat@firm.example,A,B,Attorney,,Standard,",
+    ];
     let import_id = import(&world, &world.owner, &rows, options()).await;
     assert_eq!(world.read(import_id).await.rows_invited, 2);
     let roles = text(
@@ -162,7 +180,13 @@ async fn defaults_go_to_new_members_only_and_must_be_the_importers_to_give() {
     assert_eq!(world.count("SELECT count(*) FROM group_member").await, 2);
 
     // Archived before its rows come.
-    let later = world.start_with(&world.owner, b"email,first_name,last_name,subscription_type\nz@firm.example,A,B,Attorney\n", options()).await;
+    let later = world
+        .start_with(
+            &world.owner,
+            b"email,first_name,last_name,subscription_type\nz@firm.example,A,B,Attorney\n",
+            options(),
+        )
+        .await;
     world.ask(&world.owner, move |c, a| group::archive(c, a, tax).boxed()).await.unwrap();
     assert_eq!(world.work().await, domain::job::Verdict::Settled);
     assert_eq!(world.read(later).await.error_code.as_deref(), Some("DEFAULTS_GONE"));

@@ -26,7 +26,8 @@ async fn an_import_is_followed_to_its_end() -> Result<()> {
     let owner = app.found(OWNER, 5_000).await?;
     let mut socket = Socket::enter(&app, &owner.token).await?;
     let id = start(&app, &owner, &people(3_000), json!({ "dryRun": true })).await?;
-    let document = "subscription ($id: ID!) { memberImportProgress(id: $id) { status progress { done total } applied } }";
+    let document =
+        "subscription ($id: ID!) { memberImportProgress(id: $id) { status progress { done total } applied } }";
     socket.subscribe("1", document, json!({ "id": id })).await?;
     let (mut done, mut last) = (-1, Value::Null);
     loop {
@@ -89,7 +90,8 @@ async fn the_invitations_of_an_import_are_sent_together_later() -> Result<()> {
     send(owner.token.clone(), json!(id)).await?;
     app.settle().await?;
     assert_eq!(app.mailbox.all()?.len(), before + 450, "each once");
-    let sent = "SELECT count(*)::text FROM invitation WHERE state = 'PENDING' AND sent_at IS NOT NULL AND email LIKE 'p0%'";
+    let sent =
+        "SELECT count(*)::text FROM invitation WHERE state = 'PENDING' AND sent_at IS NOT NULL AND email LIKE 'p0%'";
     assert_eq!(app.look(sent).await?.as_deref(), Some("450"));
     app.finish().await
 }

@@ -165,6 +165,6 @@ async fn a_job_without_attempts_left_ends_its_import() {
             .await,
         1
     );
-    assert_eq!(world.seats().await, (201, 201));
+    assert_eq!(world.seats().await, (501, 501));
     world.end().await;
 }

@@ -59,7 +59,11 @@ async fn failed_rows_are_mended_and_uploaded_as_they_are() -> Result<()> {
     let mended: Vec<String> = records.iter().enumerate().map(|(n, record)| mend(record, n)).collect();
     let mended = format!("{header}\r\n{}\r\n", mended.join("\r\n"));
     let last = import(&app, &owner, mended.as_bytes(), json!({})).await?;
-    assert_eq!((&last["rowsInvited"], &last["rowsRejected"], &last["failedRowsUrl"]), (&json!(13), &json!(0), &Value::Null), "{last}");
+    assert_eq!(
+        (&last["rowsInvited"], &last["rowsRejected"], &last["failedRowsUrl"]),
+        (&json!(13), &json!(0), &Value::Null),
+        "{last}"
+    );
     let twice = import(&app, &owner, mended.as_bytes(), json!({})).await?;
     assert_eq!((&twice["rowsUnchanged"], &twice["rowsInvited"]), (&json!(13), &json!(0)), "{twice}");
     app.finish().await
@@ -67,8 +71,21 @@ async fn failed_rows_are_mended_and_uploaded_as_they_are() -> Result<()> {
 
 /// The row with values that nobody could find fault with, and the columns of the report as they are.
 fn mend(record: &csv::StringRecord, n: usize) -> String {
-    let good = ["Ann", "Lee", "AL", "Europe/London", "1 High Street", "Leeds", "", "LS1 1AA", "GB", "+44 20 7946 0018", "Attorney"];
-    let report: Vec<String> = record.iter().skip(12).take(3).map(|cell| format!("\"{}\"", cell.replace('"', "\"\""))).collect();
+    let good = [
+        "Ann",
+        "Lee",
+        "AL",
+        "Europe/London",
+        "1 High Street",
+        "Leeds",
+        "",
+        "LS1 1AA",
+        "GB",
+        "+44 20 7946 0018",
+        "Attorney",
+    ];
+    let report: Vec<String> =
+        record.iter().skip(12).take(3).map(|cell| format!("\"{}\"", cell.replace('"', "\"\""))).collect();
     format!("mended{n}@harborandfinch.example,{},{}", good.join(","), report.join(","))
 }
 
@@ -85,7 +102,8 @@ async fn links_end_with_time_and_with_the_right_and_lead_nobody_elsewhere() -> R
     let mac = place.rsplit_once('.').unwrap().1;
     let other = mac.chars().rev().collect::<String>();
     assert_eq!(fetch(&app, &url.replace(mac, &other)).await?.0, 404);
-    let roles = json!({ "memberIds": [manager.member_id], "roleIds": [SystemRole::Standard.id().to_string()], "mode": "SET" });
+    let roles =
+        json!({ "memberIds": [manager.member_id], "roleIds": [SystemRole::Standard.id().to_string()], "mode": "SET" });
     let done = app.mutate(Some(&owner.token), "memberAssignRoles", roles, "members { id }").await?;
     assert_eq!(done.codes(), Vec::<String>::new(), "{}", done.body);
     assert_eq!(fetch(&app, &url).await?.0, 404, "who may not see imports any more fetches none");
@@ -99,7 +117,11 @@ async fn links_end_with_time_and_with_the_right_and_lead_nobody_elsewhere() -> R
     let (status, file) = fetch(&app, &url).await?;
     assert_eq!(status, 200);
     let imported = import(&app, &owner, &file, json!({})).await?;
-    assert_eq!((&imported["rowsInvited"], &imported["rowsRejected"]), (&json!(1), &json!(0)), "the example can be imported: {imported}");
+    assert_eq!(
+        (&imported["rowsInvited"], &imported["rowsRejected"]),
+        (&json!(1), &json!(0)),
+        "the example can be imported: {imported}"
+    );
     app.db.clock.advance(jiff::SignedDuration::from_mins(10));
     assert_eq!(fetch(&app, &url).await?.0, 404);
     app.finish().await

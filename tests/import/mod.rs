@@ -7,6 +7,7 @@ mod columns;
 mod existing;
 mod followed;
 mod formats;
+mod hostile;
 mod interrupted;
 mod mails;
 mod mended;

@@ -14,10 +14,9 @@ const DRY: fn() -> Options = || Options { dry_run: true, ..Options::default() };
 /// A digest of everything in the tables that hold what an import may change.
 async fn state(db: &Db) -> String {
     let mut all = String::new();
-    for table in [
-        "member", "invitation", "member_role", "group_member", "license_pool", "license_allocation", "rate_counter",
-        "event_personal",
-    ] {
+    for table in
+        ["member", "invitation", "member_role", "group_member", "license_pool", "license_allocation", "event_personal"]
+    {
         let sql = format!("SELECT coalesce(md5(string_agg(t::text, '|' ORDER BY t::text)), '') FROM {table} t");
         let digest: String = sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(&db.pool).await.unwrap();
         all.push_str(&format!("{table} {digest}\n"));
@@ -38,8 +37,11 @@ async fn a_dry_run_says_what_would_become_of_each_row_and_changes_nothing() {
         let world = &world;
         async move { world.import(file.as_bytes(), options).await }
     };
-    import(format!("{HEADER}\nann@firm.example,Ann,Lee,Leeds,Attorney\nbob@firm.example,Bob,Ray,Bath,Attorney\n"), Options::default())
-        .await;
+    import(
+        format!("{HEADER}\nann@firm.example,Ann,Lee,Leeds,Attorney\nbob@firm.example,Bob,Ray,Bath,Attorney\n"),
+        Options::default(),
+    )
+    .await;
     let file = format!(
         "{HEADER}\nann@firm.example,Ann,Lee,Leeds,attorney\nbob@firm.example,Bob,Roe,,Attorney\n\
          eve@firm.example,Eve,Ek,,Attorney\nnobody,Eve,Ek,,Attorney\n"
@@ -99,7 +101,9 @@ async fn an_upload_can_be_looked_at_and_then_imported_once() {
     world.work_of(real).await;
     assert_eq!(world.seats().await, (4, 4));
     for options in [DRY(), Options::default()] {
-        let Err(domain::error::Error::Refused(list)) = world.start_of(&world.owner, upload, options).await else { panic!() };
+        let Err(domain::error::Error::Refused(list)) = world.start_of(&world.owner, upload, options).await else {
+            panic!()
+        };
         assert_eq!(list[0].code, domain::error::Code::UploadUsed);
     }
     let later = world.db.now().await.unwrap() + domain::upload::FILE_LIFETIME;

@@ -190,8 +190,16 @@ impl World {
     /// What 20 seconds without a renewal do; false if the job has ended.
     pub(super) async fn lapse_lease(&self, job: &Claimed) -> bool {
         let sql = "UPDATE outbox SET wake_at = now() WHERE job_id = $1 AND wake_at IS NOT NULL";
-        let lapsed = sqlx::query(sql).bind(job.job_id).execute(&self.db.pool).await.unwrap();
-        lapsed.rows_affected() == 1
+        loop {
+            // What a killed worker had begun is rolled back when its statement has ended.
+            match sqlx::query(sql).bind(job.job_id).execute(&self.db.pool).await {
+                Ok(lapsed) => return lapsed.rows_affected() == 1,
+                Err(error) => {
+                    let waited = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+                    assert_eq!(waited.as_deref(), Some("55P03"), "{error}");
+                }
+            }
+        }
     }
 
     pub(super) fn run_of(&self, job: &Claimed, import: ImportId) -> Run {

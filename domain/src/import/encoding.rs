@@ -288,7 +288,7 @@ mod tests {
             (utf16(&format!("\u{feff}{header}"), u16::to_le_bytes), Encoding::Utf16Le, true),
             (utf16(&format!("\u{feff}{header}"), u16::to_be_bytes), Encoding::Utf16Be, true),
             (WINDOWS_1252.encode(header).0.into_owned(), Encoding::Windows1252, false),
-            (b"email,first_name\n".to_vec(), Encoding::Utf8, false),
+            (b"email,first_name".to_vec(), Encoding::Utf8, false),
             (Vec::new(), Encoding::Utf8, false),
         ] {
             assert_eq!(found(&bytes), Some(Text { encoding, byte_order_mark }), "{bytes:?}");

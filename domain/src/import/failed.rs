@@ -8,12 +8,12 @@ use futures::Stream;
 
 use super::column::Header;
 use super::encoding::Encoding;
-use super::file::{FileLimits, MemberFile};
+use super::file::{FileLimits, MemberFile, Record};
 use super::look::{head, open};
 use super::report::ErrorReport;
 use super::row::RowFault;
 use super::run::{Halt, Source};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::id::{AccountId, ImportId};
 use crate::infra::db::Db;
 use crate::infra::files::Files;
@@ -103,15 +103,13 @@ impl Reading {
         Ok(chunk)
     }
 
-    async fn record(&mut self) -> Result<Option<super::file::Record>> {
-        self.file.next().await.map_err(|error| match Halt::from(error) {
-            Halt::Error(error) => error,
-            // The same file was read before.
-            _ => Error::ObjectStore(object_store::Error::NotImplemented {
-                operation: "reading on".to_owned(),
-                implementer: "an uploaded file that has changed".to_owned(),
-            }),
-        })
+    /// The next row of the file. It was read to its end before, unless the limits are others by now: then it ends there.
+    async fn record(&mut self) -> Result<Option<Record>> {
+        match self.file.next().await.map_err(Halt::from) {
+            Ok(record) => Ok(record),
+            Err(Halt::Error(error)) => Err(error),
+            Err(_) => Ok(None),
+        }
     }
 
     /// Reads further rejected rows; false if there are none.

@@ -104,12 +104,8 @@ impl Sending {
             return Ok(Step::Ended);
         };
         let ids: Vec<InvitationId> = due.into_iter().map(|(_, id)| id).collect();
-        match invitation::send_for(&mut change, self.payload.member_id, &ids).await {
+        match send(change, self.payload.member_id, &ids).await {
             // Who may not invite any more, or in an account that is read-only, sends nothing more.
-            Err(Error::Refused(_)) => return Ok(Step::Nothing),
-            other => other?,
-        };
-        match change.commit().await {
             Err(Error::Refused(_)) => return Ok(Step::Nothing),
             other => other?,
         }
@@ -133,4 +129,9 @@ impl Sending {
         .await?;
         Ok(rows.into_iter().map(|row| (row.row_no, row.invitation_id)).collect())
     }
+}
+
+async fn send(mut change: Change, member: MemberId, ids: &[InvitationId]) -> Result<()> {
+    invitation::send_for(&mut change, member, ids).await?;
+    change.commit().await
 }

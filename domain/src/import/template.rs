@@ -26,20 +26,19 @@ pub struct TemplateColumn {
 
 /// The columns, in the order of the template.
 pub async fn columns(conn: &mut PgConnection, account: AccountId) -> sqlx::Result<Vec<TemplateColumn>> {
-    let roles = sqlx::query_scalar!(
-        "SELECT name FROM role WHERE account_id = $1 AND archived_at IS NULL ORDER BY lower(name), role_id LIMIT $2",
-        account.0,
-        LISTED,
-    )
-    .fetch_all(&mut *conn)
-    .await?;
-    let groups = sqlx::query_scalar!(
-        "SELECT name FROM member_group WHERE account_id = $1 AND archived_at IS NULL ORDER BY lower(name), group_id LIMIT $2",
+    let named = sqlx::query!(
+        r#"(SELECT true AS "role!", name AS "name!" FROM role WHERE account_id = $1 AND archived_at IS NULL
+            ORDER BY lower(name), role_id LIMIT $2)
+           UNION ALL
+           (SELECT false, name FROM member_group WHERE account_id = $1 AND archived_at IS NULL
+            ORDER BY lower(name), group_id LIMIT $2)"#,
         account.0,
         LISTED,
     )
     .fetch_all(conn)
     .await?;
+    let (roles, groups): (Vec<_>, Vec<_>) = named.into_iter().partition(|one| one.role);
+    let [roles, groups] = [roles, groups].map(|list| list.into_iter().map(|one| one.name).collect::<Vec<_>>());
     let column = |column| {
         let (description, example) = told(column);
         let values = match column {

@@ -208,11 +208,12 @@ async fn send_some(ctx: &Context<'_>, input: &InvitationSendInput) -> Result<Han
 }
 
 async fn send_import(ctx: &Context<'_>, input: &InvitationSendInput, id: ImportId) -> Result<ImportId, Error> {
-    if !input.invitation_ids.is_empty() {
-        return Err(Refused::new(Code::TooMany).at("invitationIds").into());
-    }
+    let both = !input.invitation_ids.is_empty();
     let done = mutate(ctx, input.idempotency_key.as_deref(), Kind::Asked, move |change, actor| {
-        Box::pin(async move { domain::import::send_invitations(change, actor, id).await })
+        Box::pin(async move {
+            let id = domain::import::send_invitations(change, actor, id).await?;
+            if both { Err(Refused::new(Code::TooMany).at("invitationIds").into()) } else { Ok(id) }
+        })
     });
     Ok(done.await?.outcome)
 }

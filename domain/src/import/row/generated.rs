@@ -92,7 +92,8 @@ fn row() -> impl Strategy<Value = Row> {
         1 => bad(&["Lawyer"], FieldFault::InvalidSubscriptionType),
         1 => bad(&[""], FieldFault::Required),
     ];
-    let cells = (email(), name(), name(), country, phone, subscription, good(&["", "Partner"]), good(&["", "red\n", "\""]));
+    let cells =
+        (email(), name(), name(), country, phone, subscription, good(&["", "Partner"]), good(&["", "red\n", "\""]));
     (cells, prop::collection::vec(any::<bool>(), COLUMNS.len()), 0usize..3).prop_map(|(cells, quoted, blank)| {
         let (a, b, c, d, e, f, g, h) = cells;
         Row { cells: vec![a, b, c, d, e, f, g, h], quoted, blank }
@@ -100,11 +101,14 @@ fn row() -> impl Strategy<Value = Row> {
 }
 
 fn written(form: &Form, rows: &[Row]) -> Vec<u8> {
-    let (delimiter, end) = (char::from(form.delimiter.byte()), match form.line_end {
-        LineEnd::Lf => "\n",
-        LineEnd::CrLf => "\r\n",
-        LineEnd::Cr => "\r",
-    });
+    let (delimiter, end) = (
+        char::from(form.delimiter.byte()),
+        match form.line_end {
+            LineEnd::Lf => "\n",
+            LineEnd::CrLf => "\r\n",
+            LineEnd::Cr => "\r",
+        },
+    );
     let cell = |value: &str, quoted: bool| {
         let needs = value.contains([delimiter, '"', '\n', '\r']);
         if needs || quoted { format!("\"{}\"", value.replace('"', "\"\"")) } else { value.to_owned() }
@@ -188,6 +192,54 @@ fn expected(row: &Row, seen: &mut BTreeSet<String>) -> BTreeSet<(Column, FieldFa
         faults.insert((Column::Email, FieldFault::DuplicateInFile));
     }
     faults
+}
+
+/// A change of some bytes of a file: where, how many go, and what comes.
+fn damage() -> impl Strategy<Value = Vec<(prop::sample::Index, usize, Vec<u8>)>> {
+    let bytes = prop_oneof![
+        prop::collection::vec(any::<u8>(), 0..8),
+        prop::sample::select(vec![&b"\""[..], b"\0", b"\r", b",", b";", b"\xff\xfe", b"\xe2\x80\xae"])
+            .prop_map(<[u8]>::to_vec),
+    ];
+    prop::collection::vec((any::<prop::sample::Index>(), 0usize..40, bytes), 1..12)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn damaged_files_are_read_or_refused(which in 0usize..3, damage in damage(), wide in any::<bool>()) {
+        let files: [&[u8]; 3] = [
+            include_bytes!("../../../../tests/fixtures/members.csv"),
+            include_bytes!("../../../../tests/fixtures/members-spreadsheet.csv"),
+            include_bytes!("../../../../tests/fixtures/members-faulty.csv"),
+        ];
+        let mut bytes = files[which].to_vec();
+        if wide {
+            bytes = String::from_utf8(bytes).expect("UTF-8").encode_utf16().flat_map(u16::to_le_bytes).collect();
+        }
+        for (place, gone, come) in damage {
+            let from = place.index(bytes.len());
+            let to = (from + gone).min(bytes.len());
+            bytes.splice(from..to, come);
+        }
+        let Some(text) = wait(detect(&bytes[..])).expect("a slice can be read") else { return Ok(()) };
+        let policy = DomainPolicy::new(true, &[], &[]).expect("policy");
+        let mut seen = SeenAddresses::default();
+        let counted = wait(survey(decoded(&bytes[..], text.encoding), LIMITS)).map(|survey| survey.records);
+        let rows = wait(async {
+            let mut file = MemberFile::open(decoded(&bytes[..], text.encoding), LIMITS).await.ok()?;
+            let mut rows = 0;
+            while let Some(record) = file.next().await.ok()? {
+                if let Err(faults) = check_row(&record, &policy, &mut seen) {
+                    assert!(!faults.is_empty() && faults.iter().all(|fault| fault.sentence.ends_with('.')));
+                }
+                rows += 1;
+            }
+            Some(rows)
+        });
+        prop_assert_eq!(counted.ok(), rows);
+    }
 }
 
 proptest! {
