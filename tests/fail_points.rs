@@ -224,11 +224,14 @@ async fn a_mail_whose_worker_stops_at_the_record_of_it_is_the_same_mail() -> Res
 const ROWS: i32 = 600;
 
 /// Where the worker of an import stops.
-const IMPORTS: [&str; 4] = [
+const IMPORTS: [&str; 6] = [
     "import.after_survey=return(abort)",
     "import.after_seats=1*off->return(abort)",
     "import.after_batch=1*off->return(abort)",
     "import.before_end=return(abort)",
+    // All rows or none.
+    "import.before_apply=return(abort)",
+    "import.after_apply=return(abort)",
 ];
 
 /// Puts a file; answers the upload's id and the answer's status, or that there was none.
@@ -249,8 +252,8 @@ async fn put(app: &App, token: &str, url: &str, rows: i32) -> Result<(String, Op
     Ok((upload.text("/uploadCreate/upload/id"), status))
 }
 
-async fn import(app: &App, token: &str, upload: &str) -> Result<()> {
-    let input = json!({ "uploadId": upload, "idempotencyKey": "import" });
+async fn import(app: &App, token: &str, upload: &str, policy: &str) -> Result<()> {
+    let input = json!({ "uploadId": upload, "idempotencyKey": "import", "errorPolicy": policy });
     let started = app.mutate(Some(token), "memberImportCreate", input, "memberImport { id }").await?;
     ensure!(started.codes().is_empty(), "{}", started.body);
     Ok(())
@@ -274,7 +277,8 @@ async fn an_import_whose_worker_stops_between_its_steps_does_each_row_once() -> 
         let (mut fleet, api, owner) = firm(ROWS + 1).await?;
         let worker = fleet.start_faulty("worker", fault).await?;
         let (upload, _) = put(&fleet.app, &owner.token, &api.url, ROWS).await?;
-        import(&fleet.app, &owner.token, &upload).await?;
+        let policy = if fault.contains("apply") { "ALL_OR_NOTHING" } else { "PARTIAL" };
+        import(&fleet.app, &owner.token, &upload, policy).await?;
         worker.aborted().await.context(fault)?;
         assert_clean_but_unsent(&fleet.app, fault).await?;
         let next = fleet.start("worker").await?;
@@ -297,7 +301,7 @@ async fn a_file_whose_api_stops_beside_its_row_is_put_again_and_imported_once() 
         let (upload, status) = put(&fleet.app, &owner.token, &faulty.url, 3).await?;
         ensure!(status.is_none(), "{point}: {status:?}");
         faulty.aborted().await.context(point)?;
-        import(&fleet.app, &owner.token, &upload).await?;
+        import(&fleet.app, &owner.token, &upload, "PARTIAL").await?;
         let worker = fleet.start("worker").await?;
         assert_imported(&fleet.app, 3, point).await?;
         worker.stop().await?;

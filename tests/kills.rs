@@ -7,7 +7,8 @@ use anyhow::{Result, bail};
 use domain::permission::SystemRole;
 use serde_json::{Value, json};
 
-use crate::support::app::{Options, Person};
+use crate::support::app::{App, Options, Person};
+use crate::support::dice::Dice;
 use crate::support::mail_server::Server;
 use crate::support::mailbox::Mailbox;
 use crate::support::process::{Fleet, Process};
@@ -27,6 +28,65 @@ where
             bail!("it does not happen");
         }
         tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    Ok(())
+}
+
+/// How often an import's worker is killed.
+fn kills() -> u32 {
+    if std::env::var_os("MUSTER_TEST_FULL").is_some() { 20 } else { 3 }
+}
+
+/// Uploads a file of so many people through an API and starts its import; answers the import's id.
+async fn start_import(app: &App, api: &str, owner: &Person, rows: u32, policy: &str) -> Result<String> {
+    let mut file = String::from("email,first_name,last_name,subscription_type\n");
+    for row in 0..rows {
+        writeln!(file, "p{row}@work.example,Pat,Number{row},Attorney")?;
+    }
+    let input = json!({ "fileName": "members.csv" });
+    let upload = app.mutate(Some(&owner.token), "uploadCreate", input, "upload { id url }").await?;
+    let url = reqwest::Url::parse(&upload.text("/uploadCreate/upload/url"))?;
+    app.http.put(format!("{api}{}", url.path())).body(file).send().await?.error_for_status()?;
+    let input = json!({ "uploadId": upload.text("/uploadCreate/upload/id"), "errorPolicy": policy });
+    let started = app.mutate(Some(&owner.token), "memberImportCreate", input, "memberImport { id }").await?;
+    Ok(started.text("/memberImportCreate/memberImport/id"))
+}
+
+/// Each worker is killed at a moment of its own, wherever it is then, and the next one begins at once.
+#[tokio::test]
+async fn an_import_killed_again_and_again_does_each_row_once() -> Result<()> {
+    let seed = u64::from_ne_bytes(uuid::Uuid::new_v4().into_bytes()[..8].try_into()?);
+    println!("seed {seed}");
+    for policy in ["PARTIAL", "ALL_OR_NOTHING"] {
+        let (mut dice, rows) = (Dice(seed), 2_000 * (1 + kills() / 4));
+        let mut fleet = Fleet::new(true, Options::default()).await?;
+        let api = fleet.start("api").await?;
+        let owner = fleet.app.found("olivia@harborandfinch.example", i32::try_from(rows)? + 1).await?;
+        let id = start_import(&fleet.app, &api.url, &owner, rows, policy).await?;
+        for _ in 0..kills() {
+            let worker = fleet.start("worker").await?;
+            tokio::time::sleep(dice.millis(20, 700)).await;
+            worker.kill().await?;
+            // As if the lease had ended: the server rolls back what the dead one had begun.
+            let lapse = "UPDATE outbox SET wake_at = now() WHERE kind = 'import.members' AND wake_at IS NOT NULL";
+            until(|| async { Ok(sqlx::query(lapse).execute(&fleet.app.db.pool).await.is_ok()) }).await?;
+        }
+        let last = fleet.start("worker").await?;
+        let app = &fleet.app;
+        let document = "query ($id: ID!) { memberImport(id: $id) { status rowsInvited rowsRejected applied } }";
+        let read = || async { app.graphql(Some(&owner.token), document, json!({ "id": id })).await };
+        until(|| async { Ok(read().await?.text("/memberImport/status") == "FINISHED") }).await?;
+        let wanted = json!({ "status": "FINISHED", "rowsInvited": rows, "rowsRejected": 0, "applied": true });
+        assert_eq!(read().await?.data("/memberImport"), &wanted, "{policy}");
+        let counts: (i64, i64, i64, i64) = sqlx::query_as(
+            "SELECT (SELECT count(*) FROM member), (SELECT count(*) FROM member_import_row WHERE member_id IS NOT NULL),
+                    (SELECT count(*) FROM event WHERE kind = 'invitation.created'), (SELECT sum(in_use)::bigint FROM license_pool)",
+        )
+        .fetch_one(&app.db.pool)
+        .await?;
+        let rows = i64::from(rows);
+        assert_eq!(counts, (rows + 1, rows, rows, rows + 1), "{policy}");
+        fleet.finish(vec![api, last]).await?;
     }
     Ok(())
 }

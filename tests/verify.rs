@@ -251,6 +251,7 @@ const BREAKS: &[(&str, &str)] = &[
          WHERE m.status = 'DEACTIVATED' AND s.member_id = (SELECT member_id FROM account_owner)",
     ),
     ("sessions.person", "UPDATE session SET user_id = gen_random_uuid()"),
+    ("imports.members", "UPDATE member_import SET applied = false"),
     ("imports.rows", "DELETE FROM member_import_row WHERE outcome = 'REJECTED'"),
     (
         "imports.ended",

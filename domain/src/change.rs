@@ -19,7 +19,10 @@ use crate::infra::fault::fail_point;
 use crate::job::{Lane, NewJob};
 use crate::outbox;
 
+use self::spill::Spilled;
+
 mod run;
+mod spill;
 
 pub use run::{Done, Once, persist, replay, run};
 pub(crate) use run::{is_conflict, is_transient, pause_after};
@@ -54,6 +57,8 @@ pub struct Change {
     seen: Option<i64>,
     feeds: BTreeMap<AccountId, Feed>,
     jobs: Vec<NewJob>,
+    /// What was written down before the end.
+    spilled: Spilled,
     /// Held for as long as this lives, so that others of the account wait for it.
     place: Option<Place>,
 }
@@ -98,6 +103,7 @@ impl Change {
             seen: None,
             feeds: BTreeMap::new(),
             jobs: Vec::new(),
+            spilled: Spilled::default(),
             place: None,
         })
     }
@@ -217,10 +223,10 @@ impl Change {
     }
 
     async fn finish(mut self) -> Result<()> {
-        let jobs = std::mem::take(&mut self.jobs);
-        if !jobs.is_empty() {
-            outbox::insert(&mut self.tx, &jobs, self.origin.request_id.as_deref()).await?;
+        if self.spilled.events > 0 {
+            self.spill().await?;
         }
+        let lanes = self.write_jobs().await?;
         let mut feeds = std::mem::take(&mut self.feeds);
         if self.kind == Kind::Asked || self.seen.is_some() {
             feeds.entry(self.account()).or_default();
@@ -235,13 +241,23 @@ impl Change {
         fail_point!("change.before_commit");
         self.tx.commit().await?;
         fail_point!("change.after_commit");
-        for lane in Lane::ALL.into_iter().filter(|lane| jobs.iter().any(|job| job.kind.lane() == *lane)) {
+        for lane in lanes {
             self.db.waker.work_due(lane);
         }
         for account in feeds.keys() {
             self.db.waker.account_moved(account.0);
         }
         Ok(())
+    }
+
+    /// Answers the lanes in which there is work now.
+    async fn write_jobs(&mut self) -> Result<Vec<Lane>> {
+        let jobs = std::mem::take(&mut self.jobs);
+        if !jobs.is_empty() {
+            outbox::insert(&mut self.tx, &jobs, self.origin.request_id.as_deref()).await?;
+        }
+        let busy = |lane: &Lane| self.spilled.lanes.contains(lane) || jobs.iter().any(|job| job.kind.lane() == *lane);
+        Ok(Lane::ALL.into_iter().filter(busy).collect())
     }
 
     /// The erasable parts go in before their events; their digests go into the events.
@@ -302,6 +318,10 @@ impl Change {
     /// One statement numbers and writes the events, checks that the account may be written and that the writer's rights are
     /// still those the rules looked at. It is the last one before the commit, so the account's hot row is held shortest.
     async fn write_feed(&mut self, account: AccountId, feed: &Feed) -> Result<()> {
+        if self.spilled.events > 0 && Some(account) == self.account {
+            let written = self.write_spilled(account, feed).await?;
+            return self.written_or_why(account, written).await;
+        }
         let (actor_kind, actor_id) = self.author(feed);
         let events = &feed.events;
         let ids: Vec<Uuid> = events.iter().map(|e| e.id.0).collect();
@@ -340,7 +360,11 @@ impl Change {
         )
         .fetch_optional(&mut *self.tx)
         .await?;
-        if first.is_some() {
+        self.written_or_why(account, first.is_some()).await
+    }
+
+    async fn written_or_why(&mut self, account: AccountId, written: bool) -> Result<()> {
+        if written {
             return Ok(());
         }
         let writable = sqlx::query_scalar!("SELECT writable FROM account_feed WHERE account_id = $1", account.0)

@@ -313,6 +313,7 @@ macro_rules! with_codes {
             UploadNotReady = "UPLOAD_NOT_READY", "The file was not uploaded yet. PUT it to the upload's URL first.";
             UploadUsed = "UPLOAD_USED", "The upload was used already. Create another one.";
             UploadExpired = "UPLOAD_EXPIRED", "The upload has expired. Create another one.";
+            ImportEnded = "IMPORT_ENDED", "The import has ended already.";
         }
     };
 }

@@ -116,6 +116,8 @@ kinds! {
     ResourceRateRemoved = "resource.rate_removed";
     ImportStarted = "import.started";
     ImportReopened = "import.reopened";
+    ImportCanceled = "import.canceled";
+    ImportInvitationsSent = "import.invitations_sent";
     ImportFinished = "import.finished";
     ExportCreated = "export.created";
     ExportFinished = "export.finished";

@@ -79,8 +79,12 @@ pub enum JobKind {
     ChargeStatement,
     /// Money that goes back.
     Refund,
+    /// What an import came to, for whoever started it.
+    MailImportSummary,
     /// The rows of an uploaded CSV file.
     ImportMembers,
+    /// The invitations of an import that were made without a mail.
+    SendImportInvitations,
     /// An uploaded file that has rows of somebody who was deleted.
     EraseUpload,
     /// A file that somebody asked for.
@@ -91,7 +95,7 @@ pub enum JobKind {
 
 impl JobKind {
     /// All kinds.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::MailInvitation,
         Self::MailSignUp,
         Self::MailPasswordReset,
@@ -104,7 +108,9 @@ impl JobKind {
         Self::ChargeChange,
         Self::ChargeStatement,
         Self::Refund,
+        Self::MailImportSummary,
         Self::ImportMembers,
+        Self::SendImportInvitations,
         Self::EraseUpload,
         Self::MakeExport,
         Self::EraseExport,
@@ -125,7 +131,9 @@ impl JobKind {
             Self::ChargeChange => "charge.change",
             Self::ChargeStatement => "charge.statement",
             Self::Refund => "charge.refund",
+            Self::MailImportSummary => "mail.import_summary",
             Self::ImportMembers => "import.members",
+            Self::SendImportInvitations => "import.send_invitations",
             Self::EraseUpload => "upload.erase",
             Self::MakeExport => "export.make",
             Self::EraseExport => "export.erase",
@@ -143,9 +151,14 @@ impl JobKind {
             | Self::MailValidityEnd
             | Self::MailLoginEmailConfirm
             | Self::MailLoginEmailNotice
-            | Self::MailBilling => Lane::Interactive,
+            | Self::MailBilling
+            | Self::MailImportSummary => Lane::Interactive,
             Self::ChargeChange | Self::ChargeStatement | Self::Refund => Lane::Money,
-            Self::ImportMembers | Self::EraseUpload | Self::MakeExport | Self::EraseExport => Lane::Bulk,
+            Self::ImportMembers
+            | Self::SendImportInvitations
+            | Self::EraseUpload
+            | Self::MakeExport
+            | Self::EraseExport => Lane::Bulk,
         }
     }
 

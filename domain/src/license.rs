@@ -160,6 +160,12 @@ async fn available(change: &mut Change) -> Result<i32> {
     Ok(available)
 }
 
+/// How many seats can be had now: those that are free, and those of invitations that are overdue. Takes no lock.
+pub async fn obtainable(change: &mut Change) -> Result<i32> {
+    let free = available(change).await?;
+    Ok(free + invitation::count_overdue(change).await?)
+}
+
 /// Locks the account's pools: before members, as the order of locks wants it.
 pub async fn lock(change: &mut Change) -> Result<()> {
     let account = change.account();

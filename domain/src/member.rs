@@ -29,6 +29,7 @@ pub(crate) use place::MAX_ROLES;
 pub use place::Place;
 use roles::columns;
 pub use roles::{Assigned, Mode, assign_roles};
+pub(crate) use update::updated;
 pub use update::{Texts, Update, Updated, update};
 pub use validity::Validity;
 pub use verdict::{Wish, verdict};

@@ -242,15 +242,17 @@ async fn put_in_place(
     })
 }
 
-/// Takes a stored file for its one use, and returns its size in bytes.
+/// Takes a stored file for its one use, and returns its size in bytes. Dry runs before are none.
 ///
 /// # Errors
 /// `NOT_FOUND`, `UPLOAD_NOT_READY`, `UPLOAD_USED`, `UPLOAD_EXPIRED`, all at `uploadId`.
 pub(crate) async fn take(change: &mut Change, id: UploadId) -> Result<i64> {
     let (account, now) = (change.account(), change.now());
     let row = sqlx::query!(
-        r#"SELECT state AS "state: State", put_until, expires_at, size_bytes FROM upload
-           WHERE account_id = $1 AND upload_id = $2 FOR NO KEY UPDATE"#,
+        r#"SELECT u.state AS "state: State", u.put_until, u.expires_at, u.size_bytes,
+                  EXISTS (SELECT FROM member_import i WHERE i.account_id = u.account_id AND i.upload_id = u.upload_id AND NOT i.dry_run)
+                      AS "imported!"
+           FROM upload u WHERE u.account_id = $1 AND u.upload_id = $2 FOR NO KEY UPDATE OF u"#,
         account.0,
         id.0,
     )
@@ -259,9 +261,9 @@ pub(crate) async fn take(change: &mut Change, id: UploadId) -> Result<i64> {
     let refused = |code| Refused::new(code).at("uploadId");
     let row = row.ok_or_else(|| refused(Code::NotFound))?;
     let size = match (row.state, row.size_bytes) {
-        (State::Used, _) => return Err(refused(Code::UploadUsed).into()),
+        (State::Used, _) if row.imported => return Err(refused(Code::UploadUsed).into()),
         _ if row.expires_at <= now => return Err(refused(Code::UploadExpired).into()),
-        (State::Stored, Some(size)) => size,
+        (State::Stored | State::Used, Some(size)) => size,
         _ if row.put_until <= now => return Err(refused(Code::UploadExpired).into()),
         _ => return Err(refused(Code::UploadNotReady).into()),
     };

@@ -280,6 +280,16 @@ async fn session(app: &App, person: &Person) -> Result<(String, String)> {
     Ok((token, own.text("/viewer/session/id")))
 }
 
+impl Firm {
+    /// An import that no worker takes up.
+    pub(crate) async fn unfinished_import(&self) -> Result<String> {
+        let made = "INSERT INTO member_import (account_id, import_id, upload_id, created_by, send_welcome_email, state, size_bytes, created_at)
+                    SELECT account_id, gen_random_uuid(), gen_random_uuid(), created_by, false, 'QUEUED', 0, now()
+                    FROM member_import LIMIT 1 RETURNING 'imp_' || replace(import_id::text, '-', '')";
+        Ok(sqlx::query_scalar(made).fetch_one(&self.app.db.pool).await?)
+    }
+}
+
 /// Makes an upload with a file of one person in it.
 pub(crate) async fn upload(app: &App, by: &Person, email: &str) -> Result<String> {
     let input = json!({ "fileName": "people.csv" });

@@ -15,9 +15,10 @@ use crate::support::introspection::{Type, types};
 fn prefixes(argument: &str) -> &'static [&'static str] {
     match argument {
         "memberId" | "memberIds" | "successorId" | "responsibleMemberId" => &["mem"],
-        "roleId" | "roleIds" | "copyOf" | "replacementRoleId" => &["rol"],
+        "memberImportId" => &["imp"],
+        "roleId" | "roleIds" | "defaultRoleIds" | "copyOf" | "replacementRoleId" => &["rol"],
         "unitId" | "unitIds" => &["unt"],
-        "groupId" | "groupIds" => &["grp"],
+        "groupId" | "groupIds" | "defaultGroupIds" => &["grp"],
         "resourceId" => &["res"],
         "invitationId" | "invitationIds" => &["inv"],
         "uploadId" => &["upl"],
@@ -82,7 +83,7 @@ fn paths(types: &BTreeMap<String, Type>, name: &str, kind: &str, text: &str, fou
 async fn places() -> BTreeSet<(String, String)> {
     let types = types().await;
     let mut places = BTreeSet::new();
-    // What is followed is asked for over a socket.
+    // What is followed has a row of its own for the stranger.
     for kind in types.values().filter(|kind| kind.kind == "OBJECT" && kind.name != "Subscription") {
         for field in kind.fields() {
             for argument in &field.args {

@@ -82,7 +82,10 @@ pub(crate) const FIELDS: &[(&str, &str)] = &[
     ("GroupRemoveMembersPayload", "group userErrors"),
     ("GroupUnarchivePayload", "group userErrors"),
     ("GroupUpdatePayload", "group userErrors"),
-    ("ImportRow", "errors member outcome row"),
+    ("ImportColumn", "description example maxLength name required values"),
+    ("ImportFormat", "byteOrderMark delimiter encoding lineEnd"),
+    ("ImportSeats", "available missing required"),
+    ("ImportRow", "action changes errors member row"),
     ("ImportRowConnection", "edges nodes pageInfo"),
     ("ImportRowEdge", "cursor node"),
     ("ImportRowError", "code column message value"),
@@ -99,7 +102,7 @@ pub(crate) const FIELDS: &[(&str, &str)] = &[
     ("InvitationPreview", "accountName email expiresAt firstName hasLogin inviterName lastName message"),
     ("InvitationResendPayload", "invitations userErrors"),
     ("InvitationRevokePayload", "invitation userErrors"),
-    ("InvitationSendPayload", "invitations userErrors"),
+    ("InvitationSendPayload", "invitations memberImport userErrors"),
     ("InvitationUpdatePayload", "invitation userErrors"),
     ("InvitationSignInFinding", "code invitation message"),
     ("JobProgress", "done total"),
@@ -125,9 +128,12 @@ pub(crate) const FIELDS: &[(&str, &str)] = &[
     ("MemberGroup", "groupId name"),
     (
         "MemberImport",
-        "createdAt createdBy errorCode errorMessage finishedAt id ignoredColumns progress rows rowsInvited rowsRejected
-         sendWelcomeEmail startedAt status",
+        "applied cancelRequestedAt createdAt createdBy dryRun errorCode errorMessage errorPolicy errorRow failedRowsUrl finishedAt format
+         id ignoredColumns progress requireSeats rows rowsInvited rowsRejected rowsUnchanged rowsUpdated seats sendWelcomeEmail
+         startedAt status updateExisting",
     ),
+    ("MemberImportCancelPayload", "memberImport userErrors"),
+    ("MemberImportTemplate", "columns url"),
     ("MemberImportConnection", "edges nodes pageInfo"),
     ("MemberExportCreatePayload", "export userErrors"),
     ("StatementExportCreatePayload", "export userErrors"),

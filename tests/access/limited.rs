@@ -31,6 +31,7 @@ const OF_THE_ACCOUNT: &[&str] = &[
     "groupArchive",
     "groupCreate",
     "groupUpdate",
+    "memberImportCancel",
     "memberImportCreate",
     "roleArchive",
     "roleCreate",

@@ -93,6 +93,7 @@ pub(crate) const ROWS: &[(&str, Expected)] = &[
     ("memberDeactivate", MANAGERS_INSIDE),
     ("memberDelete", MANAGERS_INSIDE),
     ("memberExportCreate", READERS),
+    ("memberImportCancel", MANAGERS_INSIDE),
     ("statementExportCreate", BILLING),
     ("memberImportCreate", MANAGERS_INSIDE),
     ("memberInvite", MANAGERS),
@@ -211,6 +212,7 @@ async fn of_invitations(firm: &Firm, mutation: &str) -> Result<Option<Value>> {
             let role = SystemRole::Standard.id().to_string();
             json!({ "invitations": [{ "email": fresh_address(), "roleIds": [role] }], "send": false })
         }
+        "memberImportCancel" => json!({ "memberImportId": firm.unfinished_import().await? }),
         "memberImportCreate" => json!({ "uploadId": upload(&firm.app, &firm.owner, &fresh_address()).await? }),
         "uploadCreate" => json!({ "fileName": "people.csv" }),
         _ => return Ok(None),

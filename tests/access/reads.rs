@@ -159,6 +159,12 @@ pub(crate) const ROWS: &[Read] = &[
         |firm| json!({ "id": firm.import }),
         IMPORT,
     ),
+    plain(
+        "Query.memberImportTemplate",
+        "{ memberImportTemplate { url columns { name values } } }",
+        "/memberImportTemplate/columns",
+        IMPORTS,
+    ),
     read("Query.node", NODE, "/node", |firm| json!({ "id": firm.group }), MEMBERS_INSIDE),
     read("Query.node", NODE, "/node", |firm| json!({ "id": firm.resource }), RESOURCE),
     read(

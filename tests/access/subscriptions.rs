@@ -35,6 +35,11 @@ pub(crate) const ROWS: &[(&str, &str, Expected)] = &[
         "subscription ($export: ID!) { exportProgress(id: $export) { id url } }",
         [NO_SOCKET, NOTHING, NOTHING, NOTHING, NOTHING, NOTHING, NOTHING, ALLOWED],
     ),
+    (
+        "Subscription.memberImportProgress",
+        "subscription ($id: ID!) { memberImportProgress(id: $id) { status progress { done } } }",
+        [NO_SOCKET, NOTHING, ALLOWED, ALLOWED, FORBIDDEN, ALLOWED, FORBIDDEN, ALLOWED],
+    ),
 ];
 
 /// What somebody is answered who follows a field, and the whole answer.
@@ -45,8 +50,12 @@ pub(crate) async fn outcome(firm: &Firm, token: Option<&str>, document: &str) ->
         return Ok((format!("closed {}", socket.closed().await?), Value::Null));
     };
     let mut socket = Socket::enter(&firm.app, token).await?;
-    let variables =
-        json!({ "after": Cursor::at(0, None).encode(), "change": firm.bought.change, "export": firm.export });
+    let variables = json!({
+        "after": Cursor::at(0, None).encode(),
+        "change": firm.bought.change,
+        "export": firm.export,
+        "id": firm.import,
+    });
     socket.subscribe("1", document, variables).await?;
     let answer = socket.next().await?;
     socket.leave().await?;

@@ -174,7 +174,9 @@ async fn lives() -> Result<Vec<(Value, Value)>> {
     assert_eq!(app.sweep("invitations.lapse").await?, 1);
     app.invite(&owner, "ed@harborandfinch.example", &[SystemRole::Standard]).await?;
     roles_and_units(&app, &owner).await?;
-    import(&app, &owner).await?;
+    let imported = import(&app, &owner).await?;
+    app.settle().await?;
+    done(&app, &owner, "invitationSend", json!({ "memberImportId": imported })).await?;
     done(&app, &owner, "memberExportCreate", json!({})).await?;
     app.settle().await?;
     money(&app, &owner).await?;
@@ -191,7 +193,8 @@ async fn lives() -> Result<Vec<(Value, Value)>> {
     firm::found(&app.db, OWNER).await;
     let owner = app.person(OWNER).await?;
     app.invite(&owner, "una@harborandfinch.example", &[SystemRole::Standard]).await?;
-    import(&app, &owner).await?;
+    let imported = import(&app, &owner).await?;
+    done(&app, &owner, "memberImportCancel", json!({ "memberImportId": imported })).await?;
     let job = app.look("SELECT job_id FROM outbox WHERE kind = 'import.members'").await?.context("a job")?.parse()?;
     assert!(outbox::bury_by_operator(&app.db, job).await?);
     outbox::replay(&app.db, job).await?;

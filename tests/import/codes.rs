@@ -31,7 +31,7 @@ async fn text_that_nobody_can_mean_is_rejected_with_its_row() {
     let rows: [&[u8]; 4] = [
         b"a@firm.example,A\x07,B,Attorney,\n",
         b"b@firm.example,M\xfcller,B,Attorney,\n",
-        b"c@firm.example,C,C,Attorney,\n",
+        "c@firm.example,Zoë,Çelik,Attorney,\n".as_bytes(),
         b"d@firm.example,\"D,D,Attorney,\n",
     ];
     let file = [format!("{HEADER}\n").as_bytes(), &rows.concat()].concat();

@@ -148,7 +148,7 @@ async fn a_file_that_is_no_use_as_a_whole_imports_nothing() {
 async fn an_importer_who_loses_the_right_in_the_middle_stops_the_import() {
     let world = World::new(2_000).await;
     let manager = world.member("manager@firm.example", SystemRole::MemberManager).await;
-    let import = world.start(&manager, &people(1_000), false).await;
+    let import = world.start(&manager, &people(2_000), false).await;
     let job = world.claim().await;
     let mut run = world.run_of(&job, import);
     for _ in 0..3 {
@@ -158,8 +158,8 @@ async fn an_importer_who_loses_the_right_in_the_middle_stops_the_import() {
     world.ask(&world.owner, move |c, a| async move { set_roles(c, a, id, &standard).await }.boxed()).await.unwrap();
     assert_eq!(run.step().await.unwrap(), Step::Ended);
     let read = world.read(import).await;
-    assert_eq!((read.error_code.as_deref(), read.rows_invited), (Some("NOT_PERMITTED"), 400));
-    assert_eq!(world.seats().await, (402, 402));
+    assert_eq!((read.error_code.as_deref(), read.rows_invited), (Some("NOT_PERMITTED"), 1_000));
+    assert_eq!(world.seats().await, (1_002, 1_002));
     assert_eq!(run.step().await.unwrap(), Step::Nothing);
     world.end().await;
 }
@@ -176,8 +176,8 @@ async fn an_account_that_becomes_read_only_stops_the_import() {
     sqlx::query("UPDATE account_feed SET writable = false").execute(&world.db.pool).await.unwrap();
     assert_eq!(run.step().await.unwrap(), Step::Ended);
     let read = world.read(import).await;
-    assert_eq!((read.error_code.as_deref(), read.rows_invited), (Some("ACCOUNT_READ_ONLY"), 200));
-    assert_eq!(world.seats().await, (201, 201));
+    assert_eq!((read.error_code.as_deref(), read.rows_invited), (Some("ACCOUNT_READ_ONLY"), 500));
+    assert_eq!(world.seats().await, (501, 501));
     world.end().await;
 }
 

@@ -49,15 +49,15 @@ async fn a_buried_import_gives_its_seats_back() {
     let import = world.start(&world.owner, &people(3_000), false).await;
     let job = world.claim().await;
     let mut run = world.run_of(&job, import);
-    for _ in 0..3 {
+    for _ in 0..2 {
         assert_eq!(run.step().await.unwrap(), Step::Going);
     }
     assert_eq!(world.seats().await, (2_001, 2_001));
     assert!(outbox::bury_by_operator(&world.db, job.job_id).await.unwrap());
-    assert_eq!(world.seats().await, (401, 401));
+    assert_eq!(world.seats().await, (501, 501));
     assert_eq!(world.read(import).await.error_code.as_deref(), Some("ABANDONED"));
     assert_eq!(run.step().await.unwrap(), Step::Nothing);
-    assert_eq!(world.seats().await, (401, 401));
+    assert_eq!(world.seats().await, (501, 501));
     assert!(!outbox::bury_by_operator(&world.db, job.job_id).await.unwrap());
     world.end().await;
 }
@@ -68,17 +68,17 @@ async fn a_replayed_import_goes_on_where_it_was_given_up() {
     let import = world.start(&world.owner, &people(1_000), false).await;
     let job = world.claim().await;
     let mut run = world.run_of(&job, import);
-    for _ in 0..3 {
+    for _ in 0..2 {
         assert_eq!(run.step().await.unwrap(), Step::Going);
     }
     assert!(outbox::bury_by_operator(&world.db, job.job_id).await.unwrap());
     let buried = world.read(import).await;
-    assert_eq!((buried.rows_invited, buried.error_code.as_deref()), (400, Some("ABANDONED")));
+    assert_eq!((buried.rows_invited, buried.error_code.as_deref()), (500, Some("ABANDONED")));
 
     assert_eq!(outbox::replay(&world.db, job.job_id).await.unwrap(), Replay::Due);
     let reopened = world.read(import).await;
     assert_eq!((reopened.state, reopened.error_code, reopened.finished_at), (State::Running, None, None));
-    assert_eq!(world.seats().await, (401, 401), "seats are taken as it goes");
+    assert_eq!(world.seats().await, (501, 501), "seats are taken as it goes");
     assert_eq!(domain::import::abandon_stranded(&world.db).await.unwrap(), 0);
     assert_eq!(run.step().await.unwrap(), Step::Nothing, "the claim of before is gone");
     assert_eq!(world.work().await, Verdict::Settled);
@@ -123,7 +123,7 @@ async fn an_import_whose_file_is_gone_is_not_replayed() {
 #[tokio::test]
 async fn a_handler_buries_what_hangs_on_its_job() {
     let world = World::new(5_000).await;
-    let import = world.start(&world.owner, &people(300), false).await;
+    let import = world.start(&world.owner, &people(700), false).await;
     let job = world.claim().await;
     let mut run = world.run_of(&job, import);
     run.step().await.unwrap();
@@ -131,7 +131,7 @@ async fn a_handler_buries_what_hangs_on_its_job() {
     let (_, handler) = world.registry().find(&job.kind).unwrap();
     assert!(handler.bury(job.clone(), "ATTEMPTS_SPENT").unwrap().await.unwrap());
     assert!(!handler.bury(job, "ATTEMPTS_SPENT").unwrap().await.unwrap());
-    assert_eq!(world.seats().await, (201, 201));
+    assert_eq!(world.seats().await, (501, 501));
     assert_eq!(world.read(import).await.error_code.as_deref(), Some("ABANDONED"));
     world.end().await;
 }
@@ -139,7 +139,7 @@ async fn a_handler_buries_what_hangs_on_its_job() {
 #[tokio::test]
 async fn an_import_whose_job_died_unnoticed_is_abandoned() {
     let world = World::new(5_000).await;
-    let import = world.start(&world.owner, &people(300), false).await;
+    let import = world.start(&world.owner, &people(700), false).await;
     assert_eq!(domain::import::abandon_stranded(&world.db).await.unwrap(), 0);
     let job = world.claim().await;
     let mut run = world.run_of(&job, import);
@@ -148,7 +148,7 @@ async fn an_import_whose_job_died_unnoticed_is_abandoned() {
     let key = (job.job_id, job.claim);
     outbox::bury(&mut world.db.pool.acquire().await.unwrap(), key, "UNKNOWN_KIND").await.unwrap();
     assert_eq!(domain::import::abandon_stranded(&world.db).await.unwrap(), 1);
-    assert_eq!(world.seats().await, (201, 201));
+    assert_eq!(world.seats().await, (501, 501));
     world.end().await;
 }
 

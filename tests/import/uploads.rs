@@ -3,6 +3,7 @@
 use api::graphql::http::Origins;
 use api::upload::Uploads;
 use domain::error::{Code, Error};
+use domain::import::Options;
 use domain::job::Verdict;
 use domain::permission::SystemRole;
 use domain::upload;
@@ -42,12 +43,12 @@ async fn a_file_can_be_put_again_until_it_is_used() {
     let base = serve(&world).await;
     let id = world.create_upload(&world.owner).await;
     let url = || format!("{base}{}", world.upload_token(id));
-    assert_eq!(code(world.start_of(&world.owner, id, false).await), Code::UploadNotReady);
+    assert_eq!(code(world.start_of(&world.owner, id, Options::default()).await), Code::UploadNotReady);
     assert_eq!(put(url(), "email\n").await, StatusCode::NO_CONTENT);
     assert_eq!(put(url(), MEMBERS).await, StatusCode::NO_CONTENT);
     assert_eq!(world.stored().await.len(), 1, "the first file is gone");
-    let import = world.start_of(&world.owner, id, false).await.unwrap();
-    assert_eq!(code(world.start_of(&world.owner, id, false).await), Code::UploadUsed);
+    let import = world.start_of(&world.owner, id, Options::default()).await.unwrap();
+    assert_eq!(code(world.start_of(&world.owner, id, Options::default()).await), Code::UploadUsed);
     assert_eq!(put(url(), "email\n").await, StatusCode::NOT_FOUND);
     assert_eq!(world.stored().await.len(), 1);
     assert_eq!(world.work().await, Verdict::Settled);
@@ -68,13 +69,13 @@ async fn what_is_too_long_or_has_no_upload_is_refused_and_not_kept() {
     let body = reqwest::Body::wrap_stream(futures::stream::iter(chunks));
     assert_eq!(put(url(), body).await, StatusCode::PAYLOAD_TOO_LARGE);
     assert_eq!(world.stored().await, Vec::<String>::new());
-    assert_eq!(code(world.start_of(&world.owner, id, false).await), Code::UploadNotReady);
+    assert_eq!(code(world.start_of(&world.owner, id, Options::default()).await), Code::UploadNotReady);
     for token in ["nonsense".to_owned(), world.upload_token(domain::id::UploadId::new())] {
         assert_eq!(put(format!("{base}{token}"), "x").await, StatusCode::NOT_FOUND);
     }
     world.db.clock.advance(SignedDuration::from_mins(61));
     assert_eq!(put(url(), "x").await, StatusCode::NOT_FOUND);
-    assert_eq!(code(world.start_of(&world.owner, id, false).await), Code::UploadExpired);
+    assert_eq!(code(world.start_of(&world.owner, id, Options::default()).await), Code::UploadExpired);
     assert_eq!(world.stored().await, Vec::<String>::new());
     world.end().await;
 }
@@ -98,7 +99,7 @@ async fn only_who_may_import_may_upload() {
     assert_eq!(code(created), Code::NotPermitted);
     let id = world.create_upload(&world.owner).await;
     world.put(id, MEMBERS).await.unwrap();
-    assert_eq!(code(world.start_of(&auditor, id, false).await), Code::NotPermitted);
+    assert_eq!(code(world.start_of(&auditor, id, Options::default()).await), Code::NotPermitted);
     let mut conn = world.db.pool.acquire().await.unwrap();
     assert!(upload::read(&mut conn, &auditor, id).await.unwrap().is_none());
     assert!(upload::read(&mut conn, &world.owner, id).await.unwrap().is_some());

@@ -7,7 +7,7 @@ use domain::actor::{Actor, Origin};
 use domain::change::{self, Kind};
 use domain::id::{AccountId, ImportId, InvitationId, MemberId, RoleId, SignUpId, UploadId};
 use domain::import::file::FileLimits;
-use domain::import::{self, MemberImport, Outcome, RowOutcome, Run};
+use domain::import::{self, MemberImport, Options, Outcome, RowFilter, RowOutcome, Run};
 use domain::infra::clock::Clock;
 use domain::infra::config::{self, Config};
 use domain::infra::db::Db;
@@ -143,16 +143,32 @@ impl World {
         &self,
         actor: &Actor,
         upload: UploadId,
-        send: bool,
+        options: Options,
     ) -> domain::error::Result<ImportId> {
-        self.ask(actor, move |change, actor| import::create(change, actor, upload, send).boxed()).await
+        self.ask(actor, move |change, actor| {
+            let options = options.clone();
+            async move { import::create(change, actor, upload, &options).await }.boxed()
+        })
+        .await
     }
 
     /// Uploads a file and starts an import of it.
     pub(super) async fn start(&self, actor: &Actor, bytes: &[u8], send: bool) -> ImportId {
+        self.start_with(actor, bytes, Options { send_welcome_email: send, ..Options::default() }).await
+    }
+
+    /// Uploads a file and starts an import of it, done as wanted.
+    pub(super) async fn start_with(&self, actor: &Actor, bytes: &[u8], options: Options) -> ImportId {
         let upload = self.create_upload(actor).await;
         self.put(upload, bytes).await.unwrap();
-        self.start_of(actor, upload, send).await.unwrap()
+        self.start_of(actor, upload, options).await.unwrap()
+    }
+
+    /// Starts an import of a file and works it to its end.
+    pub(super) async fn import(&self, bytes: &[u8], options: Options) -> ImportId {
+        let import = self.start_with(&self.owner, bytes, options).await;
+        assert_eq!(self.work().await, domain::job::Verdict::Settled);
+        import
     }
 
     /// Takes the job of the one import that is due, as soon as nobody has its row under lock: the relay passes it over until a
@@ -175,8 +191,16 @@ impl World {
     /// What 20 seconds without a renewal do; false if the job has ended.
     pub(super) async fn lapse_lease(&self, job: &Claimed) -> bool {
         let sql = "UPDATE outbox SET wake_at = now() WHERE job_id = $1 AND wake_at IS NOT NULL";
-        let lapsed = sqlx::query(sql).bind(job.job_id).execute(&self.db.pool).await.unwrap();
-        lapsed.rows_affected() == 1
+        loop {
+            // What a killed worker had begun is rolled back when its statement has ended.
+            match sqlx::query(sql).bind(job.job_id).execute(&self.db.pool).await {
+                Ok(lapsed) => return lapsed.rows_affected() == 1,
+                Err(error) => {
+                    let waited = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+                    assert_eq!(waited.as_deref(), Some("55P03"), "{error}");
+                }
+            }
+        }
     }
 
     pub(super) fn run_of(&self, job: &Claimed, import: ImportId) -> Run {
@@ -215,11 +239,12 @@ impl World {
     /// All rows, page by page.
     pub(super) async fn rows(&self, id: ImportId, outcome: Option<Outcome>) -> Vec<RowOutcome> {
         let mut conn = self.db.pool.acquire().await.unwrap();
+        let filter = RowFilter { outcomes: outcome.into_iter().collect(), ..RowFilter::default() };
         let (mut all, mut after) = (Vec::new(), None);
         loop {
             let arguments = Arguments { first: Some(100), after, ..Arguments::default() };
             let request = Request::new(&arguments, import::ROWS).unwrap();
-            let page = import::rows(&mut conn, &self.owner, id, outcome, &request).await.unwrap();
+            let page = import::rows(&mut conn, &self.owner, id, &filter, &request).await.unwrap();
             after = page.rows.last().map(|(cursor, _)| cursor.encode());
             all.extend(page.rows.into_iter().map(|(_, row)| row));
             if !page.has_next {

@@ -34,7 +34,7 @@ fn many(count: usize, one: impl Fn(usize) -> String) -> String {
 fn cases() -> Vec<(&'static str, String, Value)> {
     let none = || Value::Null;
     let members = "members(first: 100) { nodes { id email roles { name } licenses { reserved } } }";
-    let rows = "rows(first: 100) { nodes { row outcome member { email } errors { code } } }";
+    let rows = "rows(first: 100) { nodes { row action member { email } errors { code } } }";
     vec![
         ("fragment bomb, 30 levels", bomb(30), none()),
         ("fragment bomb, 300 levels", bomb(300), none()),

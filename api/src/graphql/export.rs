@@ -1,5 +1,7 @@
 //! Files that the service makes for people.
 
+use std::time::Duration;
+
 use async_graphql::{ComplexObject, Context, Enum, ID, InputObject, Object, Result, SimpleObject};
 use domain::actor::Actor;
 use domain::change::Kind;
@@ -12,6 +14,7 @@ use super::context::{ContextExt as _, mutate, parse_id};
 use super::error::failed;
 use super::import::{JobErrorCode, JobProgress, JobStatus};
 use super::member::MemberFilter;
+use super::progress::Progress;
 use super::scalar::{DateTime, Url};
 use super::user_error::{UserError, split};
 use crate::state::State;
@@ -103,15 +106,21 @@ impl Export {
     }
 }
 
-impl Export {
-    /// Whether it is as far as another look found it.
-    pub(super) fn is_as_far_as(&self, other: &Self) -> bool {
-        let far = |one: &Self| (one.inner.state, one.inner.rows_done, one.inner.rows_total);
-        far(self) == far(other)
+impl Progress for Export {
+    type Id = ExportId;
+    type Stage = (export::State, i32, Option<i32>);
+    // Rows are counted without an event.
+    const BETWEEN_LOOKS: Option<Duration> = Some(Duration::from_secs(1));
+
+    async fn look(state: &State, actor: &Actor, id: ExportId) -> Result<Option<Self>> {
+        of(state, actor, id).await
     }
 
-    /// Whether nothing of it changes any more.
-    pub(super) fn has_ended(&self) -> bool {
+    fn stage(&self) -> Self::Stage {
+        (self.inner.state, self.inner.rows_done, self.inner.rows_total)
+    }
+
+    fn has_ended(&self) -> bool {
         self.inner.finished_at.is_some()
     }
 }

@@ -1,23 +1,34 @@
 //! Uploads, and the import of members from them.
 
-use async_graphql::connection::Connection;
-use async_graphql::{ComplexObject, Context, Enum, ID, InputObject, Interface, Object, Result, SimpleObject};
-use domain::actor::{Action, Target};
-use domain::change::Kind;
-use domain::id::{ImportId, MemberId, UploadId};
-use domain::import::{self, FailureCode};
-use domain::infra::page::Request;
-use domain::profile::FieldFault;
-use domain::upload;
+pub mod manage;
+pub mod row;
+pub mod template;
 
+use std::time::Duration;
+
+use async_graphql::connection::Connection;
+use async_graphql::{ComplexObject, Context, Enum, ID, Interface, Result, SimpleObject};
+use domain::actor::{Action, Actor, Target};
+use domain::id::{ImportId, MemberId};
+use domain::import::column::{Delimiter, LineEnd};
+use domain::import::encoding::Encoding;
+use domain::import::link::Leads;
+use domain::import::{self, FailureCode};
+use domain::infra::db::Db;
+use domain::infra::page::Request;
+
+pub use self::manage::ImportMutation;
+use self::row::{ImportRow, ImportRowFilter};
 use super::connection::{arguments, connection};
-use super::context::{ContextExt as _, mutate, parse_id};
+use super::context::ContextExt as _;
 use super::cost;
 use super::error::{failed, top_level};
 use super::export::{self, Export};
+use super::invitation::ErrorPolicy;
 use super::member::{Member, reference};
+use super::progress::Progress;
 use super::scalar::{DateTime, Url};
-use super::user_error::{UserError, split};
+use crate::state::State;
 
 /// Where a job stands.
 #[derive(Enum, Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +42,8 @@ pub enum JobStatus {
     Finished,
     /// Ended early; `errorCode` says why.
     Failed,
+    /// Somebody ended it early.
+    Canceled,
 }
 
 macro_rules! job_error_codes {
@@ -71,12 +84,100 @@ pub enum Job {
     Export(Box<Export>),
 }
 
+/// How the text of a file is written.
+#[derive(Enum, Clone, Copy, Debug, PartialEq, Eq)]
+#[graphql(remote = "Encoding")]
+pub enum FileEncoding {
+    /// UTF-8, of which ASCII is a part.
+    #[graphql(name = "UTF_8")]
+    Utf8,
+    /// UTF-16, the lower byte first.
+    #[graphql(name = "UTF_16LE")]
+    Utf16Le,
+    /// UTF-16, the higher byte first.
+    #[graphql(name = "UTF_16BE")]
+    Utf16Be,
+    /// Windows-1252, of which ISO 8859-1 is nearly a part.
+    #[graphql(name = "WINDOWS_1252")]
+    Windows1252,
+}
+
+/// What separates the cells of a file.
+#[derive(Enum, Clone, Copy, Debug, PartialEq, Eq)]
+#[graphql(remote = "Delimiter")]
+pub enum FileDelimiter {
+    /// `,`
+    Comma,
+    /// `;`
+    Semicolon,
+    /// A tabulator.
+    Tab,
+}
+
+/// What ends the lines of a file.
+#[derive(Enum, Clone, Copy, Debug, PartialEq, Eq)]
+#[graphql(remote = "LineEnd")]
+pub enum FileLineEnd {
+    /// A line feed.
+    #[graphql(name = "LF")]
+    Lf,
+    /// A carriage return and a line feed.
+    #[graphql(name = "CRLF")]
+    CrLf,
+    /// A carriage return.
+    #[graphql(name = "CR")]
+    Cr,
+}
+
+/// How a file is written, as it was found out by looking through it.
+#[derive(SimpleObject, Clone, Copy, Debug)]
+pub struct ImportFormat {
+    /// How its text is written.
+    encoding: FileEncoding,
+    /// Whether it begins with the mark of its encoding.
+    byte_order_mark: bool,
+    /// What separates its cells.
+    delimiter: FileDelimiter,
+    /// What most of its lines end with; null where there is one line only.
+    line_end: Option<FileLineEnd>,
+}
+
+impl ImportFormat {
+    fn of(import: &import::MemberImport) -> Option<Self> {
+        Some(Self {
+            encoding: import.encoding?.into(),
+            byte_order_mark: import.byte_order_mark?,
+            delimiter: import.delimiter?.into(),
+            line_end: import.line_end.map(Into::into),
+        })
+    }
+}
+
+/// Seats for the new members of a file, as far as its rows were looked at.
+#[derive(SimpleObject, Clone, Copy, Debug)]
+pub struct ImportSeats {
+    /// For all new members.
+    required: i32,
+    /// Free when the worker began.
+    available: i32,
+    /// How many are missing; 0 if they suffice.
+    missing: i32,
+}
+
+impl From<import::Seats> for ImportSeats {
+    fn from(seats: import::Seats) -> Self {
+        Self { required: seats.required, available: seats.available, missing: seats.missing }
+    }
+}
+
 /// An import of members from a CSV file. Rows are handled in the file's order, each exactly once.
 #[derive(SimpleObject, Clone, Debug)]
 #[graphql(complex)]
 pub struct MemberImport {
     #[graphql(skip)]
     import_id: ImportId,
+    #[graphql(skip)]
+    stage: import::Stage,
     #[graphql(skip)]
     creator: MemberId,
     /// Opaque id.
@@ -85,15 +186,36 @@ pub struct MemberImport {
     status: JobStatus,
     /// How far it is, in rows.
     progress: JobProgress,
+    /// Whether it only says what would happen.
+    dry_run: bool,
     /// Whether the people get a mail; without one they can be sent their invitations later.
     send_welcome_email: bool,
+    /// Whether members who are there are brought up to date.
+    update_existing: bool,
+    /// Whether all seats had to be there before the first row.
+    require_seats: bool,
+    /// What becomes of the good rows when others have faults.
+    error_policy: ErrorPolicy,
+    /// Whether the counted rows took effect: not in a dry run, nor before all of them do at one moment. Until then the counts say
+    /// what would become of them.
+    applied: bool,
+    /// How the file is written, as it was found out; null until then.
+    format: Option<ImportFormat>,
+    /// Seats for the new members; null until the worker has looked at the file.
+    seats: Option<ImportSeats>,
     /// Names of columns of the file that are not imported, as they stand there, cut at 200 characters; none before the worker began,
     /// and 7 days after the import.
     ignored_columns: Vec<String>,
-    /// Rows that became invited members.
+    /// Rows that become invited members.
     rows_invited: i32,
-    /// Rows that did not.
+    /// Rows that change members.
+    rows_updated: i32,
+    /// Rows that say what is stored.
+    rows_unchanged: i32,
+    /// Rows with faults, of which nothing becomes.
     rows_rejected: i32,
+    /// When somebody asked for it to end early.
+    cancel_requested_at: Option<DateTime>,
     /// When it was asked for.
     created_at: DateTime,
     /// When the worker began.
@@ -104,6 +226,8 @@ pub struct MemberImport {
     error_code: Option<JobErrorCode>,
     /// Why it ended early and what to do, for people.
     error_message: Option<String>,
+    /// The row of the file at which a fault of the whole was found; the header is row 1 unless empty lines come before.
+    error_row: Option<i32>,
 }
 
 impl From<import::MemberImport> for MemberImport {
@@ -111,13 +235,25 @@ impl From<import::MemberImport> for MemberImport {
         let progress = import.progress();
         Self {
             import_id: import.import_id,
+            stage: import.stage(),
             creator: import.created_by,
             id: import.import_id.to_string().into(),
             status: import.state.into(),
             progress: JobProgress { done: progress.done, total: progress.total },
+            dry_run: import.dry_run,
             send_welcome_email: import.send_welcome_email,
+            update_existing: import.update_existing,
+            require_seats: import.require_seats,
+            error_policy: if import.all_or_nothing { ErrorPolicy::AllOrNothing } else { ErrorPolicy::Partial },
+            applied: import.applied,
+            format: ImportFormat::of(&import),
+            seats: import.seats().map(Into::into),
             ignored_columns: import.ignored_columns,
             rows_invited: import.rows_invited,
+            rows_updated: import.rows_updated,
+            rows_unchanged: import.rows_unchanged,
+            cancel_requested_at: import.cancel_requested_at.map(Into::into),
+            error_row: import.error_row,
             rows_rejected: import.rows_rejected,
             created_at: import.created_at.into(),
             started_at: import.started_at.map(Into::into),
@@ -136,12 +272,28 @@ impl MemberImport {
         reference(ctx, Some(self.creator)).await
     }
 
-    /// What became of each row, in the order of the file.
+    /// An address at which the rows with faults can be fetched for ten minutes, while the viewer may see imports: the file's own
+    /// columns in its order, then `error_code`, `error_column` and `error`. Mended, it can be uploaded as it is. Null if there are no
+    /// such rows, and once the uploaded file is deleted, 7 days after the import was started.
+    async fn failed_rows_url(&self, ctx: &Context<'_>) -> Option<Result<Url>> {
+        if self.rows_rejected == 0 {
+            return None;
+        }
+        let read = async {
+            let (actor, db) = (ctx.actor()?, &ctx.state().db);
+            let mut conn = db.pool.acquire().await.map_err(failed)?;
+            let there = import::has_file(&mut conn, actor.account_id, self.import_id).await.map_err(failed)?;
+            Ok(there.then(|| template::link(ctx, actor, Leads::FailedRows(self.import_id))))
+        };
+        read.await.transpose()
+    }
+
+    /// What becomes of each row, in the order of the file.
     #[graphql(complexity = "cost::page(first, last, child_complexity)")]
     async fn rows(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Which ones; all unless given.")] outcome: Option<ImportRowOutcome>,
+        #[graphql(desc = "Which ones; all unless given.")] filter: Option<ImportRowFilter>,
         #[graphql(desc = "Rows after `after`: 1 to 100, 20 unless given.")] first: Option<i32>,
         #[graphql(desc = "A cursor of this list.")] after: Option<String>,
         #[graphql(desc = "Rows before `before`: 1 to 100.")] last: Option<i32>,
@@ -151,84 +303,30 @@ impl MemberImport {
             let actor = ctx.actor()?;
             let request = Request::new(&arguments(first, after, last, before), import::ROWS).map_err(top_level)?;
             let mut conn = ctx.state().db.pool.acquire().await.map_err(failed)?;
-            let outcome = outcome.map(Into::into);
-            let page = import::rows(&mut conn, actor, self.import_id, outcome, &request).await.map_err(failed)?;
+            let filter = filter.unwrap_or_default().into_rows()?;
+            let page = import::rows(&mut conn, actor, self.import_id, &filter, &request).await.map_err(failed)?;
             Ok(connection(page, ImportRow::from))
         };
         Some(read.await)
     }
 }
 
-/// What became of a row.
-#[derive(Enum, Clone, Copy, Debug, PartialEq, Eq)]
-#[graphql(remote = "import::Outcome")]
-pub enum ImportRowOutcome {
-    /// The person is an invited member.
-    Invited,
-    /// Nothing was done; the errors say why.
-    Rejected,
-}
+impl Progress for MemberImport {
+    type Id = ImportId;
+    type Stage = import::Stage;
+    // Nothing wakes its followers where it only looks at rows.
+    const BETWEEN_LOOKS: Option<Duration> = Some(Duration::from_millis(500));
 
-/// A row of an imported file.
-#[derive(SimpleObject, Clone, Debug)]
-#[graphql(complex)]
-pub struct ImportRow {
-    #[graphql(skip)]
-    member_id: Option<MemberId>,
-    /// The row as a spreadsheet shows it: the header is row 1.
-    row: i32,
-    /// What became of it.
-    outcome: ImportRowOutcome,
-    /// What is wrong with it.
-    errors: Vec<ImportRowError>,
-}
-
-#[ComplexObject]
-impl ImportRow {
-    /// The member it became; null when it was rejected or the member is gone.
-    async fn member(&self, ctx: &Context<'_>) -> Option<Result<Member>> {
-        reference(ctx, self.member_id).await
+    async fn look(state: &State, actor: &Actor, id: ImportId) -> Result<Option<Self>> {
+        Ok(of(&state.db, actor, &[id]).await?.pop())
     }
-}
 
-macro_rules! row_error_codes {
-    ($($name:ident $code:literal $sentence:literal)*) => {
-        /// What can be wrong with a row of an imported file.
-        #[derive(Enum, Clone, Copy, Debug, PartialEq, Eq)]
-        #[graphql(remote = "FieldFault")]
-        pub enum ImportRowErrorCode { $(#[doc = $sentence] #[graphql(name = $code)] $name,)* }
-    };
-}
+    fn stage(&self) -> import::Stage {
+        self.stage
+    }
 
-domain::with_field_faults!(row_error_codes);
-
-/// One thing that is wrong with a row.
-#[derive(SimpleObject, Clone, Debug)]
-pub struct ImportRowError {
-    /// The column; null when it concerns the whole row.
-    column: Option<String>,
-    /// The rejected value, cut at 200 characters; null for the whole row, and 7 days after the import.
-    value: Option<String>,
-    /// What is wrong, for programs.
-    code: ImportRowErrorCode,
-    /// What is wrong and what to do, for people.
-    message: String,
-}
-
-impl From<import::RowOutcome> for ImportRow {
-    fn from(row: import::RowOutcome) -> Self {
-        let error = |fault: import::row::RowFault| ImportRowError {
-            column: fault.column.map(|column| column.name().to_owned()),
-            value: fault.value,
-            code: fault.code.into(),
-            message: fault.sentence,
-        };
-        Self {
-            member_id: row.member_id,
-            row: row.row_no,
-            outcome: row.outcome.into(),
-            errors: row.faults.0.into_iter().map(error).collect(),
-        }
+    fn has_ended(&self) -> bool {
+        self.finished_at.is_some()
     }
 }
 
@@ -251,137 +349,12 @@ pub async fn job(ctx: &Context<'_>, id: &ID) -> Result<Option<Job>> {
 
 /// Reads imports by their ids; none when the viewer may not read imports.
 pub async fn read_many(ctx: &Context<'_>, ids: &[ImportId]) -> Result<Vec<MemberImport>> {
-    let actor = ctx.actor()?;
-    let mut conn = ctx.state().db.pool.acquire().await.map_err(failed)?;
+    of(&ctx.state().db, ctx.actor()?, ids).await
+}
+
+/// Reads imports as an actor may see them.
+async fn of(db: &Db, actor: &Actor, ids: &[ImportId]) -> Result<Vec<MemberImport>> {
+    let mut conn = db.pool.acquire().await.map_err(failed)?;
     let imports = import::read_many(&mut conn, actor, ids).await.map_err(failed)?;
     Ok(imports.into_iter().map(MemberImport::from).collect())
-}
-
-/// Reads a page of imports, the newest first. Needs `imports.read` or `imports.run`.
-pub async fn page(
-    ctx: &Context<'_>,
-    arguments: &domain::infra::page::Arguments,
-) -> Result<Connection<String, MemberImport>> {
-    let actor = ctx.actor()?;
-    actor.may(Action::ReadImports, Target::Account).map_err(top_level)?;
-    let request = Request::new(arguments, import::IMPORTS).map_err(top_level)?;
-    let mut conn = ctx.state().db.pool.acquire().await.map_err(failed)?;
-    let page = import::list(&mut conn, actor, &request).await.map_err(failed)?;
-    Ok(connection(page, MemberImport::from))
-}
-
-/// A place to put a file.
-#[derive(SimpleObject, Clone, Debug)]
-pub struct Upload {
-    /// Opaque id, for the mutation that makes something of the file; `node` does not take it.
-    id: ID,
-    /// PUT the file here; no other header is needed. A later file takes the place of an earlier one, until the upload is used.
-    url: Url,
-    /// Until when.
-    expires_at: DateTime,
-}
-
-/// A file to come.
-#[derive(InputObject, Debug)]
-pub struct UploadCreateInput {
-    /// What the file is called where it comes from: at most 255 characters.
-    file_name: String,
-    /// Makes a repetition harmless.
-    idempotency_key: Option<String>,
-}
-
-/// A place to put a file, and what went wrong.
-#[derive(SimpleObject, Debug)]
-pub struct UploadCreatePayload {
-    /// The place.
-    upload: Option<Upload>,
-    /// Why there is none.
-    user_errors: Vec<UserError>,
-}
-
-/// An import to start.
-#[derive(InputObject, Debug)]
-pub struct MemberImportCreateInput {
-    /// The upload that the file was put to.
-    upload_id: ID,
-    /// Whether the people get a mail at once.
-    #[graphql(default)]
-    send_welcome_email: bool,
-    /// Makes a repetition harmless.
-    idempotency_key: Option<String>,
-}
-
-/// An import, and what went wrong.
-#[derive(SimpleObject, Debug)]
-pub struct MemberImportCreatePayload {
-    /// The import as of now.
-    member_import: Option<MemberImport>,
-    /// Why there is none.
-    user_errors: Vec<UserError>,
-}
-
-/// Mutations of uploads and imports.
-#[derive(Debug, Default)]
-pub struct ImportMutation;
-
-#[Object]
-impl ImportMutation {
-    /// Makes a place to put a file of at most as many bytes as configured (25 MB unless changed). Needs `imports.run`.
-    async fn upload_create(
-        &self,
-        ctx: &Context<'_>,
-        #[graphql(desc = "A file to come.")] input: UploadCreateInput,
-    ) -> Option<Result<UploadCreatePayload>> {
-        let outcome = mutate(ctx, input.idempotency_key.as_deref(), Kind::Asked, move |change, actor| {
-            let name = input.file_name.clone();
-            Box::pin(async move { upload::create(change, actor, &name).await })
-        });
-        let outcome = outcome.await.map(|done| done.outcome);
-        let answer = async {
-            Ok(match split(outcome)? {
-                Ok(id) => UploadCreatePayload { upload: place(ctx, id).await, user_errors: Vec::new() },
-                Err(user_errors) => UploadCreatePayload { upload: None, user_errors },
-            })
-        };
-        Some(answer.await)
-    }
-
-    /// Starts an import of members from a file that was put to an upload. Needs `imports.run`.
-    async fn member_import_create(
-        &self,
-        ctx: &Context<'_>,
-        #[graphql(desc = "An import to start.")] input: MemberImportCreateInput,
-    ) -> Option<Result<MemberImportCreatePayload>> {
-        let outcome = async {
-            let upload: UploadId = parse_id(&input.upload_id);
-            let welcome = input.send_welcome_email;
-            let done = mutate(ctx, input.idempotency_key.as_deref(), Kind::Asked, move |change, actor| {
-                Box::pin(async move { import::create(change, actor, upload, welcome).await })
-            });
-            Ok(done.await?.outcome)
-        };
-        let outcome = outcome.await;
-        let answer = async {
-            Ok(match split(outcome)? {
-                Ok(id) => {
-                    let member_import = read_many(ctx, &[id]).await.ok().and_then(|mut imports| imports.pop());
-                    MemberImportCreatePayload { member_import, user_errors: Vec::new() }
-                }
-                Err(user_errors) => MemberImportCreatePayload { member_import: None, user_errors },
-            })
-        };
-        Some(answer.await)
-    }
-}
-
-async fn place(ctx: &Context<'_>, id: UploadId) -> Option<Upload> {
-    let (actor, state) = (ctx.viewer()?, ctx.state());
-    let mut conn = state.db.pool.acquire().await.ok()?;
-    let upload = upload::read(&mut conn, actor, id).await.ok()??;
-    let token = upload::token(&state.db, actor.account_id, id).expose();
-    Some(Upload {
-        id: id.to_string().into(),
-        url: Url(format!("{}/uploads/{token}", state.config.http.public_url)),
-        expires_at: upload.put_until.into(),
-    })
 }

@@ -10,6 +10,7 @@ use self::email_change::EmailChangeMutation;
 use self::event::Events;
 use self::export::{Export, ExportMutation};
 use self::group::{Group, GroupMutation};
+use self::import::template::MemberImportTemplate;
 use self::import::{ImportMutation, Job, MemberImport};
 use self::invitation::answer::{InvitationAnswer, InvitationByTokenPayload};
 use self::invitation::manage::InvitationMutation;
@@ -64,6 +65,7 @@ pub mod params;
 pub mod password;
 mod payload;
 pub mod permission;
+pub mod progress;
 pub mod resource;
 pub mod role;
 pub mod root_field;
@@ -126,6 +128,12 @@ impl Query {
     #[graphql(complexity = "cost::one(child_complexity)")]
     async fn export(&self, ctx: &Context<'_>, #[graphql(desc = "Its id.")] id: ID) -> Option<Result<Export>> {
         export::read(ctx, &id).await.transpose()
+    }
+
+    /// What a file to import looks like: its columns, their values, and a file to begin with. Needs `imports.read` or `imports.run`.
+    #[graphql(complexity = "cost::one(child_complexity)")]
+    async fn member_import_template(&self, ctx: &Context<'_>) -> Option<Result<MemberImportTemplate>> {
+        Some(import::template::read(ctx).await)
     }
 
     /// A group. Needs `members.read`; null for what does not exist in this account.

@@ -6,19 +6,17 @@ use std::time::Duration;
 use async_graphql::{Context, Error, ID, Result, SimpleObject, Subscription};
 use domain::actor::{Action, Actor, Target};
 use domain::event::Cursor;
-use domain::id::{ChangeId, ExportId};
-use domain::license::change::ChangeStatus;
-use futures::stream::{self, BoxStream};
 use futures::{FutureExt as _, Stream, StreamExt as _};
 
 use super::account::{self, Account};
-use super::context::{ContextExt as _, parse_id};
+use super::context::ContextExt as _;
 use super::cost;
 use super::error::{ErrorCode, top_level};
 use super::event::{AccountEvent, parse_kinds, unreadable};
-use super::export::{self, Export};
-use super::license;
+use super::export::Export;
+use super::import::MemberImport;
 use super::license::change::LicenseChange;
+use super::progress;
 use crate::admission::Admitted;
 use crate::asker::Asker;
 use crate::live::Watch;
@@ -27,8 +25,6 @@ use crate::state::State;
 /// How often an account is read before its subscription ends with an error.
 const TRIES: usize = 20;
 const BETWEEN_TRIES: Duration = Duration::from_millis(500);
-/// How often a file that is being made is looked at, whatever else happens in the account.
-const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
 
 /// What can be followed.
 #[derive(Clone, Copy, Debug, Default)]
@@ -112,105 +108,21 @@ impl Subscription {
         ctx: &Context<'_>,
         #[graphql(desc = "Its id.")] id: ID,
     ) -> Result<impl Stream<Item = Result<Export>> + use<>> {
-        let (state, actor) = (ctx.state().clone(), ctx.actor()?.clone());
-        let updates = watch(ctx)?.updates().boxed();
-        let progress = Progress { state, actor, id: id.parse().ok(), updates, last: None };
-        Ok(stream::unfold(progress, |progress| progress.next().boxed()))
-    }
-}
-
-/// Somebody who follows an export.
-struct Progress {
-    state: State,
-    actor: Actor,
-    id: Option<ExportId>,
-    /// Something in the account has changed, as its beginning and its end do.
-    updates: BoxStream<'static, ()>,
-    last: Option<Export>,
-}
-
-impl Progress {
-    /// What it has come to since the last time; none once it has ended.
-    async fn next(mut self) -> Option<(Result<Export>, Self)> {
-        let id = self.id?;
-        if self.last.as_ref().is_some_and(Export::has_ended) {
-            return None;
-        }
-        loop {
-            // In between it moves without an event.
-            if let Ok(None) = tokio::time::timeout(BETWEEN_LOOKS, self.updates.next()).await {
-                return None;
-            }
-            let place = self.state.admission.wait(&Asker::User(self.actor.user_id)).await;
-            let read = look(&self.state, &self.actor, id).await;
-            drop(place);
-            match read {
-                Ok(None) => return None,
-                Ok(Some(export)) if self.last.as_ref().is_some_and(|last| last.is_as_far_as(&export)) => {}
-                Ok(Some(export)) => {
-                    self.last = Some(export.clone());
-                    return Some((Ok(export), self));
-                }
-                Err(error) => {
-                    self.id = None;
-                    return Some((Err(error), self));
-                }
-            }
-        }
-    }
-}
-
-/// Reads an export; for a while again when that fails, because an error would end the subscription.
-async fn look(state: &State, actor: &Actor, id: ExportId) -> Result<Option<Export>> {
-    for _ in 1..TRIES {
-        if let Ok(export) = export::of(state, actor, id).await {
-            return Ok(export);
-        }
-        tokio::time::sleep(BETWEEN_TRIES).await;
-    }
-    export::of(state, actor, id).await
-}
-
-/// Somebody who follows a change of licences.
-struct Follow<U> {
-    updates: U,
-    state: State,
-    actor: Actor,
-    id: ChangeId,
-    last: Option<ChangeStatus>,
-}
-
-impl<U: Stream<Item = ()> + Unpin> Follow<U> {
-    /// The change when it has moved on; nothing more once it is final, or gone.
-    async fn next(mut self) -> Option<(Result<LicenseChange>, Option<Self>)> {
-        loop {
-            self.updates.next().await?;
-            match self.look().await {
-                Err(error) => return Some((Err(error), None)),
-                Ok(None) => return None,
-                Ok(Some(change)) if self.last == Some(change.state) => {}
-                Ok(Some(change)) => {
-                    self.last = Some(change.state);
-                    let goes_on = matches!(change.state, ChangeStatus::Pending | ChangeStatus::Scheduled);
-                    return Some((Ok(change), goes_on.then_some(self)));
-                }
-            }
-        }
+        Ok(progress::follow(ctx.state(), ctx.actor()?, watch(ctx)?, id.parse().ok()))
     }
 
-    /// Reads the change; for a while again when that fails, because an error would end the subscription.
-    async fn look(&self) -> Result<Option<LicenseChange>> {
-        let mut tries = 1;
-        loop {
-            let place = self.state.admission.wait(&Asker::User(self.actor.user_id)).await;
-            let found = license::change::of(&self.state.db, &self.actor, self.id).await;
-            drop(place);
-            if found.is_ok() || tries == TRIES {
-                return found;
-            }
-            tries += 1;
-            tokio::time::sleep(BETWEEN_TRIES).await;
-        }
+    /// An import as it is now, and again whenever it has come further, at most twice a second, until it has ended. Needs `imports.read`
+    /// or `imports.run`; ends at once for what does not exist in this account.
+    #[graphql(complexity = "cost::one(child_complexity)")]
+    #[expect(clippy::unused_async, reason = "what the library asks for")]
+    async fn member_import_progress(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Its id.")] id: ID,
+    ) -> Result<impl Stream<Item = Result<MemberImport>> + use<>> {
+        let actor = ctx.actor()?;
+        actor.may(Action::ReadImports, Target::Account).map_err(top_level)?;
+        Ok(progress::follow(ctx.state(), actor, watch(ctx)?, id.parse().ok()))
     }
 }
 

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use crate::profile;
 
 /// A column that is imported.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Column {
     /// The address the person signs in with. Required.
@@ -158,8 +158,9 @@ fn bare(name: &str) -> String {
 }
 
 /// What separates the cells of a row.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, sqlx::Type)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+#[sqlx(type_name = "text", rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Delimiter {
     /// `,`
     Comma,
@@ -173,12 +174,48 @@ impl Delimiter {
     /// All delimiters; the first one wins where a header fits several.
     pub const ALL: [Self; 3] = [Self::Comma, Self::Semicolon, Self::Tab];
 
+    /// As stored.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Comma => "COMMA",
+            Self::Semicolon => "SEMICOLON",
+            Self::Tab => "TAB",
+        }
+    }
+
     /// The byte in the file.
     pub fn byte(self) -> u8 {
         match self {
             Self::Comma => b',',
             Self::Semicolon => b';',
             Self::Tab => b'\t',
+        }
+    }
+}
+
+/// What ends a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, sqlx::Type)]
+#[serde(rename_all = "UPPERCASE")]
+#[sqlx(type_name = "text", rename_all = "UPPERCASE")]
+pub enum LineEnd {
+    /// A line feed.
+    Lf,
+    /// A carriage return and a line feed.
+    CrLf,
+    /// A carriage return.
+    Cr,
+}
+
+impl LineEnd {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Self; 3] = [Self::Lf, Self::CrLf, Self::Cr];
+
+    /// As stored.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Lf => "LF",
+            Self::CrLf => "CRLF",
+            Self::Cr => "CR",
         }
     }
 }

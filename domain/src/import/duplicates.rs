@@ -1,6 +1,7 @@
 //! The same address twice in one file.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use sha2::{Digest as _, Sha256};
 use tokio::io::AsyncRead;
@@ -9,14 +10,14 @@ use super::column::Column;
 use super::file::{FileLimits, MemberFile, ReadError, Record};
 use crate::infra::email_address::EmailAddress;
 
-/// The addresses of the records so far. Of each only 16 bytes of its SHA-256 are kept, so that the largest file takes a
+/// The addresses of the records so far. Of each only 16 bytes of its SHA-256 and its row are kept, so that the largest file takes a
 /// few megabytes; that any two of 100,000 addresses share them has a probability below 2⁻⁹⁵.
 ///
 /// What counts is that a record has a valid address, not whether the rest of it is valid: which of two rows is meant,
 /// only the uploader can tell, and the answer does not depend on what became of the first.
 #[derive(Default)]
 pub struct SeenAddresses {
-    digests: HashSet<[u8; 16]>,
+    rows: HashMap<[u8; 16], u32>,
 }
 
 impl SeenAddresses {
@@ -33,11 +34,17 @@ impl SeenAddresses {
         Ok(seen)
     }
 
-    /// Notes the address of a record, if it has a valid one. Returns whether an earlier record had it.
-    pub fn note(&mut self, record: &Record) -> bool {
+    /// Notes the address of a record, if it has a valid one. Returns the row of the first record that had it, if any had.
+    pub fn note(&mut self, record: &Record) -> Option<u32> {
         let readable = record.is_aligned() && record.faults.iter().all(|fault| fault.column != Some(Column::Email));
         let address = record.cell(Column::Email).filter(|_| readable).map(EmailAddress::parse);
-        matches!(address, Some(Ok(address)) if !self.digests.insert(digest(&address)))
+        match self.rows.entry(digest(&address?.ok()?)) {
+            Entry::Occupied(first) => Some(*first.get()),
+            Entry::Vacant(vacant) => {
+                vacant.insert(record.row);
+                None
+            }
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The end of an import: what it held and did not need goes back, whatever ended it.
 
 use serde_json::json;
+use uuid::Uuid;
 
 use super::{Failure, FailureCode, State};
 use crate::across;
@@ -11,17 +12,43 @@ use crate::event::{EventKind, NewEvent};
 use crate::id::{ImportId, UploadId};
 use crate::infra::db::Db;
 use crate::infra::metrics;
+use crate::job::{JobKind, NewJob};
 use crate::license;
 
 /// Rows changed by one statement.
 const FORGOTTEN_AT_ONCE: i32 = 10_000;
 
-/// Ends an import and gives its seats back. False: there is none, or it has ended. Locks the pool.
-pub(super) async fn close(change: &mut Change, id: ImportId, failure: Option<&Failure>) -> Result<bool> {
+/// How an import ends.
+#[derive(Clone, Debug)]
+pub(super) enum Ending {
+    /// Every row was dealt with.
+    Done,
+    /// Something ended it early.
+    Failed(Failure),
+    /// Somebody ended it early.
+    Canceled,
+}
+
+impl Ending {
+    fn state(&self) -> State {
+        match self {
+            Self::Done => State::Finished,
+            Self::Failed(_) => State::Failed,
+            Self::Canceled => State::Canceled,
+        }
+    }
+
+    fn failure(&self) -> Option<&Failure> {
+        if let Self::Failed(failure) = self { Some(failure) } else { None }
+    }
+}
+
+/// Ends an import, gives its seats back, and has its importer told by mail. False: there is none, or it has ended. Locks the pool.
+pub(super) async fn close(change: &mut Change, id: ImportId, ending: &Ending) -> Result<bool> {
     let (account, now) = (change.account(), change.now());
     license::lock(change).await?;
     let row = sqlx::query!(
-        "SELECT seats_held, rows_total, rows_invited, rows_rejected FROM member_import
+        "SELECT seats_held, rows_total, rows_invited, rows_updated, rows_unchanged, rows_rejected, dry_run, applied FROM member_import
          WHERE account_id = $1 AND import_id = $2 AND finished_at IS NULL FOR NO KEY UPDATE",
         account.0,
         id.0,
@@ -30,9 +57,9 @@ pub(super) async fn close(change: &mut Change, id: ImportId, failure: Option<&Fa
     .await?;
     let Some(row) = row else { return Ok(false) };
     license::give_back(change, row.seats_held).await?;
-    let state = if failure.is_some() { State::Failed } else { State::Finished };
+    let (state, failure) = (ending.state(), ending.failure());
     sqlx::query!(
-        "UPDATE member_import SET state = $3, error_code = $4, error_message = $5, finished_at = $6, seats_held = 0
+        "UPDATE member_import SET state = $3, error_code = $4, error_message = $5, error_row = $7, finished_at = $6, seats_held = 0
          WHERE account_id = $1 AND import_id = $2",
         account.0,
         id.0,
@@ -40,6 +67,7 @@ pub(super) async fn close(change: &mut Change, id: ImportId, failure: Option<&Fa
         failure.map(|failure| failure.code().as_str()),
         failure.map(ToString::to_string),
         now,
+        failure.and_then(Failure::row),
     )
     .execute(change.conn())
     .await?;
@@ -49,15 +77,25 @@ pub(super) async fn close(change: &mut Change, id: ImportId, failure: Option<&Fa
         "errorCode": failure.map(|failure| failure.code().as_str()),
         "rowsTotal": row.rows_total,
         "rowsInvited": row.rows_invited,
+        "rowsUpdated": row.rows_updated,
+        "rowsUnchanged": row.rows_unchanged,
         "rowsRejected": row.rows_rejected,
+        "dryRun": row.dry_run,
+        "applied": row.applied,
     })));
+    change.enqueue(NewJob {
+        account_id: account.0,
+        kind: JobKind::MailImportSummary,
+        payload: json!({ "importId": id }),
+        dedupe_key: id.to_string(),
+    });
     Ok(true)
 }
 
 /// Ends an import whose job will not run again: whatever ends such a job for good calls this in the same transaction. False:
 /// there is none, or it has ended. Locks the pool.
 pub async fn abandon(change: &mut Change, id: ImportId) -> Result<bool> {
-    close(change, id, Some(&Failure::Abandoned)).await
+    close(change, id, &Ending::Failed(Failure::Abandoned)).await
 }
 
 /// What became of the wish to let an import go on.
@@ -89,7 +127,7 @@ pub async fn reopen(change: &mut Change, id: ImportId) -> Result<Reopened> {
     }
     sqlx::query!(
         "UPDATE member_import SET state = CASE WHEN started_at IS NULL THEN 'QUEUED' ELSE 'RUNNING' END,
-                error_code = NULL, error_message = NULL, finished_at = NULL
+                error_code = NULL, error_message = NULL, error_row = NULL, finished_at = NULL
          WHERE account_id = $1 AND import_id = $2",
         account.0,
         id.0,
@@ -134,16 +172,25 @@ pub async fn forget_values(change: &mut Change, upload: UploadId) -> Result<()> 
         upload.0,
     );
     names.execute(change.conn()).await?;
-    let report = sqlx::query!(
+    let reports = sqlx::query!(
         r#"SELECT i.import_id, (SELECT max(r.row_no) FROM member_import_row r
                                 WHERE r.account_id = i.account_id AND r.import_id = i.import_id) AS last_row
-           FROM member_import i WHERE i.account_id = $1 AND i.upload_id = $2"#,
+           FROM member_import i WHERE i.account_id = $1 AND i.upload_id = $2 ORDER BY i.import_id"#,
         account.0,
         upload.0,
     )
-    .fetch_optional(change.conn())
+    .fetch_all(change.conn())
     .await?;
-    let Some((import, last)) = report.and_then(|row| Some((row.import_id, row.last_row?))) else { return Ok(()) };
+    for report in reports {
+        if let Some(last) = report.last_row {
+            forget_values_of(change, report.import_id, last).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn forget_values_of(change: &mut Change, import: Uuid, last: i32) -> Result<()> {
+    let account = change.account();
     for from in (0..=last).step_by(usize::try_from(FORGOTTEN_AT_ONCE).expect("positive")) {
         sqlx::query!(
             r#"UPDATE member_import_row

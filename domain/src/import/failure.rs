@@ -34,7 +34,8 @@ macro_rules! codes {
 macro_rules! with_import_failures {
     ($macro:ident) => {
         $macro! {
-            InvalidEncoding "INVALID_ENCODING" "This is not UTF-8 text; save the file again as \"CSV UTF-8\"."
+            NotText "NOT_TEXT" "This is no text but a spreadsheet's own format or something else; save it as \"CSV UTF-8\" and upload that."
+            InvalidEncoding "INVALID_ENCODING" "The names of the columns are not in the encoding of the file; save it again as \"CSV UTF-8\"."
             EmptyFile "EMPTY_FILE" "The file is empty; put the names of the columns into the first row and a person into each other row."
             MalformedHeader "MALFORMED_HEADER" "The first row must hold the names of the columns, and nothing else."
             MissingColumn "MISSING_COLUMN" "Add the column to the header."
@@ -42,6 +43,11 @@ macro_rules! with_import_failures {
             TooManyRows "TOO_MANY_ROWS" "The file has too many rows; split it into several."
             NotPermitted "NOT_PERMITTED"
                 "Whoever started the import may not import any more. The rows before stay; have somebody who may import the rest."
+            DefaultsGone "DEFAULTS_GONE"
+                "A role or group that everybody was to be given is archived by now. The rows before stay; import the rest with others."
+            RowsRejected "ROWS_REJECTED"
+                "Some rows have faults, so no row was imported. Mend them and upload the file again."
+            SeatShortage "SEAT_SHORTAGE" "There are too few free licences for the file, so no row was imported."
             AccountReadOnly "ACCOUNT_READ_ONLY" "The account is cancelled and can only be read. The rows before stay."
             FileLost "FILE_LOST" "The uploaded file is no longer there. Upload it again."
             Abandoned "ABANDONED"
@@ -65,13 +71,33 @@ impl FromStr for FailureCode {
     }
 }
 
+/// How many licences are missing, and what to do. The one place that says so to importers: what adding them costs now belongs in
+/// this sentence as soon as licences have prices.
+pub(super) fn seat_shortage(missing: i32) -> String {
+    match missing {
+        1 => "1 licence is missing; free or add it, then import again.".to_owned(),
+        missing => format!("{missing} licences are missing; free or add them, then import again."),
+    }
+}
+
 /// Why an import ended early. The text says what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Failure {
-    /// Nothing of the file can be imported.
-    File(FileFault),
+    /// Nothing of the file can be imported; with the row at which that was found.
+    File(FileFault, Option<u32>),
     /// Whoever started it may not import any more.
     NotPermitted,
+    /// What everybody was to be given is no longer there.
+    DefaultsGone,
+    /// All rows were to take effect or none, and so many have faults.
+    RowsRejected(i32),
+    /// All seats were to be there beforehand.
+    SeatShortage {
+        /// Seats that the file needs.
+        required: i32,
+        /// Seats that were free.
+        available: i32,
+    },
     /// The account was cancelled.
     AccountReadOnly,
     /// The file is gone.
@@ -84,8 +110,11 @@ impl Failure {
     /// The code for programs.
     pub fn code(&self) -> FailureCode {
         match self {
-            Self::File(fault) => fault.code(),
+            Self::File(fault, _) => fault.code(),
             Self::NotPermitted => FailureCode::NotPermitted,
+            Self::DefaultsGone => FailureCode::DefaultsGone,
+            Self::RowsRejected(_) => FailureCode::RowsRejected,
+            Self::SeatShortage { .. } => FailureCode::SeatShortage,
             Self::AccountReadOnly => FailureCode::AccountReadOnly,
             Self::FileLost => FailureCode::FileLost,
             Self::Abandoned => FailureCode::Abandoned,
@@ -93,10 +122,26 @@ impl Failure {
     }
 }
 
+impl Failure {
+    /// The row of the file at which it was found.
+    pub fn row(&self) -> Option<i32> {
+        match self {
+            Self::File(_, row) => row.and_then(|row| i32::try_from(row).ok()),
+            _ => None,
+        }
+    }
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::File(fault) => fault.fmt(f),
+            Self::File(fault, Some(row)) => write!(f, "Row {row}: {fault}"),
+            Self::File(fault, None) => fault.fmt(f),
+            Self::RowsRejected(rows) => write!(f, "{rows} rows have faults: {}", self.code().sentence()),
+            Self::SeatShortage { required, available } => {
+                let shortage = seat_shortage(required - available);
+                write!(f, "The file needs {required} licences. {shortage} No row was imported.")
+            }
             other => f.write_str(other.code().sentence()),
         }
     }

@@ -1,6 +1,7 @@
 //! A CSV file of members, read record by record.
 //!
-//! What spreadsheets write is understood: a UTF-8 byte order mark, `,` `;` or tabulators, any line ends, rows of
+//! The source is UTF-8, as [`super::encoding::decoded`] makes it of any file.
+//! What spreadsheets write is understood: a byte order mark, `,` `;` or tabulators, any line ends, rows of
 //! nothing but separators, unnamed cells to the right. Memory stays the same whatever the file holds: a record longer
 //! than 256 KB or 256 cells is skipped and faulty, and so is a cell longer than the limit. Nothing but the position is
 //! needed to go on in another process.
@@ -12,7 +13,7 @@ use std::sync::Arc;
 use tokio::io::AsyncRead;
 
 use super::FailureCode;
-use super::column::{Column, Delimiter, Header, HeaderFault, Meaning};
+use super::column::{Column, Delimiter, Header, HeaderFault, LineEnd, Meaning};
 use super::raw::{self, RawReader, RawRecord, Window};
 use super::report;
 use super::row::RowFault;
@@ -34,10 +35,21 @@ impl From<&config::Limits> for FileLimits {
     }
 }
 
+impl FileLimits {
+    fn check(&self, raw: &RawRecord<'_>) -> Result<(), ReadError> {
+        if raw.row.saturating_sub(1) > self.rows {
+            return Err(ReadError::File(FileFault::TooManyRows(self.rows), Some(raw.row)));
+        }
+        Ok(())
+    }
+}
+
 /// Why nothing of a file can be imported. The text says what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FileFault {
-    /// Not UTF-8: UTF-16, the private format of a spreadsheet, or a header with letters of another encoding.
+    /// The private format of a spreadsheet, or something else that is no text.
+    NotText,
+    /// A header with letters of another encoding than the rest of the file.
     Encoding,
     /// No row at all.
     Empty,
@@ -55,6 +67,7 @@ impl FileFault {
     /// The code for programs.
     pub fn code(&self) -> FailureCode {
         match self {
+            Self::NotText => FailureCode::NotText,
             Self::Encoding => FailureCode::InvalidEncoding,
             Self::Empty => FailureCode::EmptyFile,
             Self::MalformedHeader => FailureCode::MalformedHeader,
@@ -69,7 +82,7 @@ impl FileFault {
         match self {
             Self::MissingColumns(columns) => columns,
             Self::DuplicateColumn(column) => std::slice::from_ref(column),
-            Self::Encoding | Self::Empty | Self::MalformedHeader | Self::TooManyRows(_) => &[],
+            Self::NotText | Self::Encoding | Self::Empty | Self::MalformedHeader | Self::TooManyRows(_) => &[],
         }
     }
 }
@@ -85,7 +98,9 @@ impl fmt::Display for FileFault {
             Self::TooManyRows(limit) => {
                 write!(formatter, "The file has more than {limit} rows; split it into several.")
             }
-            Self::Encoding | Self::Empty | Self::MalformedHeader => formatter.write_str(self.code().sentence()),
+            Self::NotText | Self::Encoding | Self::Empty | Self::MalformedHeader => {
+                formatter.write_str(self.code().sentence())
+            }
         }
     }
 }
@@ -104,12 +119,18 @@ impl From<HeaderFault> for FileFault {
 /// Why reading ended early.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    /// The uploader must mend the file.
-    #[error(transparent)]
-    File(#[from] FileFault),
+    /// The uploader must mend the file; with the row at which that was found.
+    #[error("{0}")]
+    File(FileFault, Option<u32>),
     /// The file could not be read; it may be, later.
     #[error("the uploaded file could not be read")]
     Io(#[from] io::Error),
+}
+
+impl From<FileFault> for ReadError {
+    fn from(fault: FileFault) -> Self {
+        Self::File(fault, None)
+    }
 }
 
 /// Where to go on: enough for [`MemberFile::resume`], without the beginning of the file.
@@ -180,9 +201,6 @@ impl<R: AsyncRead + Unpin> MemberFile<R> {
     pub async fn open(source: R, limits: FileLimits) -> Result<Self, ReadError> {
         let mut window = Window::new(source, 0);
         let beginning = window.fill().await?;
-        if beginning.starts_with(b"\xff\xfe") || beginning.starts_with(b"\xfe\xff") {
-            return Err(FileFault::Encoding.into());
-        }
         if beginning.starts_with(b"\xef\xbb\xbf") {
             window.skip(3);
         }
@@ -191,7 +209,10 @@ impl<R: AsyncRead + Unpin> MemberFile<R> {
         let header = loop {
             let record = raw.next().await?.ok_or(FileFault::Empty)?;
             if !record.is_blank() {
-                break Header::new(header_names(&record)?, delimiter).map_err(FileFault::from)?;
+                let row = record.row;
+                let header =
+                    header_names(&record).and_then(|names| Header::new(names, delimiter).map_err(FileFault::from));
+                break header.map_err(|fault| ReadError::File(fault, Some(row)))?;
             }
         };
         Ok(Self { raw, header: Arc::new(header), limits })
@@ -221,9 +242,7 @@ impl<R: AsyncRead + Unpin> MemberFile<R> {
             if raw.is_blank() {
                 continue;
             }
-            if raw.row.saturating_sub(1) > self.limits.rows {
-                return Err(FileFault::TooManyRows(self.limits.rows).into());
-            }
+            self.limits.check(&raw)?;
             return Ok(Some(decode(&raw, &self.header, self.limits.field_bytes)));
         }
         Ok(None)
@@ -235,6 +254,8 @@ impl<R: AsyncRead + Unpin> MemberFile<R> {
 pub struct Survey {
     /// The header.
     pub header: Arc<Header>,
+    /// What most lines end with; `None` if there is only one.
+    pub line_end: Option<LineEnd>,
     /// Records, good or bad.
     pub records: u32,
 }
@@ -247,12 +268,10 @@ pub async fn survey<R: AsyncRead + Unpin>(source: R, limits: FileLimits) -> Resu
         if raw.is_blank() {
             continue;
         }
-        if raw.row.saturating_sub(1) > limits.rows {
-            return Err(FileFault::TooManyRows(limits.rows).into());
-        }
+        limits.check(&raw)?;
         records += 1;
     }
-    Ok(Survey { header: file.header, records })
+    Ok(Survey { line_end: file.raw.line_end(), header: file.header, records })
 }
 
 /// The delimiter that finds most known columns in the header.
@@ -266,7 +285,7 @@ fn guess_delimiter(beginning: &[u8]) -> Delimiter {
 }
 
 fn header_names(record: &RawRecord<'_>) -> Result<Vec<String>, FileFault> {
-    // Text in UTF-16 without a mark, and files of spreadsheets, have zero bytes.
+    // No name of a column has a zero byte; what programs keep for themselves is full of them.
     let names: Option<Vec<String>> =
         record.cells().map(|cell| String::from_utf8(cell.to_vec()).ok().filter(|name| !name.contains('\0'))).collect();
     let names = names.ok_or(FileFault::Encoding)?;

@@ -1,15 +1,19 @@
 //! What people see of imports: how far each is, and what became of each row.
 
 use sqlx::types::Json;
-use sqlx::{FromRow, PgConnection, QueryBuilder};
+use sqlx::{FromRow, PgConnection, Postgres, QueryBuilder};
 use uuid::Uuid;
 
 use super::State;
+use super::column::{Column, Delimiter, LineEnd};
+use super::encoding::Encoding;
+use super::failure::seat_shortage;
 use super::row::RowFault;
 use crate::actor::{Action, Actor};
-use crate::id::{ImportId, MemberId};
+use crate::id::{AccountId, ImportId, MemberId, UploadId};
 use crate::infra::clock::Timestamp;
 use crate::infra::page::{Cursor, Page, Request, SortKind, SortValue};
+use crate::profile::FieldFault;
 
 /// The order of [`rows`], as [`Request::new`] wants it.
 pub const ROWS: (&str, SortKind) = ("import.row", SortKind::Number);
@@ -22,20 +26,52 @@ pub const IMPORTS: (&str, SortKind) = ("import.created_at.desc", SortKind::Insta
 pub struct MemberImport {
     /// Its id.
     pub import_id: ImportId,
+    /// The upload its file is of.
+    pub upload_id: UploadId,
     /// Who started it.
     pub created_by: MemberId,
+    /// Whether it only says what would happen.
+    pub dry_run: bool,
     /// Whether the people get a mail.
     pub send_welcome_email: bool,
+    /// Whether members who are there are brought up to date.
+    pub update_existing: bool,
+    /// Whether all seats had to be there before the first row.
+    pub require_seats: bool,
+    /// Whether all rows take effect or none.
+    pub all_or_nothing: bool,
+    /// Whether the rows took effect: not in a dry run, nor before all do at once.
+    pub applied: bool,
     /// How far it is.
     pub state: State,
     /// Rows of the file; unknown until the worker has looked at it.
     pub rows_total: Option<i32>,
     /// Names of columns that are not imported. They go 7 days after the import was started.
     pub ignored_columns: Vec<String>,
-    /// Rows that became members.
+    /// How the text of the file is written; unknown until the worker has looked at it.
+    pub encoding: Option<Encoding>,
+    /// Whether the file begins with the mark of its encoding.
+    pub byte_order_mark: Option<bool>,
+    /// What separates its cells.
+    pub delimiter: Option<Delimiter>,
+    /// What ends its lines; unknown as well where there is one line only.
+    pub line_end: Option<LineEnd>,
+    /// Rows that become members.
     pub rows_invited: i32,
-    /// Rows that did not.
+    /// Rows that change members.
+    pub rows_updated: i32,
+    /// Rows that say what is stored.
+    pub rows_unchanged: i32,
+    /// Rows of which nothing becomes.
     pub rows_rejected: i32,
+    /// Of those rejected, they lack nothing but a seat.
+    pub rows_without_seat: i32,
+    /// Seats that were free when the worker began.
+    pub seats_free: Option<i32>,
+    /// The row of the file at which a fault of the whole was found.
+    pub error_row: Option<i32>,
+    /// When somebody asked for it to end.
+    pub cancel_requested_at: Option<Timestamp>,
     /// Why it ended early, for programs: a [`super::FailureCode`].
     pub error_code: Option<String>,
     /// Why it ended early and what to do, for people.
@@ -57,20 +93,68 @@ pub struct Progress {
     pub total: Option<i32>,
 }
 
+/// Where an import stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stage {
+    state: State,
+    progress: Progress,
+    applied: bool,
+    /// Somebody asked for it to end.
+    is_to_end: bool,
+}
+
 impl MemberImport {
     /// How far it is.
     pub fn progress(&self) -> Progress {
-        Progress { done: self.rows_invited + self.rows_rejected, total: self.rows_total }
+        Progress { done: self.rows_done(), total: self.rows_total }
     }
+
+    /// Rows that were dealt with, or looked at.
+    pub fn rows_done(&self) -> i32 {
+        self.rows_invited + self.rows_updated + self.rows_unchanged + self.rows_rejected
+    }
+
+    /// What of it is worth telling whoever follows it.
+    pub fn stage(&self) -> Stage {
+        Stage {
+            state: self.state,
+            progress: self.progress(),
+            applied: self.applied,
+            is_to_end: self.cancel_requested_at.is_some(),
+        }
+    }
+
+    /// How many seats its new members need, and whether there are so many; unknown until the worker has looked at the file.
+    pub fn seats(&self) -> Option<Seats> {
+        let available = self.seats_free?;
+        let required = self.rows_invited + self.rows_without_seat;
+        let missing = if self.applied { self.rows_without_seat } else { (required - available).max(0) };
+        Some(Seats { required, available, missing })
+    }
+}
+
+/// Seats for the new members of a file, as far as its rows were looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seats {
+    /// For all of them.
+    pub required: i32,
+    /// Free when the worker began.
+    pub available: i32,
+    /// What is missing.
+    pub missing: i32,
 }
 
 /// What became of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, sqlx::Type)]
 #[sqlx(type_name = "text", rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Outcome {
-    /// The person is an invited member.
+    /// The person becomes an invited member.
     Invited,
-    /// Nothing was done; the faults say why.
+    /// A member gets other values, further roles or groups.
+    Updated,
+    /// A member is there as the row says.
+    Unchanged,
+    /// Nothing is done; the faults say why.
     Rejected,
 }
 
@@ -79,6 +163,8 @@ impl Outcome {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Invited => "INVITED",
+            Self::Updated => "UPDATED",
+            Self::Unchanged => "UNCHANGED",
             Self::Rejected => "REJECTED",
         }
     }
@@ -95,12 +181,56 @@ pub struct RowOutcome {
     pub member_id: Option<MemberId>,
     /// What is wrong with it. The values go 7 days after the import was started.
     pub faults: Json<Vec<RowFault>>,
+    /// Columns of which it has another value than what is stored.
+    pub changes: Vec<String>,
+    /// How many rows of its import lack a seat.
+    missing: i32,
+}
+
+impl RowOutcome {
+    /// With what is known only of the whole: how many seats are missing.
+    fn with_shortage(mut self) -> Self {
+        for fault in self.faults.iter_mut().filter(|fault| fault.code == FieldFault::NoSeat) {
+            fault.sentence = format!("No licence is free for this person. {}", seat_shortage(self.missing));
+        }
+        self
+    }
+}
+
+/// Which rows of an import.
+#[derive(Clone, Debug, Default)]
+pub struct RowFilter {
+    /// Of these outcomes; of any if it is empty.
+    pub outcomes: Vec<Outcome>,
+    /// With one of these faults; with any or none if it is empty.
+    pub codes: Vec<FieldFault>,
+    /// With a fault in this column.
+    pub column: Option<Column>,
+}
+
+impl RowFilter {
+    fn push(&self, statement: &mut QueryBuilder<Postgres>) {
+        if !self.outcomes.is_empty() {
+            let outcomes: Vec<&str> = self.outcomes.iter().map(|outcome| outcome.as_str()).collect();
+            statement.push(" AND outcome = ANY(").push_bind(outcomes).push(")");
+        }
+        if !self.codes.is_empty() {
+            let codes: Vec<&str> = self.codes.iter().map(|code| code.as_str()).collect();
+            statement.push(" AND EXISTS (SELECT FROM jsonb_array_elements(faults) f WHERE f->>'code' = ANY(");
+            statement.push_bind(codes).push("))");
+        }
+        if let Some(column) = self.column {
+            statement.push(" AND faults @> ").push_bind(serde_json::json!([{ "column": column }]));
+        }
+    }
 }
 
 macro_rules! select {
     () => {
-        "SELECT import_id, created_by, send_welcome_email, state, rows_total, ignored_columns, rows_invited, rows_rejected, error_code, \
-         error_message, created_at, started_at, finished_at FROM member_import WHERE account_id = "
+        "SELECT import_id, upload_id, created_by, dry_run, send_welcome_email, update_existing, require_seats, all_or_nothing, applied, \
+         state, rows_total, ignored_columns, encoding, byte_order_mark, delimiter, line_end, rows_invited, rows_updated, rows_unchanged, \
+         rows_rejected, rows_without_seat, seats_free, error_code, error_message, error_row, cancel_requested_at, created_at, \
+         started_at, finished_at FROM member_import WHERE account_id = "
     };
 }
 
@@ -115,6 +245,15 @@ pub async fn read_many(conn: &mut PgConnection, actor: &Actor, ids: &[ImportId])
         .bind(&raw)
         .fetch_all(conn)
         .await
+}
+
+/// Reads an import, for Muster itself.
+pub(super) async fn find(
+    conn: &mut PgConnection,
+    account: AccountId,
+    id: ImportId,
+) -> sqlx::Result<Option<MemberImport>> {
+    sqlx::query_as(concat!(select!(), "$1 AND import_id = $2")).bind(account.0).bind(id.0).fetch_optional(conn).await
 }
 
 /// A page of an account's imports, the newest first, each with its cursor. The caller has looked at the right to read imports.
@@ -138,16 +277,18 @@ pub async fn rows(
     conn: &mut PgConnection,
     actor: &Actor,
     id: ImportId,
-    outcome: Option<Outcome>,
+    filter: &RowFilter,
     request: &Request,
 ) -> sqlx::Result<Page<(Cursor, RowOutcome)>> {
-    let mut statement =
-        QueryBuilder::new("SELECT row_no, outcome, member_id, faults FROM member_import_row WHERE account_id = ");
+    let mut statement = QueryBuilder::new(
+        "SELECT row_no, outcome, member_id, faults, changes, (SELECT i.rows_without_seat FROM member_import i
+             WHERE i.account_id = r.account_id AND i.import_id = r.import_id) AS missing
+         FROM member_import_row r WHERE account_id = ",
+    );
     statement.push_bind(actor.account_id.0).push(" AND import_id = ").push_bind(id.0);
-    if let Some(outcome) = outcome {
-        statement.push(" AND outcome = ").push_bind(outcome.as_str());
-    }
+    filter.push(&mut statement);
     request.push_to(&mut statement, "row_no", "import_id", false);
     let rows: Vec<RowOutcome> = statement.build_query_as().fetch_all(conn).await?;
+    let rows = rows.into_iter().map(RowOutcome::with_shortage).collect();
     Ok(request.page(rows).map(|row| (Cursor::new(ROWS.0, SortValue::Number(row.row_no), id.0), row)))
 }

@@ -17,27 +17,43 @@ use serde_json::json;
 
 use crate::actor::{Action, Actor, Target};
 use crate::change::Change;
-use crate::error::Result;
+use crate::error::{Code, Refused, Result};
 use crate::event::{EventKind, NewEvent};
 use crate::id::{ImportId, UploadId};
 use crate::job::{JobKind, NewJob};
 use crate::upload;
 
+mod apply;
 mod batch;
 pub mod column;
 pub mod duplicates;
+pub mod encoding;
 mod end;
+mod existing;
+mod failed;
 mod failure;
+mod fate;
 pub mod file;
+mod invitations;
+pub mod link;
 mod list;
+mod look;
+mod names;
+mod options;
 mod raw;
 pub mod report;
 pub mod row;
 mod run;
+pub mod summary;
+pub mod template;
+mod write;
 
 pub use end::{Reopened, abandon, abandon_stranded, forget_values, reopen};
+pub use failed::{failed_rows, has_file};
 pub use failure::{Failure, FailureCode, UnknownFailure};
-pub use list::{IMPORTS, MemberImport, Outcome, Progress, ROWS, RowOutcome, list, read_many, rows};
+pub use invitations::{SendPayload, Sending, send_invitations};
+pub use list::{IMPORTS, MemberImport, Outcome, Progress, ROWS, RowFilter, RowOutcome, Seats, Stage, list, read_many, rows};
+pub use options::Options;
 pub use run::{Run, Step};
 
 /// How far an import is.
@@ -53,6 +69,8 @@ pub enum State {
     Finished,
     /// Something ended it early; the rows before stay.
     Failed,
+    /// Somebody ended it early; the rows before stay.
+    Canceled,
 }
 
 impl State {
@@ -63,6 +81,7 @@ impl State {
             Self::Running => "RUNNING",
             Self::Finished => "FINISHED",
             Self::Failed => "FAILED",
+            Self::Canceled => "CANCELED",
         }
     }
 }
@@ -75,44 +94,93 @@ pub struct Payload {
     pub import_id: ImportId,
 }
 
-/// Starts an import of the file that was put to an upload. People become invited members: with a mail if
-/// `send_welcome_email`, otherwise without.
+/// Starts an import of the file that was put to an upload. A dry run leaves the upload to be imported.
 ///
 /// # Errors
-/// `NOT_PERMITTED`; `NOT_FOUND`, `UPLOAD_NOT_READY`, `UPLOAD_USED`, `UPLOAD_EXPIRED` at `uploadId`.
-pub async fn create(
-    change: &mut Change,
-    actor: &Actor,
-    upload_id: UploadId,
-    send_welcome_email: bool,
-) -> Result<ImportId> {
+/// `NOT_PERMITTED`; `NOT_FOUND`, `UPLOAD_NOT_READY`, `UPLOAD_USED`, `UPLOAD_EXPIRED` at `uploadId`; what is wrong with the defaults, at
+/// `defaultRoleIds` and `defaultGroupIds`.
+pub async fn create(change: &mut Change, actor: &Actor, upload_id: UploadId, options: &Options) -> Result<ImportId> {
     actor.may(Action::Import, Target::Account)?;
     let size = upload::take(change, upload_id).await?;
-    change.standing(actor).await?.may(Action::Import, Target::Account)?;
-    let (account, now, id) = (change.account(), change.now(), ImportId::new());
-    sqlx::query!(
-        "INSERT INTO member_import (account_id, import_id, upload_id, created_by, send_welcome_email, state, size_bytes, created_at)
-         VALUES ($1, $2, $3, $4, $5, 'QUEUED', $6, $7)",
-        account.0,
-        id.0,
-        upload_id.0,
-        actor.member_id.0,
-        send_welcome_email,
-        size,
-        now,
-    )
-    .execute(change.conn())
-    .await?;
-    change.record(
-        NewEvent::new(EventKind::ImportStarted)
-            .subject(id.0)
-            .detail(json!({ "import": id, "sendWelcomeEmail": send_welcome_email })),
-    );
+    let standing = change.standing(actor).await?;
+    standing.may(Action::Import, Target::Account)?;
+    options.check(change, &standing).await?;
+    let (account, id) = (change.account(), ImportId::new());
+    insert(change, actor, (id, upload_id, size), options).await?;
+    let mut detail = options.detail();
+    detail["import"] = json!(id);
+    change.record(NewEvent::new(EventKind::ImportStarted).subject(id.0).detail(detail));
     change.enqueue(NewJob {
         account_id: account.0,
         kind: JobKind::ImportMembers,
         payload: serde_json::to_value(Payload { import_id: id }).expect("plain data"),
         dedupe_key: id.to_string(),
     });
+    Ok(id)
+}
+
+async fn insert(
+    change: &mut Change,
+    actor: &Actor,
+    (id, upload_id, size): (ImportId, UploadId, i64),
+    options: &Options,
+) -> Result<()> {
+    let (account, now) = (change.account(), change.now());
+    sqlx::query!(
+        "INSERT INTO member_import (account_id, import_id, upload_id, created_by, send_welcome_email, state, size_bytes, created_at,
+                                    dry_run, update_existing, require_seats, all_or_nothing, default_roles, default_groups, applied)
+         VALUES ($1, $2, $3, $4, $5, 'QUEUED', $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+        account.0,
+        id.0,
+        upload_id.0,
+        actor.member_id.0,
+        options.send_welcome_email,
+        size,
+        now,
+        options.dry_run,
+        options.update_existing,
+        options.require_seats,
+        options.all_or_nothing(),
+        &options.raw_roles(),
+        &options.raw_groups(),
+        options.at_once(),
+    )
+    .execute(change.conn())
+    .await?;
+    Ok(())
+}
+
+/// Asks an import to end. It does so between two batches of rows; those that took effect stay. One that has not begun does nothing.
+///
+/// # Errors
+/// `NOT_PERMITTED`; `NOT_FOUND` and `IMPORT_ENDED` at `memberImportId`.
+pub async fn cancel(change: &mut Change, actor: &Actor, id: ImportId) -> Result<ImportId> {
+    actor.may(Action::Import, Target::Account)?;
+    let (account, now) = (change.account(), change.now());
+    let refused = |code| Refused::new(code).at("memberImportId");
+    let row = sqlx::query!(
+        r#"SELECT finished_at IS NOT NULL AS "ended!", cancel_requested_at IS NOT NULL AS "asked!" FROM member_import
+           WHERE account_id = $1 AND import_id = $2 FOR NO KEY UPDATE"#,
+        account.0,
+        id.0,
+    )
+    .fetch_optional(change.conn())
+    .await?;
+    change.standing(actor).await?.may(Action::Import, Target::Account)?;
+    let row = row.ok_or_else(|| refused(Code::NotFound))?;
+    if row.ended {
+        return Err(refused(Code::ImportEnded).into());
+    }
+    if !row.asked {
+        sqlx::query!(
+            "UPDATE member_import SET cancel_requested_at = $3 WHERE account_id = $1 AND import_id = $2",
+            account.0,
+            id.0,
+            now,
+        )
+        .execute(change.conn())
+        .await?;
+        change.record(NewEvent::new(EventKind::ImportCanceled).subject(id.0).detail(json!({ "import": id })));
+    }
     Ok(id)
 }

@@ -5,7 +5,7 @@ use std::io;
 use csv_core::ReadRecordResult;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
-use super::column::Delimiter;
+use super::column::{Delimiter, LineEnd};
 
 /// Bytes read at once.
 const INPUT_BYTES: usize = 64 * 1024;
@@ -105,6 +105,8 @@ impl<R: AsyncRead + Unpin> Window<R> {
 /// Rows are counted as a spreadsheet does: an empty line is a row, a line break within quotes is none.
 pub(super) struct RawReader<R> {
     pub(super) window: Window<R>,
+    /// How many records ended with each of [`LineEnd::ALL`].
+    line_ends: [u32; 3],
     parser: csv_core::Reader,
     row: u32,
     bytes: Vec<u8>,
@@ -122,7 +124,14 @@ struct Progress {
 impl<R: AsyncRead + Unpin> RawReader<R> {
     /// A reader of the window, at the beginning of row `row`.
     pub(super) fn new(window: Window<R>, delimiter: Delimiter, row: u32) -> Self {
-        Self { window, parser: parser(delimiter), row, bytes: vec![0; RECORD_BYTES], ends: vec![0; RECORD_CELLS] }
+        let (bytes, ends) = (vec![0; RECORD_BYTES], vec![0; RECORD_CELLS]);
+        Self { window, line_ends: [0; 3], parser: parser(delimiter), row, bytes, ends }
+    }
+
+    /// What most records so far ended with; `None` where none ended with anything.
+    pub(super) fn line_end(&self) -> Option<LineEnd> {
+        let counted = LineEnd::ALL.into_iter().zip(self.line_ends).filter(|(_, count)| *count > 0);
+        counted.max_by_key(|(_, count)| *count).map(|(end, _)| end)
     }
 
     /// Row and position at which the next record is looked for.
@@ -150,8 +159,14 @@ impl<R: AsyncRead + Unpin> RawReader<R> {
                 unclosed = !self.parse_end(&mut progress);
             }
         }
-        if last == b'\r' {
-            self.window.skip_if(b'\n').await?;
+        let end = match last {
+            b'\r' if self.window.skip_if(b'\n').await? => Some(LineEnd::CrLf),
+            b'\r' => Some(LineEnd::Cr),
+            b'\n' => Some(LineEnd::Lf),
+            _ => None,
+        };
+        if let Some(end) = end {
+            self.line_ends[end as usize] += 1;
         }
         let row = self.row;
         self.row = row.saturating_add(1);

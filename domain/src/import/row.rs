@@ -75,11 +75,48 @@ impl fmt::Debug for RowFault {
     }
 }
 
+/// What a record says, as far as it can be read, and everything that is wrong with it by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Checked {
+    /// Whom the row is about, if that is an address the account accepts.
+    pub(super) email: Option<EmailAddress>,
+    /// What can be read of the profile.
+    pub(super) profile: Profile,
+    /// Names of roles, each once.
+    pub(super) roles: Vec<String>,
+    /// Names of groups, each once.
+    pub(super) groups: Vec<String>,
+    /// In the order of the columns.
+    pub(super) faults: Vec<RowFault>,
+}
+
 /// Checks a record by itself. All its faults are reported, except that nothing is said about the cells of a record that
 /// has too few or too many of them.
 pub fn parse_row(record: &Record, policy: &DomainPolicy) -> Result<ImportRow, Vec<RowFault>> {
+    judge(record, policy, None).whole()
+}
+
+/// As [`parse_row`], and the same address in an earlier record is a fault as well.
+pub fn check_row(record: &Record, policy: &DomainPolicy, seen: &mut SeenAddresses) -> Result<ImportRow, Vec<RowFault>> {
+    let earlier = seen.note(record);
+    judge(record, policy, earlier).whole()
+}
+
+/// Reads a record, of whose address the row is known that had it first.
+pub(super) fn judge(record: &Record, policy: &DomainPolicy, earlier: Option<u32>) -> Checked {
+    let mut checked = check(record, policy);
+    if let Some(row) = earlier {
+        let fault = RowFault::new(Some(Column::Email), record.cell(Column::Email), FieldFault::DuplicateInFile);
+        let sentence = format!("Row {row} of the file has the same address; keep only one of them.");
+        checked.faults.insert(0, RowFault { sentence, ..fault });
+    }
+    checked
+}
+
+fn check(record: &Record, policy: &DomainPolicy) -> Checked {
     if !record.is_aligned() {
-        return Err(record.faults.iter().filter(|fault| fault.column.is_none()).cloned().collect());
+        let faults = record.faults.iter().filter(|fault| fault.column.is_none()).cloned().collect();
+        return Checked { email: None, profile: Profile::default(), roles: Vec::new(), groups: Vec::new(), faults };
     }
     let mut cells = Cells { record, faults: Vec::new() };
     let email = cells.required(Column::Email, |text| {
@@ -90,27 +127,18 @@ pub fn parse_row(record: &Record, policy: &DomainPolicy) -> Result<ImportRow, Ve
     let profile = cells.profile();
     let roles = cells.names(Column::Roles);
     let groups = cells.names(Column::Groups);
-    match email {
-        Some(email) if cells.faults.is_empty() => Ok(ImportRow { email, profile, roles, groups }),
-        _ => Err(cells.faults),
-    }
+    Checked { email, profile, roles, groups, faults: cells.faults }
 }
 
-/// As [`parse_row`], and the same address in an earlier record is a fault as well.
-pub fn check_row(record: &Record, policy: &DomainPolicy, seen: &mut SeenAddresses) -> Result<ImportRow, Vec<RowFault>> {
-    let repeated = seen.note(record);
-    judge(record, policy, repeated)
-}
-
-/// As [`check_row`], where it is known whether an earlier record has the address.
-pub(super) fn judge(record: &Record, policy: &DomainPolicy, repeated: bool) -> Result<ImportRow, Vec<RowFault>> {
-    let parsed = parse_row(record, policy);
-    if !repeated {
-        return parsed;
+impl Checked {
+    fn whole(self) -> Result<ImportRow, Vec<RowFault>> {
+        match self.email {
+            Some(email) if self.faults.is_empty() => {
+                Ok(ImportRow { email, profile: self.profile, roles: self.roles, groups: self.groups })
+            }
+            _ => Err(self.faults),
+        }
     }
-    let mut faults = parsed.err().unwrap_or_default();
-    faults.insert(0, RowFault::new(Some(Column::Email), record.cell(Column::Email), FieldFault::DuplicateInFile));
-    Err(faults)
 }
 
 /// The cells of a record, with what was found wrong so far.
@@ -193,5 +221,7 @@ fn names(text: &str) -> Result<Vec<String>, FieldFault> {
     Ok(names)
 }
 
+#[cfg(test)]
+mod generated;
 #[cfg(test)]
 mod tests;

@@ -1,37 +1,45 @@
-//! An import at work: one look through the whole file, then a batch of rows per transaction, until the file ends.
+//! An import at work: a look through the whole file, then a batch of rows per transaction, until the file ends.
 //!
 //! Each transaction holds the job's row under its claim, so of two workers that think the job theirs only one writes; and it
 //! stores where to go on together with what it did, so that wherever a worker stops, the next one does each row once.
+//!
+//! Where all rows are to take effect or none, the batches only look (and the import is not applied); then [`super::apply`] does all
+//! of it in one transaction.
+
+use std::sync::Arc;
 
 use tokio::io::AsyncRead;
 use tokio::time::sleep;
 use uuid::Uuid;
 
-use super::batch::Judged;
+use super::column::Header;
 use super::duplicates::SeenAddresses;
-use super::file::{self, FileLimits, MemberFile, ReadError, Resume};
-use super::row::{judge, shown};
-use super::{Failure, State, end};
+use super::end::{self, Ending};
+use super::fate::Judged;
+use super::file::{FileLimits, MemberFile, ReadError};
+use super::options::Options;
+use super::row::judge;
+use super::{Failure, Failure::SeatShortage};
 use crate::account;
 use crate::actor::{Author, Origin};
 use crate::change::{Change, Kind, is_transient, pause_after};
 use crate::error::{Code, Error, Result};
-use crate::id::{AccountId, ImportId, MemberId, UploadId};
+use crate::id::{AccountId, ImportId, MemberId};
 use crate::infra::db::Db;
 use crate::infra::fault::fail_point;
 use crate::infra::files::Files;
 use crate::infra::metrics;
+use crate::infra::personal_domain::DomainPolicy;
 use crate::job::Claimed;
 use crate::license::{self, Wanted};
 use crate::outbox;
-use crate::upload::{self, Stored};
 
 /// Rows of a transaction.
-const BATCH: usize = 200;
+const BATCH: usize = 500;
 /// Seats taken ahead at most. The transactions of rows leave the pool alone, so that nobody waits for it.
 const SEATS_AHEAD: i32 = 2_000;
 /// Tries of a transaction that lost against another one.
-const ATTEMPTS: u32 = 10;
+pub(super) const ATTEMPTS: u32 = 10;
 
 /// What a step came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +58,8 @@ pub(super) enum Halt {
     Superseded,
     /// The import ends here.
     Failed(Failure),
+    /// Somebody asked for it to end here.
+    Canceled,
     /// It may go on later.
     Error(Error),
 }
@@ -81,7 +91,7 @@ impl From<object_store::Error> for Halt {
 impl From<ReadError> for Halt {
     fn from(error: ReadError) -> Self {
         match error {
-            ReadError::File(fault) => Self::Failed(Failure::File(fault)),
+            ReadError::File(fault, row) => Self::Failed(Failure::File(fault, row)),
             ReadError::Io(error) => {
                 Error::ObjectStore(object_store::Error::Generic { store: "files", source: Box::new(error) }).into()
             }
@@ -92,43 +102,33 @@ impl From<ReadError> for Halt {
 /// An import that this process works, under the claim of its job.
 pub struct Run {
     pub(super) db: Db,
-    files: Files,
-    limits: FileLimits,
+    pub(super) files: Files,
+    pub(super) limits: FileLimits,
     pub(super) account: AccountId,
     pub(super) import: ImportId,
     pub(super) job: (Uuid, Uuid),
     request_id: Option<String>,
-    begun: Option<Begun>,
+    pub(super) begun: Option<Begun>,
 }
 
 /// What is known once the file was looked at. It can be sent to another thread but not shared: a file is read by one.
 pub(super) struct Begun {
     pub(super) created_by: MemberId,
-    pub(super) send: bool,
-    file: MemberFile<Source>,
-    seen: SeenAddresses,
-    rows_left: i32,
+    pub(super) options: Options,
+    pub(super) header: Arc<Header>,
+    pub(super) file: MemberFile<Source>,
+    pub(super) seen: SeenAddresses,
+    pub(super) rows_left: i32,
     /// The row at which the batch begins, as stored.
     pub(super) next_row: i32,
     pub(super) seats_held: i32,
+    /// Whether all rows took effect in one transaction already.
+    pub(super) done: bool,
     /// Rows that were read and are not yet written.
     pub(super) batch: Vec<Judged>,
 }
 
-type Source = Box<dyn AsyncRead + Send + Unpin>;
-
-/// An import as it is stored when a worker takes it up.
-struct Head {
-    upload_id: UploadId,
-    created_by: MemberId,
-    send_welcome_email: bool,
-    state: State,
-    next_row: i32,
-    next_offset: i64,
-    rows_total: Option<i32>,
-    rows_done: i32,
-    seats_held: i32,
-}
+pub(super) type Source = Box<dyn AsyncRead + Send + Unpin>;
 
 impl Run {
     /// The import of a claimed job.
@@ -153,14 +153,17 @@ impl Run {
             Err(halt) => halt,
         };
         let ended = match halt {
-            Halt::Failed(failure) => self.end(Some(&failure)).await,
+            Halt::Failed(failure) => self.end(&Ending::Failed(failure)).await,
+            Halt::Canceled => self.end(&Ending::Canceled).await,
             other => Err(other),
         };
         match ended {
             Ok(step) => Ok(step),
             Err(Halt::Superseded) => Ok(Step::Nothing),
             Err(Halt::Error(error)) => Err(error),
-            Err(Halt::Failed(_)) => unreachable!("the end does not fail for the reasons that end an import"),
+            Err(Halt::Failed(_) | Halt::Canceled) => {
+                unreachable!("the end does not fail for the reasons that end an import")
+            }
         }
     }
 
@@ -168,12 +171,19 @@ impl Run {
         if self.begun.is_none() {
             return self.begin().await;
         }
-        self.read_batch().await?;
-        if self.begun().batch.is_empty() {
-            return self.end(None).await;
+        if self.begun().done {
+            return self.end(&Ending::Done).await;
         }
-        self.write_batch().await?;
-        Ok(Step::Going)
+        self.read_batch().await?;
+        if !self.begun().batch.is_empty() {
+            self.write_batch().await?;
+            return Ok(Step::Going);
+        }
+        let options = &self.begun().options;
+        if options.all_or_nothing() && !options.dry_run {
+            return self.apply().await;
+        }
+        self.end(&Ending::Done).await
     }
 
     pub(super) fn begun(&mut self) -> &mut Begun {
@@ -188,87 +198,22 @@ impl Run {
         if outbox::hold(change.conn(), self.job).await? { Ok(change) } else { Err(Halt::Superseded) }
     }
 
-    async fn begin(&mut self) -> Result<Step, Halt> {
-        let mut conn = self.db.pool.acquire().await?;
-        let head = head(&mut conn, self.account, self.import).await?;
-        let Some(head) = head.filter(|head| matches!(head.state, State::Queued | State::Running)) else {
-            return Ok(Step::Nothing);
-        };
-        let stored = upload::find_file(&mut conn, self.account, head.upload_id).await?;
-        drop(conn);
-        let stored = stored.ok_or(Halt::Failed(Failure::FileLost))?;
-        let rows_total = match head.rows_total {
-            Some(total) => total,
-            None => self.survey(&head, &stored).await?,
-        };
-        let (file, seen) = self.open(&head, &stored).await?;
-        self.begun = Some(Begun {
-            created_by: head.created_by,
-            send: head.send_welcome_email,
-            file,
-            seen,
-            rows_left: rows_total - head.rows_done,
-            next_row: head.next_row,
-            seats_held: head.seats_held,
-            batch: Vec::new(),
-        });
-        Ok(Step::Going)
-    }
-
-    /// Looks through the whole file before anything of it is imported.
-    async fn survey(&mut self, head: &Head, stored: &Stored) -> Result<i32, Halt> {
-        let survey = file::survey(self.source(stored, 0).await?, self.limits).await?;
-        let total = i32::try_from(survey.records).expect("bounded by the limit on rows");
-        let ignored: Vec<String> = survey.header.unknown_names().map(shown).collect();
-        let mut change = self.change(Kind::Asked, Author::Member(head.created_by)).await?;
-        let now = change.now();
-        sqlx::query!(
-            "UPDATE member_import SET state = 'RUNNING', started_at = $3, rows_total = $4, ignored_columns = $5
-             WHERE account_id = $1 AND import_id = $2 AND state = 'QUEUED'",
-            self.account.0,
-            self.import.0,
-            now,
-            total,
-            &ignored,
-        )
-        .execute(change.conn())
-        .await?;
-        change.commit().await?;
-        fail_point!("import.after_survey");
-        Ok(total)
-    }
-
-    /// Opens the file where to go on, with the addresses before.
-    async fn open(&mut self, head: &Head, stored: &Stored) -> Result<(MemberFile<Source>, SeenAddresses), Halt> {
-        let file = MemberFile::open(self.source(stored, 0).await?, self.limits).await?;
-        if head.next_row == 0 {
-            return Ok((file, SeenAddresses::default()));
-        }
-        let row = u32::try_from(head.next_row).expect("a row of a file");
-        let offset = u64::try_from(head.next_offset).expect("a place in a file");
-        let seen = SeenAddresses::before(row, self.source(stored, 0).await?, self.limits).await?;
-        let resume = Resume { offset, row, ..file.position() };
-        let file = MemberFile::resume(self.source(stored, offset).await?, resume, self.limits);
-        Ok((file.map_err(ReadError::from)?, seen))
-    }
-
-    async fn source(&mut self, stored: &Stored, offset: u64) -> Result<Source, Halt> {
-        Ok(Box::new(upload::open_stream(&self.files, stored, offset).await?))
-    }
-
     /// Reads rows and checks each by itself.
     async fn read_batch(&mut self) -> Result<(), Halt> {
-        let account = self.account;
-        let domains = account::read(&mut *self.db.pool.acquire().await?, account).await?.policy.domains(&self.db);
+        let domains = self.domains().await?;
         let begun = self.begun();
         while begun.batch.len() < BATCH
-            && let Some(record) = begun.file.next().await?
+            && let Some(judged) = next(&mut begun.file, &mut begun.seen, &domains).await?
         {
-            let repeated = begun.seen.note(&record);
-            let verdict = judge(&record, &domains, repeated);
-            begun.batch.push(Judged { row: record.row, end: record.end, verdict });
+            begun.batch.push(judged);
         }
         Ok(())
+    }
+
+    /// Which addresses the account accepts.
+    pub(super) async fn domains(&mut self) -> Result<DomainPolicy, Halt> {
+        let account = account::read(&mut *self.db.pool.acquire().await?, self.account).await?;
+        Ok(account.policy.domains(&self.db))
     }
 
     /// Writes the batch, again if it lost against another transaction.
@@ -290,7 +235,9 @@ impl Run {
         let begun = self.begun();
         begun.rows_left -= i32::try_from(begun.batch.len()).expect("a batch is small");
         begun.next_row = written.next_row;
-        begun.seats_held -= written.invited;
+        if begun.options.at_once() {
+            begun.seats_held -= written.tally.invited;
+        }
         begun.batch.clear();
         Ok(())
     }
@@ -298,13 +245,21 @@ impl Run {
     /// Takes seats ahead when those held do not suffice for the batch, as far as there are any.
     async fn take_seats(&mut self) -> Result<(), Halt> {
         let begun = self.begun();
-        let wanted = begun.batch.iter().filter(|judged| judged.verdict.is_ok()).count();
+        if !begun.options.at_once() {
+            return Ok(());
+        }
+        let wanted = begun.batch.iter().filter(|judged| judged.checked.faults.is_empty()).count();
         let wanted = i32::try_from(wanted).expect("a batch is small");
         if begun.seats_held >= wanted {
             return Ok(());
         }
-        let ahead = begun.rows_left.clamp(wanted, SEATS_AHEAD) - begun.seats_held;
-        let author = Author::Member(begun.created_by);
+        let ahead = begun.rows_left.clamp(wanted, SEATS_AHEAD.max(wanted)) - begun.seats_held;
+        self.take_ahead(ahead).await
+    }
+
+    /// Takes seats, as far as there are any, in a transaction of its own.
+    async fn take_ahead(&mut self, ahead: i32) -> Result<(), Halt> {
+        let author = Author::Member(self.begun().created_by);
         let mut change = self.change(Kind::Asked, author).await?;
         let taken = license::take(&mut change, Wanted::UpTo(ahead)).await?;
         let held = sqlx::query_scalar!(
@@ -322,10 +277,35 @@ impl Run {
         Ok(())
     }
 
-    /// Ends the import, and its job with it.
-    async fn end(&mut self, failure: Option<&Failure>) -> Result<Step, Halt> {
+    /// Holds as many seats as are `required`, taken step by step so that nobody waits long for the pool.
+    ///
+    /// # Errors
+    /// [`Failure::SeatShortage`]; what was taken goes back at the end.
+    pub(super) async fn hold_all(&mut self, required: i32) -> Result<(), Halt> {
+        while self.begun().seats_held < required {
+            let before = self.begun().seats_held;
+            self.persist_ahead((required - before).min(SEATS_AHEAD)).await?;
+            if self.begun().seats_held == before {
+                return Err(Halt::Failed(SeatShortage { required, available: before }));
+            }
+        }
+        Ok(())
+    }
+
+    async fn persist_ahead(&mut self, ahead: i32) -> Result<(), Halt> {
         for attempt in 1..=ATTEMPTS {
-            match self.try_end(failure).await {
+            match self.take_ahead(ahead).await {
+                Err(Halt::Error(error)) if is_transient(&error) => sleep(pause_after(attempt)).await,
+                taken_or_final => return taken_or_final,
+            }
+        }
+        Err(Error::Busy.into())
+    }
+
+    /// Ends the import, and its job with it.
+    async fn end(&mut self, ending: &Ending) -> Result<Step, Halt> {
+        for attempt in 1..=ATTEMPTS {
+            match self.try_end(ending).await {
                 Err(Halt::Error(error)) if is_transient(&error) => sleep(pause_after(attempt)).await,
                 ended_or_final => return ended_or_final,
             }
@@ -333,10 +313,10 @@ impl Run {
         Err(Error::Busy.into())
     }
 
-    async fn try_end(&mut self, failure: Option<&Failure>) -> Result<Step, Halt> {
+    async fn try_end(&mut self, ending: &Ending) -> Result<Step, Halt> {
         // Also in an account that is read-only by now.
         let mut change = self.change(Kind::System, Author::System).await?;
-        if !end::close(&mut change, self.import, failure).await? {
+        if !end::close(&mut change, self.import, ending).await? {
             return Err(Halt::Superseded);
         }
         if outbox::finish(change.conn(), &[self.job]).await?.is_empty() {
@@ -344,20 +324,18 @@ impl Run {
         }
         fail_point!("import.before_end");
         change.commit().await?;
-        metrics::import_ended(failure.is_none());
+        metrics::import_ended(matches!(ending, Ending::Done));
         Ok(Step::Ended)
     }
 }
 
-async fn head(conn: &mut sqlx::PgConnection, account: AccountId, import: ImportId) -> sqlx::Result<Option<Head>> {
-    sqlx::query_as!(
-        Head,
-        r#"SELECT upload_id AS "upload_id: UploadId", created_by AS "created_by: MemberId", send_welcome_email, state AS "state: State",
-                  next_row, next_offset, rows_total, rows_done, seats_held
-           FROM member_import WHERE account_id = $1 AND import_id = $2"#,
-        account.0,
-        import.0,
-    )
-    .fetch_optional(conn)
-    .await
+/// The next row, checked by itself.
+pub(super) async fn next(
+    file: &mut MemberFile<Source>,
+    seen: &mut SeenAddresses,
+    domains: &DomainPolicy,
+) -> Result<Option<Judged>, Halt> {
+    let Some(record) = file.next().await? else { return Ok(None) };
+    let earlier = seen.note(&record);
+    Ok(Some(Judged { row: record.row, end: record.end, checked: judge(&record, domains, earlier) }))
 }

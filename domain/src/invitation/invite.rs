@@ -292,7 +292,7 @@ fn subjects(change: &Change, emails: &[&EmailAddress]) -> Vec<String> {
 
 /// Of some addresses, those that are taken in the account: by a lapsed invitation that may be replaced, or by somebody. An
 /// overdue invitation blocks nobody either, although no sweep has found it yet: it lapses first, under the pool's lock.
-pub(crate) async fn address_states(
+pub(super) async fn address_states(
     change: &mut Change,
     emails: &[String],
 ) -> Result<HashMap<String, Result<Lapsed, Code>>> {

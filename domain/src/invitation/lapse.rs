@@ -28,10 +28,25 @@ pub async fn lapse_overdue(change: &mut Change) -> Result<usize> {
 
 /// Lapses those of some addresses that are overdue, so that nobody has to wait for the sweep to be invited anew. The pool must
 /// be locked.
-pub(super) async fn lapse_addresses(change: &mut Change, emails: &[String]) -> Result<()> {
+pub(crate) async fn lapse_addresses(change: &mut Change, emails: &[String]) -> Result<()> {
     let (account, now) = (change.account(), change.now());
     let due = due(change.conn(), account, now, Some(emails)).await?;
     lapse(change, &due).await
+}
+
+/// How many would lapse if somebody needed their seats.
+pub(crate) async fn count_overdue(change: &mut Change) -> Result<i32> {
+    let (account, now) = (change.account(), change.now());
+    let count = sqlx::query_scalar!(
+        r#"SELECT count(*)::int AS "count!" FROM invitation
+           WHERE account_id = $1 AND state = 'PENDING' AND (expires_at <= $2 OR (sent_at IS NULL AND queued_at <= $3))"#,
+        account.0,
+        now,
+        now - UNDELIVERABLE_AFTER,
+    )
+    .fetch_one(change.conn())
+    .await?;
+    Ok(count)
 }
 
 async fn lapse(change: &mut Change, due: &[Due]) -> Result<()> {

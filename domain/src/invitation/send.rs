@@ -45,7 +45,13 @@ enum Sending {
 /// # Errors
 /// Per invitation NOT_FOUND, INVITATION_NOT_OPEN, INVITATION_ALREADY_SENT, INVITATION_SUSPENDED, MAIL_LIMIT, NOT_PERMITTED.
 pub async fn send(change: &mut Change, actor: &Actor, ids: &[InvitationId]) -> Result<Handled> {
-    each(change, actor, ids, Sending::First).await
+    actor.may(Action::Invite, Target::Anywhere)?;
+    each(change, Who::Actor(actor), ids, Sending::First).await
+}
+
+/// As [`send`], for a member who asked for it before and may not be signed in any more.
+pub(crate) async fn send_for(change: &mut Change, member: MemberId, ids: &[InvitationId]) -> Result<Handled> {
+    each(change, Who::Member(member), ids, Sending::First).await
 }
 
 /// Sends invitations again, with a new link; the old one is dead at once. A lapsed one needs a seat.
@@ -53,16 +59,37 @@ pub async fn send(change: &mut Change, actor: &Actor, ids: &[InvitationId]) -> R
 /// # Errors
 /// As [`send`]; INVITATION_NOT_SENT, SEAT_SHORTAGE, and MAIL_LIMIT within a minute or after five in 24 hours.
 pub async fn resend(change: &mut Change, actor: &Actor, ids: &[InvitationId]) -> Result<Handled> {
-    each(change, actor, ids, Sending::Again).await
+    actor.may(Action::Invite, Target::Anywhere)?;
+    each(change, Who::Actor(actor), ids, Sending::Again).await
 }
 
-async fn each(change: &mut Change, actor: &Actor, ids: &[InvitationId], sending: Sending) -> Result<Handled> {
-    actor.may(Action::Invite, Target::Anywhere)?;
+/// Who sends.
+#[derive(Clone, Copy)]
+enum Who<'a> {
+    Actor(&'a Actor),
+    Member(MemberId),
+}
+
+impl Who<'_> {
+    async fn standing(self, change: &mut Change) -> Result<Standing> {
+        let standing = match self {
+            Self::Actor(actor) => change.standing(actor).await?,
+            Self::Member(member) => {
+                let missing = || Refused::missing(Action::Invite.permissions().to_vec());
+                change.standing_of(member).await?.ok_or_else(missing)?
+            }
+        };
+        standing.may(Action::Invite, Target::Anywhere)?;
+        Ok(standing)
+    }
+}
+
+async fn each(change: &mut Change, who: Who<'_>, ids: &[InvitationId], sending: Sending) -> Result<Handled> {
     let mut batch = Batch::new(ids, sending);
     // Lapsed ones take a seat, and the pool comes before members in the order of locks.
     license::lock(change).await?;
     let (opens, seats) = batch.lock(change).await?;
-    let standing = change.standing(actor).await?;
+    let standing = who.standing(change).await?;
     let good = batch.judge(change, &standing, opens).await?;
     let good = batch.give_seats(change, good, seats).await?;
     count_mails(change, &addresses(&good)).await?;

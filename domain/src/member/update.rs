@@ -228,6 +228,11 @@ async fn write(
     if written.rows_affected() == 1 { Ok(()) } else { Err(Error::Stale) }
 }
 
+/// What is recorded of a changed profile.
+pub(crate) fn updated(member: MemberId, before: &Profile, after: &Profile) -> NewEvent {
+    event(member, (before, after), (Validity::default(), Validity::default()))
+}
+
 /// What somebody typed is personal; what their subscription covers, and the dates, name nobody.
 fn event(member: MemberId, (before, after): (&Profile, &Profile), (old, new): (Validity, Validity)) -> NewEvent {
     let mut detail = json!({});

@@ -2,7 +2,7 @@
 
 use domain::error::Error;
 use domain::import::file::FileLimits;
-use domain::import::{self, Payload, Run, Step};
+use domain::import::{self, Payload, Run, SendPayload, Sending, Step};
 use domain::infra::config::Limits;
 use domain::infra::db::Db;
 use domain::infra::files::Files;
@@ -29,8 +29,40 @@ pub struct ImportMembers {
 /// Adds the handler of imports. On `shutdown` a running import stops after its batch and is given back.
 #[must_use]
 pub fn register(registry: Registry, db: Db, files: Files, limits: &Limits, shutdown: CancellationToken) -> Registry {
-    let handler = ImportMembers { db, files, limits: FileLimits::from(limits), shutdown };
-    registry.with(JobKind::ImportMembers, handler)
+    let handler = ImportMembers { db: db.clone(), files, limits: FileLimits::from(limits), shutdown: shutdown.clone() };
+    let registry = registry.with(JobKind::ImportMembers, handler);
+    registry.with(JobKind::SendImportInvitations, move |job: Claimed| {
+        let (db, shutdown) = (db.clone(), shutdown.clone());
+        async move {
+            match send(db, &shutdown, &job).await {
+                Ok(verdict) | Err(verdict) => verdict,
+            }
+        }
+    })
+}
+
+/// Sends the invitations of an import, batch by batch.
+async fn send(db: Db, shutdown: &CancellationToken, job: &Claimed) -> Result<Verdict, Verdict> {
+    let payload: SendPayload = job.read()?;
+    let mut sending = Sending::new(db.clone(), job, payload);
+    while !shutdown.is_cancelled() {
+        match sending.step().await.map_err(|error| retry(&error))? {
+            Step::Going => {}
+            Step::Ended => return Ok(Verdict::Settled),
+            Step::Nothing => return Ok(Verdict::Done),
+        }
+    }
+    give_back(&db, job).await
+}
+
+/// Another process goes on with the job at once.
+async fn give_back(db: &Db, job: &Claimed) -> Result<Verdict, Verdict> {
+    let given_back = async {
+        let mut conn = db.pool.acquire().await?;
+        outbox::put_back(&mut conn, &[(job.job_id, job.claim)]).await
+    };
+    given_back.await.map_err(|error| retry(&error.into()))?;
+    Ok(Verdict::Settled)
 }
 
 /// What is to be done for uploads and imports from time to time.
@@ -75,17 +107,12 @@ impl ImportMembers {
                 Step::Nothing => return Ok(Verdict::Done),
             }
         }
-        let given_back = async {
-            let mut conn = self.db.pool.acquire().await?;
-            outbox::put_back(&mut conn, &[(job.job_id, job.claim)]).await
-        };
-        given_back.await.map_err(|error| retry(&error.into()))?;
-        Ok(Verdict::Settled)
+        give_back(&self.db, job).await
     }
 }
 
 fn retry(error: &Error) -> Verdict {
     let code = code(error);
-    tracing::warn!(error = error as &dyn std::error::Error, code, "an import stopped; it goes on later");
+    tracing::warn!(error = error as &dyn std::error::Error, code, "work on an import stopped; it goes on later");
     Verdict::Retry { code, after: None }
 }

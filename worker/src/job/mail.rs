@@ -2,6 +2,7 @@
 //! server is talked to; a mail that is sent again has the same link and the same Message-ID.
 
 mod billing;
+mod import;
 mod kind;
 mod login_email;
 mod member;
@@ -228,7 +229,8 @@ pub(super) fn register(registry: Registry, mailer: &Arc<Mailer>) -> Registry {
     let registry = with::<member::ValidityEnd>(registry, mailer);
     let registry = with::<billing::Billing>(registry, mailer);
     let registry = with::<login_email::Confirm>(registry, mailer);
-    with::<login_email::Notice>(registry, mailer)
+    let registry = with::<login_email::Notice>(registry, mailer);
+    with::<import::Summary>(registry, mailer)
 }
 
 fn with<K: MailKind>(registry: Registry, mailer: &Arc<Mailer>) -> Registry {

@@ -13,9 +13,9 @@ use lettre::{Address, Message};
 use minijinja::context;
 use minijinja::value::Value;
 
-use super::Mail;
 use super::clean;
 use super::template::{Rendered, TemplateError, TemplateProblem, Templates};
+use super::{ImportSummary, Mail};
 
 /// Between the parts. `=_` occurs in neither quoted-printable nor base64, so no text can contain it.
 const BOUNDARY: &str = "=_muster_alternative";
@@ -173,6 +173,20 @@ impl Composer {
                 first_name => optional(first_name.as_deref()),
                 things => if *things == 1 { "one thing".to_owned() } else { format!("{things} things") },
             },
+            Mail::ImportSummary(summary) => context! {
+                account_name => clean::line(&summary.account_name),
+                first_name => optional(summary.first_name.as_deref()),
+                dry_run => summary.dry_run,
+                applied => summary.applied,
+                canceled => summary.canceled,
+                problem => summary.problem.as_deref().map(clean::line),
+                rows => summary.rows,
+                invited => summary.invited,
+                updated => summary.updated,
+                unchanged => summary.unchanged,
+                rejected => summary.rejected,
+                failed_rows_url => summary.failed_rows_url.as_deref(),
+            },
             Mail::ValidityEnd { account_name, first_name, last_day } => context! {
                 account_name => clean::line(account_name),
                 first_name => optional(first_name.as_deref()),
@@ -270,6 +284,7 @@ fn folder(mail: &Mail) -> &'static str {
         Mail::LoginEmailChanged { .. } => "login-email-changed",
         Mail::PasswordChanged { .. } => "password-changed",
         Mail::Succession { .. } => "succession",
+        Mail::ImportSummary(_) => "import-summary",
         Mail::ValidityEnd { .. } => "validity-end",
         Mail::Billing { .. } => "billing",
     }
@@ -343,6 +358,8 @@ fn samples() -> Vec<Mail> {
         },
         Mail::Succession { account_name: account_name.clone(), first_name: Some(first_name.clone()), things: 3 },
         Mail::Succession { account_name: account_name.clone(), first_name: None, things: 1 },
+        Mail::ImportSummary(summary(Some(url.clone()))),
+        Mail::ImportSummary(summary(None)),
         Mail::ValidityEnd { account_name: account_name.clone(), first_name: Some(first_name.clone()), last_day },
         Mail::ValidityEnd { account_name: account_name.clone(), first_name: None, last_day },
         Mail::LoginEmailConfirm { account_name: account_name.clone(), url: url.clone(), valid_for: valid_for.clone() },
@@ -365,6 +382,25 @@ fn samples() -> Vec<Mail> {
         Mail::PasswordChanged { when, reset_url: Some(url) },
         Mail::PasswordChanged { when, reset_url: None },
     ]
+}
+
+/// A sample, of a good import or of one that failed.
+fn summary(failed_rows_url: Option<String>) -> ImportSummary {
+    let good = failed_rows_url.is_some();
+    ImportSummary {
+        account_name: "Doe & Roe".to_owned(),
+        first_name: good.then(|| "Ann".to_owned()),
+        dry_run: !good,
+        applied: good,
+        canceled: false,
+        problem: (!good).then(|| "The file is empty.".to_owned()),
+        rows: good.then_some(5),
+        invited: 1,
+        updated: 1,
+        unchanged: 1,
+        rejected: 2,
+        failed_rows_url,
+    }
 }
 
 #[cfg(test)]

@@ -110,6 +110,8 @@ pub enum Mail {
         /// How many things it is.
         things: u32,
     },
+    /// An import of members has ended.
+    ImportSummary(ImportSummary),
     /// A membership ends by its date.
     ValidityEnd {
         /// The account.
@@ -128,4 +130,33 @@ pub enum Mail {
         /// What.
         told: Told,
     },
+}
+
+/// What an import came to, for whoever started it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImportSummary {
+    /// The account.
+    pub account_name: String,
+    /// Who started it.
+    pub first_name: Option<String>,
+    /// Whether it only said what would happen.
+    pub dry_run: bool,
+    /// Whether rows took effect.
+    pub applied: bool,
+    /// Whether somebody stopped it.
+    pub canceled: bool,
+    /// Why it ended early, if something ended it.
+    pub problem: Option<String>,
+    /// Rows of the file, if it could be read.
+    pub rows: Option<i32>,
+    /// Rows that become members.
+    pub invited: i32,
+    /// Rows that change members.
+    pub updated: i32,
+    /// Rows that say what is stored.
+    pub unchanged: i32,
+    /// Rows with faults.
+    pub rejected: i32,
+    /// Where the rows with faults can be fetched.
+    pub failed_rows_url: Option<String>,
 }

@@ -846,6 +846,28 @@ event_types! {
         import_id: ID = detail("/import");
         /// Whether the people get a mail at once.
         send_welcome_email: bool = detail("/sendWelcomeEmail");
+        /// Whether it only says what would happen; null in old events, as the following.
+        dry_run: Option<bool> = detail("/dryRun");
+        /// Whether members who are there are brought up to date.
+        update_existing: Option<bool> = detail("/updateExisting");
+        /// Whether all seats have to be there before the first row.
+        require_seats: Option<bool> = detail("/requireSeats");
+        /// Whether all rows take effect or none.
+        all_or_nothing: Option<bool> = detail("/allOrNothing");
+        /// The roles of new members whose row names none.
+        default_role_ids: Option<Vec<ID>> = detail("/defaultRoles");
+        /// The groups of all new members.
+        default_group_ids: Option<Vec<ID>> = detail("/defaultGroups");
+    }
+    /// Somebody asked for an import to end early.
+    ImportCanceled => ImportCanceledEvent(import) {
+        /// The import.
+        import_id: ID = detail("/import");
+    }
+    /// Somebody asked for the invitations of an import to be sent that were made without a mail.
+    ImportInvitationsSent => ImportInvitationsSentEvent(import) {
+        /// The import.
+        import_id: ID = detail("/import");
     }
     /// An import that had been given up goes on.
     ImportReopened => ImportReopenedEvent(import) {
@@ -856,15 +878,23 @@ event_types! {
     ImportFinished => ImportFinishedEvent(import) {
         /// The import.
         import_id: ID = detail("/import");
-        /// How: `FINISHED` or `FAILED`.
+        /// How: `FINISHED`, `FAILED` or `CANCELED`.
         status: JobStatus = detail("/state");
         /// Why it ended early; null if it did not.
         error_code: Option<JobErrorCode> = detail("/errorCode");
         /// Rows of the file; null if it could not be read.
         rows_total: Option<i32> = detail("/rowsTotal");
-        /// Rows that became invited members.
+        /// Rows that became invited members, or would have: see `applied`.
         rows_invited: i32 = detail("/rowsInvited");
-        /// Rows that did not.
+        /// Rows that changed members; null in old events, as the following but the last.
+        rows_updated: Option<i32> = detail("/rowsUpdated");
+        /// Rows that said what was stored.
+        rows_unchanged: Option<i32> = detail("/rowsUnchanged");
+        /// Whether it only said what would happen.
+        dry_run: Option<bool> = detail("/dryRun");
+        /// Whether the rows took effect.
+        applied: Option<bool> = detail("/applied");
+        /// Rows with faults, of which nothing became.
         rows_rejected: i32 = detail("/rowsRejected");
     }
     /// A file was asked for.

@@ -3,11 +3,12 @@
 use async_graphql::{Context, ID, InputObject, MaybeUndefined, Object, Result};
 use domain::change::Kind;
 use domain::error::{Code, Error, Refused};
-use domain::id::InvitationId;
+use domain::id::{ImportId, InvitationId};
 use domain::invitation::{self, Handled, Invite};
 use domain::member::{Place, Validity};
 
 use super::super::context::{ContextExt as _, mutate, parse_id, parse_ids, parse_subjects};
+use super::super::import::{self, MemberImport};
 use super::super::member::SubscriptionType;
 use super::super::payload::payloads;
 use super::super::role::{UnitRoleInput, assignments};
@@ -70,10 +71,19 @@ payloads! {
     }
     /// People were invited.
     MemberInvitePayload;
-    /// Invitations were sent for the first time.
-    InvitationSendPayload;
     /// Invitations were sent again.
     InvitationResendPayload;
+}
+
+payloads! {
+    {
+        /// Those that were handled, as of now.
+        invitations: Option<Vec<Invitation>>,
+        /// The import whose invitations the worker sends from now on.
+        member_import: Option<MemberImport>,
+    }
+    /// Invitations were sent for the first time.
+    InvitationSendPayload;
 }
 
 async fn many<P>(ctx: &Context<'_>, outcome: Result<Handled, Error>) -> Result<P>
@@ -111,7 +121,11 @@ where
 #[derive(InputObject, Debug)]
 pub struct InvitationSendInput {
     /// At least one invitation that was never sent, and at most as many as configured (500 unless changed).
+    #[graphql(default)]
     invitation_ids: Vec<ID>,
+    /// Instead of invitations, an import: the worker sends all those of its new members that were never sent. Needs `imports.read` or
+    /// `imports.run` as well. What cannot be sent stays as it is.
+    member_import_id: Option<ID>,
     /// Makes a repetition harmless.
     idempotency_key: Option<String>,
 }
@@ -187,6 +201,26 @@ fn invites(items: Vec<MemberInviteItem>, bulk: usize) -> Result<Vec<Invite>, Err
     Ok(items.into_iter().map(invite).collect())
 }
 
+async fn send_some(ctx: &Context<'_>, input: &InvitationSendInput) -> Result<Handled, Error> {
+    let ids = parse_subjects(&input.invitation_ids, "invitationIds", ctx.state().config.limits.bulk)?;
+    let done = mutate(ctx, input.idempotency_key.as_deref(), Kind::Asked, move |change, actor| {
+        let ids: Vec<InvitationId> = ids.clone();
+        Box::pin(async move { invitation::send(change, actor, &ids).await })
+    });
+    Ok(done.await?.outcome)
+}
+
+async fn send_import(ctx: &Context<'_>, input: &InvitationSendInput, id: ImportId) -> Result<ImportId, Error> {
+    let both = !input.invitation_ids.is_empty();
+    let done = mutate(ctx, input.idempotency_key.as_deref(), Kind::Asked, move |change, actor| {
+        Box::pin(async move {
+            let id = domain::import::send_invitations(change, actor, id).await?;
+            if both { Err(Refused::new(Code::TooMany).at("invitationIds").into()) } else { Ok(id) }
+        })
+    });
+    Ok(done.await?.outcome)
+}
+
 /// Mutations of invitations.
 #[derive(Debug, Default)]
 pub struct InvitationMutation;
@@ -220,16 +254,23 @@ impl InvitationMutation {
         ctx: &Context<'_>,
         #[graphql(desc = "Which invitations to send for the first time.")] input: InvitationSendInput,
     ) -> Option<Result<InvitationSendPayload>> {
-        let outcome = async {
-            let ids = parse_subjects(&input.invitation_ids, "invitationIds", ctx.state().config.limits.bulk)?;
-            let done = mutate(ctx, input.idempotency_key.as_deref(), Kind::Asked, move |change, actor| {
-                let ids: Vec<InvitationId> = ids.clone();
-                Box::pin(async move { invitation::send(change, actor, &ids).await })
-            });
-            Ok(done.await?.outcome)
+        let answer = async {
+            let Some(import) = &input.member_import_id else {
+                let outcome = send_some(ctx, &input).await;
+                return Ok(match split(outcome)? {
+                    Ok(handled) => (reread(ctx, &handled.invitations).await, None, user_errors(handled.refused)),
+                    Err(user_errors) => (None, None, user_errors),
+                });
+            };
+            let outcome = send_import(ctx, &input, parse_id(import)).await;
+            Ok(match split(outcome)? {
+                Ok(id) => {
+                    (None, import::read_many(ctx, &[id]).await.ok().and_then(|mut found| found.pop()), Vec::new())
+                }
+                Err(user_errors) => (None, None, user_errors),
+            })
         };
-        let outcome = outcome.await;
-        Some(many(ctx, outcome).await)
+        Some(answer.await.map(InvitationSendPayload::from))
     }
 
     /// Sends invitations again with a new link; the old one is dead at once, and a lapsed one needs a seat. At most once a

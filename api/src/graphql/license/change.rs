@@ -1,5 +1,7 @@
 //! Changes of licences: confirmed, cancelled, followed.
 
+use std::time::Duration;
+
 use async_graphql::connection::Connection;
 use async_graphql::{ComplexObject, Context, Enum, ID, InputObject, Object, Result, SimpleObject};
 use domain::actor::{Action, Actor, Target};
@@ -19,8 +21,10 @@ use crate::graphql::error::{failed, top_level};
 use crate::graphql::member::{Member, reference};
 use crate::graphql::money::Money;
 use crate::graphql::payload::payloads;
+use crate::graphql::progress::Progress;
 use crate::graphql::scalar::{Date, DateTime};
 use crate::graphql::user_error::{UserError, split};
+use crate::state::State;
 
 /// What kind of change it is.
 #[derive(Enum, Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,6 +143,25 @@ pub async fn read_many(ctx: &Context<'_>, ids: &[ChangeId]) -> Result<Vec<Licens
     }
     let mut conn = ctx.state().db.pool.acquire().await.map_err(failed)?;
     change::read_many(&mut conn, actor.account_id, ids).await.map_err(failed)?.into_iter().map(shown).collect()
+}
+
+impl Progress for LicenseChange {
+    type Id = ChangeId;
+    type Stage = ChangeStatus;
+    // It moves with an event only, and may be scheduled for a year.
+    const BETWEEN_LOOKS: Option<Duration> = None;
+
+    async fn look(state: &State, actor: &Actor, id: ChangeId) -> Result<Option<Self>> {
+        of(&state.db, actor, id).await
+    }
+
+    fn stage(&self) -> ChangeStatus {
+        self.state
+    }
+
+    fn has_ended(&self) -> bool {
+        !matches!(self.state, ChangeStatus::Pending | ChangeStatus::Scheduled)
+    }
 }
 
 /// Reads a change for an actor, who may read licences.

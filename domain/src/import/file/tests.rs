@@ -43,7 +43,7 @@ fn read(bytes: &[u8]) -> Result<Vec<Record>, ReadError> {
 
 fn fault(bytes: &[u8]) -> FileFault {
     match read(bytes) {
-        Err(ReadError::File(fault)) => fault,
+        Err(ReadError::File(fault, _)) => fault,
         other => panic!("expected a fault of the file, got {other:?}"),
     }
 }
@@ -106,20 +106,25 @@ fn files_without_a_usable_header_are_refused() {
 }
 
 #[test]
-fn other_encodings_are_refused_with_the_way_out() {
-    let utf16 = |mark: &[u8], unit: fn(u16) -> [u8; 2]| {
-        [mark, &HEADER.encode_utf16().flat_map(unit).collect::<Vec<_>>()].concat()
-    };
-    for bytes in [
-        utf16(b"\xff\xfe", u16::to_le_bytes),
-        utf16(b"\xfe\xff", u16::to_be_bytes),
-        utf16(b"", u16::to_le_bytes),
-        b"PK\x03\x04\x14\x00\x06\x00".to_vec(),
-        [HEADER.as_bytes(), b",Stra\xdfe\n"].concat(),
-    ] {
+fn a_header_that_is_no_text_is_refused_with_its_row() {
+    for bytes in [[HEADER.as_bytes(), b",Stra\xdfe\n"].concat(), [b"\n\n", HEADER.as_bytes(), b",\0\n"].concat()] {
         assert_eq!(fault(&bytes), FileFault::Encoding);
     }
-    assert_eq!(FileFault::Encoding.code(), FailureCode::InvalidEncoding);
+    let below = format!("\n\n{HEADER},Email\n");
+    assert!(matches!(read(below.as_bytes()), Err(ReadError::File(FileFault::DuplicateColumn(_), Some(3)))));
+}
+
+#[test]
+fn the_line_end_of_most_rows_is_told() {
+    for (body, end) in [
+        ("\na,b,c,d\r\n\"x\r\ny\",b,c,d\n", Some(LineEnd::Lf)),
+        ("\r\na,b,c,d\r\ne,f,g,h", Some(LineEnd::CrLf)),
+        ("\ra,b,c,d\re,f,g,h\n", Some(LineEnd::Cr)),
+        ("", None),
+    ] {
+        let file = format!("{HEADER}{body}");
+        assert_eq!(wait(survey(file.as_bytes(), LIMITS)).expect("readable").line_end, end, "{body:?}");
+    }
 }
 
 #[test]
@@ -190,7 +195,7 @@ fn the_number_of_rows_is_limited() {
     assert_eq!(wait(survey(&file(1000)[..], LIMITS)).expect("readable").records, 1000);
     assert_eq!(fault(&file(1001)), FileFault::TooManyRows(1000));
     let surveyed = wait(survey(&file(1001)[..], LIMITS));
-    assert!(matches!(surveyed, Err(ReadError::File(FileFault::TooManyRows(1000)))));
+    assert!(matches!(surveyed, Err(ReadError::File(FileFault::TooManyRows(1000), Some(1002)))));
 }
 
 #[test]

@@ -1,0 +1,204 @@
+//! All rows or none: the file was looked through row by row without a fault, its seats are held, and now one transaction does all
+//! of it. The pool is not touched in it, and the account's feed only at its end, so that others go on meanwhile.
+
+use std::sync::Arc;
+
+use tokio::time::sleep;
+use uuid::Uuid;
+
+use super::Failure;
+use super::batch::{give_seats, standing};
+use super::duplicates::SeenAddresses;
+use super::encoding::Encoding;
+use super::fate::{Fate, Judged, Tally, decide};
+use super::file::MemberFile;
+use super::look::{head, open};
+use super::run::{ATTEMPTS, Halt, Run, Source, Step, next};
+use super::write::take_effect;
+use crate::actor::Author;
+use crate::change::{Change, Kind, is_transient, pause_after};
+use crate::error::{Error, Result};
+use crate::infra::fault::fail_point;
+use crate::infra::metrics;
+use crate::upload;
+
+/// Rows that are in memory together.
+const CHUNK: usize = 1_000;
+
+/// What the one transaction came to.
+enum Applied {
+    Yes,
+    /// What was good when it was looked at is no longer.
+    Differs,
+}
+
+impl Run {
+    /// Lets all rows take effect.
+    pub(super) async fn apply(&mut self) -> Result<Step, Halt> {
+        let mut conn = self.db.pool.acquire().await?;
+        let counts = sqlx::query!(
+            "SELECT rows_invited, rows_rejected FROM member_import WHERE account_id = $1 AND import_id = $2",
+            self.account.0,
+            self.import.0,
+        )
+        .fetch_one(&mut *conn)
+        .await?;
+        drop(conn);
+        if counts.rows_rejected > 0 {
+            return Err(Halt::Failed(Failure::RowsRejected(counts.rows_rejected)));
+        }
+        self.hold_all(counts.rows_invited).await?;
+        fail_point!("import.before_apply");
+        for attempt in 1..=ATTEMPTS {
+            match self.try_apply().await {
+                Err(Halt::Error(error)) if is_transient(&error) => sleep(pause_after(attempt)).await,
+                Ok(Applied::Yes) => {
+                    fail_point!("import.after_apply");
+                    self.begun().done = true;
+                    return Ok(Step::Going);
+                }
+                Ok(Applied::Differs) => return self.look_again().await,
+                Err(halt) => return Err(halt),
+            }
+        }
+        Err(Error::Busy.into())
+    }
+
+    async fn try_apply(&mut self) -> Result<Applied, Halt> {
+        let author = Author::Member(self.begun().created_by);
+        let (mut file, domains) = (self.reopen().await?, self.domains().await?);
+        let mut change = self.change(Kind::Asked, author).await?;
+        self.lock_import(&mut change).await?;
+        let begun = self.begun();
+        let (held, options, header) = (begun.seats_held, begun.options.clone(), Arc::clone(&begun.header));
+        let (created_by, send) = (begun.created_by, options.send_welcome_email);
+        let standing = standing(&mut change, created_by, &options).await?;
+        let (mut seen, mut total) = (SeenAddresses::default(), Tally::default());
+        loop {
+            let chunk = read_chunk(&mut file, &mut seen, &domains).await?;
+            if chunk.is_empty() {
+                break;
+            }
+            let mut fates = decide(&mut change, &standing, (&options, &header), &chunk, true).await?;
+            give_seats(&mut change, &mut fates, held - total.invited, send, true).await?;
+            let tally = Tally::of(&fates);
+            if tally.rejected > 0 {
+                return Ok(Applied::Differs);
+            }
+            let members = take_effect(&mut change, &standing, send, &fates).await?;
+            let ids: Vec<Uuid> = members.into_iter().map(|member| member.0).collect();
+            name_members(&mut change, self.import.0, &chunk, &fates, &ids).await?;
+            total.add(&tally);
+            change.spill().await?;
+        }
+        self.mark_applied(&mut change, &total).await?;
+        change.commit().await?;
+        self.begun().seats_held -= total.invited;
+        metrics::import_rows(usize::try_from(total.invited).unwrap_or_default(), 0);
+        Ok(Applied::Yes)
+    }
+
+    async fn reopen(&mut self) -> Result<MemberFile<Source>, Halt> {
+        let mut conn = self.db.pool.acquire().await?;
+        let head = head(&mut conn, self.account, self.import).await?.ok_or(Halt::Superseded)?;
+        let stored = upload::find_file(&mut conn, self.account, head.upload_id).await?;
+        drop(conn);
+        let stored = stored.ok_or(Halt::Failed(Failure::FileLost))?;
+        open(&self.files, &stored, head.encoding.unwrap_or(Encoding::Utf8), self.limits).await
+    }
+
+    async fn lock_import(&mut self, change: &mut Change) -> Result<(), Halt> {
+        let canceled = sqlx::query_scalar!(
+            r#"SELECT cancel_requested_at IS NOT NULL AS "canceled!" FROM member_import
+               WHERE account_id = $1 AND import_id = $2 AND state = 'RUNNING' AND NOT applied FOR NO KEY UPDATE"#,
+            self.account.0,
+            self.import.0,
+        )
+        .fetch_optional(change.conn())
+        .await?;
+        match canceled {
+            None => Err(Halt::Superseded),
+            Some(true) => Err(Halt::Canceled),
+            Some(false) => Ok(()),
+        }
+    }
+
+    async fn mark_applied(&mut self, change: &mut Change, total: &Tally) -> Result<()> {
+        let marked = sqlx::query!(
+            "UPDATE member_import SET applied = true, rows_invited = $3, rows_updated = $4, rows_unchanged = $5,
+                    seats_held = seats_held - $3
+             WHERE account_id = $1 AND import_id = $2 AND rows_done = $3::int + $4::int + $5::int",
+            self.account.0,
+            self.import.0,
+            total.invited,
+            total.updated,
+            total.unchanged,
+        )
+        .execute(change.conn())
+        .await?;
+        if marked.rows_affected() == 1 { Ok(()) } else { Err(Error::Stale) }
+    }
+
+    /// Looks at all rows again: somebody has changed what they depend on.
+    async fn look_again(&mut self) -> Result<Step, Halt> {
+        let author = Author::Member(self.begun().created_by);
+        let mut change = self.change(Kind::Asked, author).await?;
+        sqlx::query!(
+            "WITH rows AS (DELETE FROM member_import_row WHERE account_id = $1 AND import_id = $2)
+             UPDATE member_import SET next_row = 0, next_offset = 0, rows_done = 0, rows_invited = 0, rows_updated = 0,
+                    rows_unchanged = 0, rows_rejected = 0, rows_without_seat = 0
+             WHERE account_id = $1 AND import_id = $2 AND state = 'RUNNING' AND NOT applied",
+            self.account.0,
+            self.import.0,
+        )
+        .execute(change.conn())
+        .await?;
+        change.commit().await?;
+        self.begun = None;
+        Ok(Step::Going)
+    }
+}
+
+async fn read_chunk(
+    file: &mut MemberFile<Source>,
+    seen: &mut SeenAddresses,
+    domains: &crate::infra::personal_domain::DomainPolicy,
+) -> Result<Vec<Judged>, Halt> {
+    let mut chunk = Vec::new();
+    while chunk.len() < CHUNK
+        && let Some(judged) = next(file, seen, domains).await?
+    {
+        chunk.push(judged);
+    }
+    Ok(chunk)
+}
+
+/// Writes what became of each row, now that there are members.
+async fn name_members(change: &mut Change, import: Uuid, chunk: &[Judged], fates: &[Fate], new: &[Uuid]) -> Result<()> {
+    let mut new = new.iter().copied();
+    let (mut rows, mut outcomes, mut members) = (Vec::new(), Vec::new(), Vec::new());
+    for (judged, fate) in chunk.iter().zip(fates) {
+        rows.push(i32::try_from(judged.row).expect("bounded by the limit on rows"));
+        outcomes.push(fate.outcome().as_str().to_owned());
+        members.push(match fate {
+            Fate::Invited(..) => new.next(),
+            Fate::Updated(edit) => Some(edit.member_id.0),
+            Fate::Unchanged(member) => Some(member.0),
+            Fate::Rejected(_) => None,
+        });
+    }
+    let account = change.account();
+    sqlx::query!(
+        "UPDATE member_import_row r SET member_id = u.member_id, outcome = u.outcome
+         FROM unnest($3::int[], $4::text[], $5::uuid[]) u(row_no, outcome, member_id)
+         WHERE r.account_id = $1 AND r.import_id = $2 AND r.row_no = u.row_no",
+        account.0,
+        import,
+        &rows,
+        &outcomes,
+        &members as &[Option<Uuid>],
+    )
+    .execute(change.conn())
+    .await?;
+    Ok(())
+}

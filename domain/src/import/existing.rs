@@ -1,0 +1,104 @@
+//! Who of a batch's addresses is in the account already, and how.
+
+use std::collections::HashMap;
+
+use crate::change::Change;
+use crate::error::Result;
+use crate::id::{GroupId, InvitationId, MemberId, RoleId};
+use crate::invitation::{self, Lapsed, UNDELIVERABLE_AFTER};
+use crate::license;
+use crate::member::Status;
+use crate::profile::{Profile, SubscriptionType};
+
+/// Somebody who has an address of the file.
+pub(super) struct Existing {
+    pub(super) member_id: MemberId,
+    pub(super) status: Status,
+    pub(super) owner: bool,
+    /// The invitation they have, if it has lapsed: they are invited anew.
+    pub(super) lapsed: Option<InvitationId>,
+    pub(super) profile: Profile,
+    pub(super) version: i32,
+    /// Roles for the whole account.
+    pub(super) roles: Vec<RoleId>,
+    /// All assignments, also those limited to units.
+    pub(super) assignments: i32,
+    pub(super) groups: Vec<GroupId>,
+}
+
+impl Existing {
+    /// What a new invitation replaces.
+    pub(super) fn replaceable(&self) -> Option<Lapsed> {
+        self.lapsed.map(|invitation_id| Lapsed { member_id: self.member_id, invitation_id })
+    }
+}
+
+/// Reads who has some addresses. An overdue invitation counts as lapsed; if something is to be `written`, it lapses now, under the
+/// pool's lock.
+pub(super) async fn read(change: &mut Change, emails: &[String], written: bool) -> Result<HashMap<String, Existing>> {
+    let (found, overdue) = look(change, emails).await?;
+    if !overdue || !written {
+        return Ok(found);
+    }
+    license::lock(change).await?;
+    invitation::lapse_addresses(change, emails).await?;
+    Ok(look(change, emails).await?.0)
+}
+
+/// Also says whether anybody's invitation is overdue.
+async fn look(change: &mut Change, emails: &[String]) -> Result<(HashMap<String, Existing>, bool)> {
+    let (account, now) = (change.account(), change.now());
+    let rows = sqlx::query!(
+        r#"SELECT m.email, m.member_id AS "member_id: MemberId", m.status AS "status: Status", m.version,
+                  EXISTS (SELECT FROM account_owner o WHERE o.account_id = $1 AND o.member_id = m.member_id) AS "owner!",
+                  i.invitation_id AS "invitation_id?: InvitationId", (m.status = 'INVITED' AND i.state = 'EXPIRED') IS TRUE AS "lapsed!",
+                  (m.status = 'INVITED' AND i.state = 'PENDING'
+                   AND (i.expires_at <= $3 OR (i.sent_at IS NULL AND i.queued_at <= $4))) IS TRUE AS "overdue!",
+                  m.first_name, m.last_name, m.initials, m.time_zone, m.address, m.city, m.state, m.zip, m.country, m.phone, m.job_title,
+                  m.subscription_type AS "subscription_type: SubscriptionType",
+                  ARRAY(SELECT r.role_id FROM member_role r WHERE r.account_id = $1 AND r.member_id = m.member_id AND r.unit_ref IS NULL
+                        ORDER BY r.role_id) AS "roles!: Vec<RoleId>",
+                  (SELECT count(*)::int FROM member_role r WHERE r.account_id = $1 AND r.member_id = m.member_id) AS "assignments!",
+                  ARRAY(SELECT g.group_id FROM group_member g WHERE g.account_id = $1 AND g.member_id = m.member_id)
+                      AS "groups!: Vec<GroupId>"
+           FROM member m
+           LEFT JOIN invitation i ON i.account_id = m.account_id AND i.member_id = m.member_id AND i.finished_at IS NULL
+           WHERE m.account_id = $1 AND m.email = ANY($2)"#,
+        account.0,
+        emails,
+        now,
+        now - UNDELIVERABLE_AFTER,
+    )
+    .fetch_all(change.conn())
+    .await?;
+    let overdue = rows.iter().any(|row| row.overdue);
+    let found = rows.into_iter().map(|row| {
+        let profile = Profile {
+            first_name: row.first_name,
+            last_name: row.last_name,
+            initials: row.initials,
+            time_zone: row.time_zone,
+            address: row.address,
+            city: row.city,
+            state: row.state,
+            zip: row.zip,
+            country: row.country,
+            phone: row.phone,
+            job_title: row.job_title,
+            subscription_type: row.subscription_type,
+        };
+        let existing = Existing {
+            member_id: row.member_id,
+            status: row.status,
+            owner: row.owner,
+            lapsed: row.invitation_id.filter(|_| row.lapsed || row.overdue),
+            profile,
+            version: row.version,
+            roles: row.roles,
+            assignments: row.assignments,
+            groups: row.groups,
+        };
+        (row.email, existing)
+    });
+    Ok((found.collect(), overdue))
+}

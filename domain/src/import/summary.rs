@@ -1,0 +1,52 @@
+//! What the importer is told by mail when an import has ended.
+
+use sqlx::PgConnection;
+
+use super::link::{Leads, Link};
+use super::{MemberImport, State};
+use crate::id::{AccountId, ImportId};
+use crate::infra::db::Db;
+use crate::upload::FILE_LIFETIME;
+
+/// A summary, and whom it goes to.
+#[derive(Debug)]
+pub struct Summary {
+    /// The importer's address.
+    pub email: String,
+    /// Their first name.
+    pub first_name: Option<String>,
+    /// The account's name.
+    pub account_name: String,
+    /// The import.
+    pub import: MemberImport,
+    /// The last parts of the address of the rejected rows, if there are any.
+    pub failed_rows: Option<String>,
+}
+
+/// Reads the summary of an import that has ended. `None`: it goes on, or its importer is no longer active.
+pub async fn mail(db: &Db, conn: &mut PgConnection, account: AccountId, id: ImportId) -> sqlx::Result<Option<Summary>> {
+    let Some(import) = super::list::find(conn, account, id).await? else { return Ok(None) };
+    if matches!(import.state, State::Queued | State::Running) {
+        return Ok(None);
+    }
+    let found = sqlx::query!(
+        "SELECT u.email, m.first_name, a.name AS account_name
+         FROM member m JOIN app_user u USING (user_id) JOIN account a USING (account_id)
+         WHERE m.account_id = $1 AND m.member_id = $2 AND m.status = 'ACTIVE'",
+        account.0,
+        import.created_by.0,
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(found.map(|found| {
+        let until = import.created_at + FILE_LIFETIME;
+        let link = Link::new(account, import.created_by, Leads::FailedRows(id), until);
+        Summary {
+            email: found.email,
+            first_name: found.first_name,
+            account_name: found.account_name,
+            failed_rows: (import.rows_rejected > 0).then(|| link.path(db)),
+            import,
+        }
+    }))
+}

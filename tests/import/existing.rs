@@ -1,0 +1,194 @@
+//! People who are there already: brought up to date if that is wanted, and never more than that.
+
+use domain::actor::Actor;
+use domain::group::{self, NewGroup};
+use domain::id::{GroupId, MemberId};
+use domain::import::{Options, Outcome};
+use domain::member;
+use domain::permission::SystemRole;
+use futures::FutureExt as _;
+
+use super::world::World;
+
+const HEADER: &str = "email,first_name,last_name,subscription_type,job_title,roles,groups";
+const UPDATE: fn() -> Options = || Options { update_existing: true, ..Options::default() };
+
+async fn import(world: &World, by: &Actor, rows: &[&str], options: Options) -> domain::id::ImportId {
+    let file = format!("{HEADER}\n{}\n", rows.join("\n"));
+    let import = world.start_with(by, file.as_bytes(), options).await;
+    assert_eq!(world.work().await, domain::job::Verdict::Settled);
+    import
+}
+
+/// Outcome and codes of each row.
+async fn outcomes(world: &World, import: domain::id::ImportId) -> Vec<(Outcome, Vec<&'static str>)> {
+    let rows = world.rows(import, None).await;
+    rows.iter().map(|row| (row.outcome, row.faults.iter().map(|fault| fault.code.as_str()).collect())).collect()
+}
+
+async fn group(world: &World, name: &str) -> GroupId {
+    let name = name.to_owned();
+    world
+        .ask(&world.owner, move |change, actor| {
+            let new = NewGroup { name: name.clone(), description: None, excluded_from_custom_rates: false };
+            async move { group::create(change, actor, &new, 100).await }.boxed()
+        })
+        .await
+        .unwrap()
+}
+
+async fn text(world: &World, sql: &'static str) -> String {
+    sqlx::query_scalar(sql).fetch_one(&world.db.pool).await.unwrap()
+}
+
+#[tokio::test]
+async fn members_get_the_values_of_their_rows_and_further_roles_and_groups() {
+    let world = World::new(20).await;
+    let tax = group(&world, "Tax").await;
+    group(&world, "Litigation").await;
+    let ann = world.member("ann@firm.example", SystemRole::Auditor).await;
+    world.invite(&world.owner, "bob@firm.example", SystemRole::Standard.id()).await.unwrap();
+    let rows =
+        ["ann@firm.example,Ann,Lee,Attorney,Partner,Standard,tax|Litigation", "bob@firm.example,Bob,Ray,Attorney,,,"];
+    let first = import(&world, &world.owner, &rows, UPDATE()).await;
+    assert_eq!(outcomes(&world, first).await, [(Outcome::Updated, vec![]), (Outcome::Updated, vec![])]);
+    let changes = &world.rows(first, None).await[0].changes;
+    assert_eq!(changes, &["first_name", "last_name", "subscription_type", "job_title", "roles", "groups"]);
+    assert_eq!(
+        text(&world, "SELECT concat_ws(' ', first_name, last_name, job_title, status, version) FROM member WHERE email LIKE 'ann@%'").await,
+        "Ann Lee Partner ACTIVE 3"
+    );
+    assert_eq!(text(&world, "SELECT last_name FROM invitation WHERE email LIKE 'bob@%'").await, "Ray");
+    let of_ann =
+        "SELECT count(*) FROM member_role r JOIN member m USING (account_id, member_id) WHERE email LIKE 'ann@%'";
+    assert_eq!(world.count(of_ann).await, 2, "the role she had stays");
+    assert_eq!(world.count("SELECT count(*) FROM group_member").await, 2);
+    let events =
+        "SELECT count(*) FROM event WHERE kind IN ('member.updated', 'member.roles_changed', 'group.members_added')";
+    assert_eq!(world.count(events).await, 2 + 1 + 2);
+
+    let second = import(&world, &world.owner, &rows, UPDATE()).await;
+    assert_eq!(outcomes(&world, second).await, [(Outcome::Unchanged, vec![]), (Outcome::Unchanged, vec![])]);
+    assert_eq!(world.count(events).await, 5, "the second time changes nothing");
+    let cleared = import(&world, &world.owner, &["ann@firm.example,Ann,Lee,Attorney,,,"], UPDATE()).await;
+    assert_eq!(
+        world.rows(cleared, None).await[0].changes,
+        ["job_title"],
+        "an empty cell clears, and takes no role or group"
+    );
+    assert_eq!((world.count(of_ann).await, world.count("SELECT count(*) FROM group_member").await), (2, 2));
+    assert_eq!((ann.account_id, world.seats().await), (world.account(), (3, 3)));
+
+    world.ask(&world.owner, move |c, a| group::archive(c, a, tax).boxed()).await.unwrap();
+    let archived = import(&world, &world.owner, &["eve@firm.example,Eve,Ek,Attorney,,,Tax"], UPDATE()).await;
+    assert_eq!(outcomes(&world, archived).await, [(Outcome::Rejected, vec!["UNKNOWN_GROUP"])]);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn the_owner_and_who_is_shut_out_are_never_changed() {
+    let world = World::new(20).await;
+    let mut ids: Vec<MemberId> = Vec::new();
+    for email in ["sue@firm.example", "dan@firm.example"] {
+        ids.push(world.member(email, SystemRole::Standard).await.member_id);
+    }
+    let (sue, dan) = (ids[0], ids[1]);
+    world.ask(&world.owner, move |c, a| member::suspend(c, a, sue).boxed()).await.unwrap();
+    sqlx::query("UPDATE member SET status = 'DEACTIVATED', prior_status = 'ACTIVE' WHERE member_id = $1")
+        .bind(dan.0)
+        .execute(&world.db.pool)
+        .await
+        .unwrap();
+    let before = text(&world, "SELECT string_agg(m::text, '|' ORDER BY member_id) FROM member m").await;
+    let rows = [
+        "owner@firm.example,New,Name,Attorney,,Auditor,",
+        "sue@firm.example,New,Name,Attorney,,,",
+        "dan@firm.example,New,Name,Attorney,,,",
+    ];
+    let import_id = import(&world, &world.owner, &rows, UPDATE()).await;
+    let expected = ["OWNER_PROTECTED", "NOT_IMPORTABLE", "NOT_IMPORTABLE"];
+    assert_eq!(outcomes(&world, import_id).await, expected.map(|code| (Outcome::Rejected, vec![code])));
+    assert_eq!(text(&world, "SELECT string_agg(m::text, '|' ORDER BY member_id) FROM member m").await, before);
+    // What they have already is no fault, whatever their status.
+    sqlx::query("UPDATE member SET subscription_type = 'ATTORNEY'").execute(&world.db.pool).await.unwrap();
+    let same = [
+        "owner@firm.example,Olga,Owner,Attorney,,,",
+        "sue@firm.example,A,B,Attorney,,,",
+        "dan@firm.example,A,B,Attorney,,,",
+    ];
+    let import_id = import(&world, &world.owner, &same, Options::default()).await;
+    assert_eq!(outcomes(&world, import_id).await, [1, 2, 3].map(|_| (Outcome::Unchanged, vec![])));
+    world.end().await;
+}
+
+#[tokio::test]
+async fn nobody_changes_by_import_whom_they_could_not_change_otherwise() {
+    let world = World::new(20).await;
+    world.member("admin@firm.example", SystemRole::Administrator).await;
+    world.member("ann@firm.example", SystemRole::Standard).await;
+    let manager = world.member("manager@firm.example", SystemRole::MemberManager).await;
+    let rows = [
+        "admin@firm.example,New,Name,Attorney,,,",
+        "ann@firm.example,A,B,Attorney,,Administrator,",
+        "ann@firm.example,A,B,Attorney,,,",
+        "manager@firm.example,Mia,Lee,Attorney,,,",
+    ];
+    let import_id = import(&world, &manager, &rows, UPDATE()).await;
+    assert_eq!(
+        outcomes(&world, import_id).await,
+        [
+            (Outcome::Rejected, vec!["NOT_PERMITTED"]),
+            (Outcome::Rejected, vec!["ROLE_NOT_PERMITTED"]),
+            (Outcome::Rejected, vec!["DUPLICATE_IN_FILE"]),
+            (Outcome::Updated, vec![]),
+        ]
+    );
+    let duplicate = &world.rows(import_id, None).await[2].faults[0].sentence;
+    assert!(duplicate.starts_with("Row 3 of the file"), "{duplicate}");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn defaults_go_to_new_members_only_and_must_be_the_importers_to_give() {
+    let world = World::new(20).await;
+    let tax = group(&world, "Tax").await;
+    world.member("ann@firm.example", SystemRole::Standard).await;
+    let manager = world.member("manager@firm.example", SystemRole::MemberManager).await;
+    let options = || Options { default_roles: vec![SystemRole::Auditor.id()], default_groups: vec![tax], ..UPDATE() };
+    let upload = world.create_upload(&manager).await;
+    world.put(upload, b"email,first_name,last_name,subscription_type\n").await.unwrap();
+    let Err(domain::error::Error::Refused(list)) = world.start_of(&manager, upload, options()).await else { panic!() };
+    assert_eq!(
+        (list[0].code, &list[0].field[..]),
+        (domain::error::Code::NotPermitted, &["defaultRoleIds".to_owned()][..])
+    );
+
+    let rows = [
+        "ann@firm.example,A,B,Attorney,,,",
+        "eve@firm.example,A,B,Attorney,,,",
+        "pat@firm.example,A,B,Attorney,,Standard,",
+    ];
+    let import_id = import(&world, &world.owner, &rows, options()).await;
+    assert_eq!(world.read(import_id).await.rows_invited, 2);
+    let roles = text(
+        &world,
+        "SELECT string_agg(split_part(m.email, '@', 1) || ' ' || r.name, ', ' ORDER BY m.email) FROM member m
+         JOIN member_role USING (account_id, member_id) JOIN role r USING (account_id, role_id)
+         WHERE m.email ~ '^(ann|eve|pat)@'",
+    );
+    assert_eq!(roles.await, "ann Standard, eve Auditor, pat Standard");
+    assert_eq!(world.count("SELECT count(*) FROM group_member").await, 2);
+
+    // Archived before its rows come.
+    let later = world
+        .start_with(
+            &world.owner,
+            b"email,first_name,last_name,subscription_type\nz@firm.example,A,B,Attorney\n",
+            options(),
+        )
+        .await;
+    world.ask(&world.owner, move |c, a| group::archive(c, a, tax).boxed()).await.unwrap();
+    assert_eq!(world.work().await, domain::job::Verdict::Settled);
+    assert_eq!(world.read(later).await.error_code.as_deref(), Some("DEFAULTS_GONE"));
+    world.end().await;
+}

@@ -1,0 +1,80 @@
+//! Files as the programs of this world write them.
+
+use domain::import::column::{Delimiter, LineEnd};
+use domain::import::encoding::Encoding;
+use domain::import::{Options, Step};
+
+use super::world::World;
+
+const FILE: &str = "Email;FIRST_NAME;Last Name;subscription_type\r\nzoe@firm.example;Zoë;Müller;Attorney\r\n\r\n\
+    ann@firm.example;\"Ann\";Lee;non-attorney\r\n";
+
+fn utf16(text: &str, unit: fn(u16) -> [u8; 2]) -> Vec<u8> {
+    text.encode_utf16().flat_map(unit).collect()
+}
+
+/// Of letters that both know.
+fn windows_1252(text: &str) -> Vec<u8> {
+    text.chars().map(|c| u8::try_from(u32::from(c)).unwrap()).collect()
+}
+
+#[tokio::test]
+async fn every_encoding_is_found_out_and_told() {
+    for (bytes, encoding, mark) in [
+        (FILE.as_bytes().to_vec(), Encoding::Utf8, false),
+        (format!("\u{feff}{FILE}").into_bytes(), Encoding::Utf8, true),
+        (utf16(&format!("\u{feff}{FILE}"), u16::to_le_bytes), Encoding::Utf16Le, true),
+        (utf16(&format!("\u{feff}{FILE}"), u16::to_be_bytes), Encoding::Utf16Be, true),
+        (utf16(FILE, u16::to_le_bytes), Encoding::Utf16Le, false),
+        (windows_1252(FILE), Encoding::Windows1252, false),
+    ] {
+        let world = World::new(10).await;
+        let read = world.read(world.import(&bytes, Options::default()).await).await;
+        assert_eq!((read.rows_invited, read.rows_rejected, read.rows_total), (2, 0, Some(2)), "{encoding:?}");
+        assert_eq!((read.encoding, read.byte_order_mark), (Some(encoding), Some(mark)));
+        assert_eq!((read.delimiter, read.line_end), (Some(Delimiter::Semicolon), Some(LineEnd::CrLf)));
+        let sql = "SELECT count(*) FROM member WHERE first_name = 'Zoë' AND last_name = 'Müller'";
+        assert_eq!(world.count(sql).await, 1, "{encoding:?}");
+        world.end().await;
+    }
+}
+
+/// A worker goes on in the middle of a file that has to be decoded.
+#[tokio::test]
+async fn a_file_in_another_encoding_goes_on_where_it_stopped() {
+    let world = World::new(2_000).await;
+    let rows: String = (0..1_200).map(|n| format!("p{n:04}@firm.example\tZoë\tÜ{n}\tAttorney\r")).collect();
+    let file = utf16(&format!("\u{feff}email\tfirst_name\tlast_name\tsubscription_type\r{rows}"), u16::to_le_bytes);
+    let import = world.start(&world.owner, &file, false).await;
+    for _ in 0..6 {
+        let job = world.claim().await;
+        let mut run = world.run_of(&job, import);
+        assert_eq!(run.step().await.unwrap(), Step::Going);
+        let ended = run.step().await.unwrap() == Step::Ended;
+        if ended || !world.lapse_lease(&job).await {
+            break;
+        }
+    }
+    let read = world.read(import).await;
+    assert_eq!((read.rows_invited, read.line_end, read.finished_at.is_some()), (1_200, Some(LineEnd::Cr), true));
+    assert_eq!(world.count("SELECT count(DISTINCT last_name) FROM member WHERE last_name LIKE 'Ü%'").await, 1_200);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_file_that_cannot_be_read_says_in_which_row_and_why() {
+    for (file, code, row) in [
+        (&b"PK\x03\x04\x14\x00\x06\x00a spreadsheet"[..], "NOT_TEXT", None),
+        (b"\n\nemail,email,first_name,last_name,subscription_type\n", "DUPLICATE_COLUMN", Some(3)),
+        (b"email,first_name\n", "MISSING_COLUMN", Some(1)),
+        (b"", "EMPTY_FILE", None),
+        (b"email,first_name,last_name,subscription_type,\0x\n", "INVALID_ENCODING", Some(1)),
+    ] {
+        let world = World::new(10).await;
+        let read = world.read(world.import(file, Options::default()).await).await;
+        assert_eq!((read.error_code.as_deref(), read.error_row), (Some(code), row));
+        let message = read.error_message.unwrap();
+        assert!(message.ends_with('.') && message.starts_with("Row ") == row.is_some(), "{message}");
+        world.end().await;
+    }
+}

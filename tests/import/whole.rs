@@ -1,0 +1,122 @@
+//! Imports of all rows or none, and those that want all seats beforehand.
+
+use domain::import::{Options, Outcome, Step};
+use domain::invitation::ErrorPolicy;
+use domain::job::Verdict;
+use domain::permission::SystemRole;
+
+use super::rows::people;
+use super::world::World;
+
+const WHOLE: fn() -> Options = || Options { error_policy: ErrorPolicy::AllOrNothing, ..Options::default() };
+
+async fn members(world: &World) -> i32 {
+    world.count("SELECT count(*) FROM member WHERE status = 'INVITED'").await
+}
+
+#[tokio::test]
+async fn one_faulty_row_keeps_all_others_out() {
+    let world = World::new(3_000).await;
+    let file = [&people(1_200)[..], b"nobody,A,B,Attorney,,\n"].concat();
+    let import = world.import(&file, WHOLE()).await;
+    let read = world.read(import).await;
+    assert_eq!((read.error_code.as_deref(), read.applied), (Some("ROWS_REJECTED"), false));
+    assert!(read.error_message.unwrap().starts_with("1 rows have faults"));
+    assert_eq!((read.rows_invited, read.rows_rejected), (1_200, 1));
+    assert_eq!(world.rejected(import).await, [(1_202, vec!["INVALID_EMAIL"])]);
+    assert_eq!((members(&world).await, world.seats().await), (0, (1, 1)));
+    world.end().await;
+}
+
+#[tokio::test]
+async fn all_rows_take_effect_in_one_transaction_with_gapless_events() {
+    let world = World::new(3_000).await;
+    let import = world.start_with(&world.owner, &people(2_300), WHOLE()).await;
+    let job = world.claim().await;
+    let mut run = world.run_of(&job, import);
+    while !world.read(import).await.applied {
+        assert_eq!(members(&world).await, 0, "nobody before all");
+        assert_eq!(run.step().await.unwrap(), Step::Going);
+    }
+    assert_eq!(members(&world).await, 2_300);
+    assert_eq!(run.step().await.unwrap(), Step::Ended);
+    let rows = world.rows(import, Some(Outcome::Invited)).await;
+    assert!(rows.len() == 2_300 && rows.iter().all(|row| row.member_id.is_some()));
+    assert_eq!(world.count("SELECT count(DISTINCT xmin::text) FROM invitation").await, 1);
+    let gaps = "SELECT count(*) FROM (SELECT seq - lag(seq) OVER (ORDER BY seq) AS step FROM event) e WHERE step <> 1";
+    assert_eq!(world.count(gaps).await, 0);
+    assert_eq!(world.count("SELECT count(*) FROM event WHERE kind = 'invitation.created'").await, 2_300);
+    let unlike = "SELECT count(*) FROM event e JOIN event_personal p USING (account_id, event_id) WHERE e.personal_digest IS NULL";
+    assert_eq!(world.count(unlike).await, 0);
+    assert_eq!(world.seats().await, (2_301, 2_301));
+    world.end().await;
+}
+
+#[tokio::test]
+async fn too_few_seats_refuse_the_file_before_its_first_row() {
+    let world = World::new(5).await;
+    for options in [WHOLE(), Options { require_seats: true, ..Options::default() }] {
+        let import = world.import(&people(6), options).await;
+        let read = world.read(import).await;
+        assert_eq!((read.error_code.as_deref(), read.seats_free), (Some("SEAT_SHORTAGE"), Some(4)));
+        let message = read.error_message.unwrap();
+        assert!(message.contains("needs 6 licences") && message.contains("2 licences are missing"), "{message}");
+        assert_eq!((members(&world).await, world.seats().await), (0, (1, 1)));
+    }
+    let enough = world.import(&people(4), Options { require_seats: true, ..Options::default() }).await;
+    assert_eq!((world.read(enough).await.rows_invited, world.seats().await), (4, (5, 5)));
+    // Who is there already needs none.
+    let again = world.import(&people(4), Options { require_seats: true, ..Options::default() }).await;
+    assert_eq!((world.read(again).await.rows_unchanged, world.seats().await), (4, (5, 5)));
+    world.end().await;
+}
+
+/// Somebody is invited between the look and the moment at which all takes effect.
+#[tokio::test]
+async fn what_has_changed_since_the_look_is_looked_at_again() {
+    let world = World::new(3_000).await;
+    let import = world.start_with(&world.owner, &people(600), WHOLE()).await;
+    let job = world.claim().await;
+    let mut run = world.run_of(&job, import);
+    while world.read(import).await.rows_invited < 600 {
+        assert_eq!(run.step().await.unwrap(), Step::Going);
+    }
+    world.invite(&world.owner, "p00007@firm.example", SystemRole::Standard.id()).await.unwrap();
+    while run.step().await.unwrap() == Step::Going {}
+    let read = world.read(import).await;
+    assert_eq!((read.error_code.as_deref(), read.rows_done()), (Some("ROWS_REJECTED"), 600));
+    assert_eq!(world.rejected(import).await, [(9, vec!["ALREADY_INVITED"])]);
+    assert_eq!((members(&world).await, world.seats().await), (1, (2, 2)));
+    world.end().await;
+}
+
+/// The handler is dropped wherever it happens to be, again and again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_killed_anywhere_leaves_all_or_nothing() {
+    let world = World::new(5_000).await;
+    let import = world.start_with(&world.owner, &people(2_000), WHOLE()).await;
+    let mut kills = 0;
+    loop {
+        let job = world.claim().await;
+        let (_, handler) = world.registry().find(&job.kind).unwrap();
+        let life = std::time::Duration::from_millis(30 + kills * 61);
+        match tokio::time::timeout(life, handler.run(job.clone())).await {
+            Ok(verdict) => {
+                assert_eq!(verdict, Verdict::Settled);
+                break;
+            }
+            Err(_killed) => kills += 1,
+        }
+        let found = members(&world).await;
+        assert!(found == 0 || found == 2_000, "{found}");
+        if !world.lapse_lease(&job).await {
+            break;
+        }
+    }
+    assert!(kills > 0);
+    let read = world.read(import).await;
+    assert_eq!((read.rows_invited, read.applied, members(&world).await), (2_000, true, 2_000));
+    assert_eq!(world.count("SELECT count(*) FROM event WHERE kind = 'invitation.created'").await, 2_000);
+    assert_eq!(world.seats().await, (2_001, 2_001));
+    world.end().await;
+}
