@@ -7,7 +7,6 @@ pub mod connection;
 pub mod exposition;
 pub mod graphql;
 pub mod health;
-pub mod import_file;
 pub mod live;
 pub mod pages;
 pub mod server;

@@ -33,7 +33,6 @@ use crate::graphql::operation::Operations;
 use crate::graphql::ws::{Sockets, is_upgrade};
 use crate::graphql::{MusterSchema, schema, sdl};
 use crate::health::{self, Health};
-use crate::import_file;
 use crate::pages;
 use crate::socket::{self, of_host, signed_in};
 use crate::state::State;
@@ -80,7 +79,6 @@ impl Server {
             .route("/graphiql", get(|| async { graphiql::page("/graphql") }))
             .merge(health::router(health))
             .merge(self.refused_while_away(upload::router(self.uploads())))
-            .merge(self.refused_while_away(import_file::router(self.state.clone())))
             .merge(self.refused_while_away(pages::router().with_state(self.state.clone())))
             .merge(pages::assets());
         if config.mail.transport == MailTransport::Outbox && is_loopback_url(&config.http.public_url) {

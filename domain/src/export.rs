@@ -31,7 +31,7 @@ mod run;
 mod statement;
 
 pub use end::{abandon, reopen};
-pub use link::{Download, LINK_LIFETIME, link, open};
+pub use link::{Download, link, open};
 pub use purge::{purge_expired, purge_one};
 pub use run::{Halt, Order, Run, Taken};
 pub use statement::{Issued, create_statement, read_statement};

@@ -34,7 +34,7 @@ use self::support::firm;
 
 const ROWS: usize = 100_000;
 /// People who are mailed.
-const MAILED: usize = 2_000;
+const MAILED: u32 = 2_000;
 /// Between two invitations of somebody else.
 const PAUSE: Duration = Duration::from_millis(50);
 /// Tables that an import fills.
@@ -159,6 +159,7 @@ impl Stage {
                 subscription_type: None,
                 place: Place::with_roles([role]),
                 validity: Validity::default(),
+                wishes: Vec::new(),
             };
             async move {
                 invitation::invite(change, actor, &[invite], false, ErrorPolicy::AllOrNothing).await.map(|_| ())
@@ -327,7 +328,7 @@ async fn meanwhile(rows: usize, name: &str, options: Options, alone: f64) -> Res
 /// With welcome mails, into files.
 async fn mails() -> Result<()> {
     let stage = Stage::new().await?;
-    let file = people(MAILED);
+    let file = people(usize::try_from(MAILED)?);
     let began = Instant::now();
     stage.import(&file, Options { send_welcome_email: true, ..Options::default() }).await?;
     let due = "SELECT count(*) FROM outbox WHERE kind = 'mail.invitation' AND finished_at IS NULL";
@@ -335,6 +336,6 @@ async fn mails() -> Result<()> {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     let seconds = began.elapsed().as_secs_f64();
-    println!("welcome mails: {MAILED} in {seconds:.1} s, {:.0}/s", MAILED as f64 / seconds);
+    println!("welcome mails: {MAILED} in {seconds:.1} s, {:.0}/s", f64::from(MAILED) / seconds);
     stage.end().await
 }

@@ -90,8 +90,8 @@ async fn the_invitations_of_an_import_are_sent_together_later() -> Result<()> {
     send(owner.token.clone(), json!(id)).await?;
     app.settle().await?;
     assert_eq!(app.mailbox.all()?.len(), before + 450, "each once");
-    let sent =
+    let delivered =
         "SELECT count(*)::text FROM invitation WHERE state = 'PENDING' AND sent_at IS NOT NULL AND email LIKE 'p0%'";
-    assert_eq!(app.look(sent).await?.as_deref(), Some("450"));
+    assert_eq!(app.look(delivered).await?.as_deref(), Some("450"));
     app.finish().await
 }

@@ -115,8 +115,8 @@ async fn hostile_files_end_in_a_clear_fault() {
         let world = World::new(10).await;
         let import = world.import(file.as_bytes(), Options::default()).await;
         let read = world.read(import).await;
-        assert_eq!(read.error_code.as_deref(), whole, "{:.80}", file);
-        assert_eq!(world.rejected(import).await, rows, "{:.80}", file);
+        assert_eq!(read.error_code.as_deref(), whole, "{file:.80}");
+        assert_eq!(world.rejected(import).await, rows, "{file:.80}");
         assert_eq!(read.rows_invited, i32::from(whole.is_none()), "the good row stays");
         world.end().await;
     }

@@ -1,5 +1,7 @@
 //! Dry runs: they say what would happen, and change nothing.
 
+use std::fmt::Write as _;
+
 use domain::import::{Options, Outcome};
 use domain::infra::db::Db;
 use domain::permission::SystemRole;
@@ -19,7 +21,7 @@ async fn state(db: &Db) -> String {
     {
         let sql = format!("SELECT coalesce(md5(string_agg(t::text, '|' ORDER BY t::text)), '') FROM {table} t");
         let digest: String = sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(&db.pool).await.unwrap();
-        all.push_str(&format!("{table} {digest}\n"));
+        writeln!(all, "{table} {digest}").unwrap();
     }
     all
 }
@@ -57,8 +59,8 @@ async fn a_dry_run_says_what_would_become_of_each_row_and_changes_nothing() {
         (5, Outcome::Rejected, vec![]),
     ];
     assert_eq!(outcomes(&world, dry).await, planned);
-    let read = world.read(dry).await;
-    assert!(read.dry_run && !read.applied);
+    let told = world.read(dry).await;
+    assert!(told.dry_run && !told.applied);
     assert_eq!(world.seats().await, (3, 3));
 
     let real = import(file, Options { update_existing: true, ..Options::default() }).await;

@@ -12,10 +12,10 @@ use domain::actor::{Action, Actor, Target};
 use domain::id::{ImportId, MemberId};
 use domain::import::column::{Delimiter, LineEnd};
 use domain::import::encoding::Encoding;
-use domain::import::link::Leads;
+use domain::import::link::File;
 use domain::import::{self, FailureCode};
 use domain::infra::db::Db;
-use domain::infra::page::Request;
+use domain::infra::page::{Arguments, Request};
 
 pub use self::manage::ImportMutation;
 use self::row::{ImportRow, ImportRowFilter};
@@ -173,6 +173,7 @@ impl From<import::Seats> for ImportSeats {
 /// An import of members from a CSV file. Rows are handled in the file's order, each exactly once.
 #[derive(SimpleObject, Clone, Debug)]
 #[graphql(complex)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts")]
 pub struct MemberImport {
     #[graphql(skip)]
     import_id: ImportId,
@@ -283,7 +284,7 @@ impl MemberImport {
             let (actor, db) = (ctx.actor()?, &ctx.state().db);
             let mut conn = db.pool.acquire().await.map_err(failed)?;
             let there = import::has_file(&mut conn, actor.account_id, self.import_id).await.map_err(failed)?;
-            Ok(there.then(|| template::link(ctx, actor, Leads::FailedRows(self.import_id))))
+            Ok(there.then(|| template::link(ctx, actor, File::FailedRows(self.import_id))))
         };
         read.await.transpose()
     }
@@ -357,4 +358,14 @@ async fn of(db: &Db, actor: &Actor, ids: &[ImportId]) -> Result<Vec<MemberImport
     let mut conn = db.pool.acquire().await.map_err(failed)?;
     let imports = import::read_many(&mut conn, actor, ids).await.map_err(failed)?;
     Ok(imports.into_iter().map(MemberImport::from).collect())
+}
+
+/// Imports of the viewer's account, the newest first. Needs `imports.read` or `imports.run`.
+pub async fn page(ctx: &Context<'_>, arguments: &Arguments) -> Result<Connection<String, MemberImport>> {
+    let actor = ctx.actor()?;
+    actor.may(Action::ReadImports, Target::Account).map_err(top_level)?;
+    let request = Request::new(arguments, import::IMPORTS).map_err(top_level)?;
+    let mut conn = ctx.state().db.pool.acquire().await.map_err(failed)?;
+    let page = import::list(&mut conn, actor, &request).await.map_err(failed)?;
+    Ok(connection(page, MemberImport::from))
 }

@@ -65,7 +65,7 @@ impl<P: Progress> Follower<P> {
     async fn next(mut self) -> Option<(Result<P>, Option<Self>)> {
         loop {
             self.wait().await?;
-            match self.look().await {
+            match look::<P>(&self.state, &self.actor, self.id).await {
                 Err(error) => return Some((Err(error), None)),
                 Ok(found) => {
                     let found = found?;
@@ -88,19 +88,19 @@ impl<P: Progress> Follower<P> {
             Either::Right(_) => Some(()),
         }
     }
+}
 
-    /// Reads it; for a while again when that fails, because an error would end the subscription.
-    async fn look(&self) -> Result<Option<P>> {
-        let mut tries = 1;
-        loop {
-            let place = self.state.admission.wait(&Asker::User(self.actor.user_id)).await;
-            let found = P::look(&self.state, &self.actor, self.id).await;
-            drop(place);
-            if found.is_ok() || tries == TRIES {
-                return found;
-            }
-            tries += 1;
-            tokio::time::sleep(BETWEEN_TRIES).await;
+/// Reads it; for a while again when that fails, because an error would end the subscription.
+async fn look<P: Progress>(state: &State, actor: &Actor, id: P::Id) -> Result<Option<P>> {
+    let mut tries = 1;
+    loop {
+        let place = state.admission.wait(&Asker::User(actor.user_id)).await;
+        let found = P::look(state, actor, id).await;
+        drop(place);
+        if found.is_ok() || tries == TRIES {
+            return found;
         }
+        tries += 1;
+        tokio::time::sleep(BETWEEN_TRIES).await;
     }
 }

@@ -78,11 +78,10 @@ impl Subscription {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Its id.")] id: ID,
-    ) -> Result<impl Stream<Item = Result<LicenseChange>> + use<'_>> {
-        let (state, actor) = (ctx.state().clone(), ctx.actor()?.clone());
+    ) -> Result<impl Stream<Item = Result<LicenseChange>> + use<>> {
+        let actor = ctx.actor()?;
         actor.may(Action::ReadLicenses, Target::Account).map_err(top_level)?;
-        let follow = Follow { updates: Box::pin(watch(ctx)?.updates()), state, actor, id: parse_id(&id), last: None };
-        Ok(futures::stream::unfold(Some(follow), |follow| async move { follow?.next().await }.boxed()))
+        Ok(progress::follow(ctx.state(), actor, &watch(ctx)?, id.parse().ok()))
     }
 
     /// The account as it is now, and again whenever something in it has changed, at most twice a second. Several changes may come
@@ -108,7 +107,7 @@ impl Subscription {
         ctx: &Context<'_>,
         #[graphql(desc = "Its id.")] id: ID,
     ) -> Result<impl Stream<Item = Result<Export>> + use<>> {
-        Ok(progress::follow(ctx.state(), ctx.actor()?, watch(ctx)?, id.parse().ok()))
+        Ok(progress::follow(ctx.state(), ctx.actor()?, &watch(ctx)?, id.parse().ok()))
     }
 
     /// An import as it is now, and again whenever it has come further, at most twice a second, until it has ended. Needs `imports.read`
@@ -122,7 +121,7 @@ impl Subscription {
     ) -> Result<impl Stream<Item = Result<MemberImport>> + use<>> {
         let actor = ctx.actor()?;
         actor.may(Action::ReadImports, Target::Account).map_err(top_level)?;
-        Ok(progress::follow(ctx.state(), actor, watch(ctx)?, id.parse().ok()))
+        Ok(progress::follow(ctx.state(), actor, &watch(ctx)?, id.parse().ok()))
     }
 }
 

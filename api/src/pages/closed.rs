@@ -27,7 +27,7 @@ pub enum ClosedLink {
     /// No change of a login e-mail waits for this token: unknown, lapsed, given up, or done.
     LoginEmail,
     /// No file can be read by this link: it is none of ours or over, or its reader may not read that any more.
-    Export,
+    File,
 }
 
 impl ClosedLink {
@@ -69,10 +69,10 @@ impl ClosedLink {
                 "This invitation is on hold",
                 "Ask an administrator of the account to lift the suspension; this link works again afterwards until it expires.",
             ),
-            Self::Export => (
+            Self::File => (
                 StatusCode::NOT_FOUND,
                 "There is no file here",
-                "A link to a file works for 10 minutes, and only while you may read what is in it. Go back to where you got the link and ask for another one.",
+                "A link to a file works for a while, and only as long as you may read what is in it. Go back to where you got the link and ask for another one.",
             ),
             Self::SignUp => (
                 StatusCode::GONE,

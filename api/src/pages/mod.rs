@@ -5,6 +5,8 @@
 mod closed;
 pub mod dev_mail;
 pub mod export;
+mod file;
+pub mod import_file;
 pub mod invitation;
 pub mod login_email;
 pub mod password_reset;
@@ -69,7 +71,8 @@ static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
 /// (`into_make_service_with_connect_info::<SocketAddr>`).
 pub fn router() -> Router<crate::state::State> {
     let pages = invitation::router().merge(sign_up::router()).merge(password_reset::router());
-    let pages = pages.merge(login_email::router()).merge(export::router()).merge(root::router());
+    let pages = pages.merge(login_email::router()).merge(root::router());
+    let pages = pages.merge(export::router()).merge(import_file::router());
     pages.layer(DefaultBodyLimit::max(visit::FORM_BYTES))
 }
 

@@ -1,12 +1,7 @@
-//! Links to files: signed, for a few minutes, and for the person who read them. Whoever follows one is that person as far as anybody can
-//! tell; what they may do is looked at again.
+//! Links to files, for a few minutes.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jiff::SignedDuration;
 use object_store::Error as StoreError;
 use tokio::io::AsyncRead;
-use uuid::Uuid;
 
 use super::{Kind, scope};
 use crate::actor::read_rights;
@@ -15,59 +10,12 @@ use crate::id::{AccountId, ExportId, MemberId, UnitId};
 use crate::infra::clock::Timestamp;
 use crate::infra::db::Db;
 use crate::infra::files::Files;
-use crate::infra::secret::{Purpose, TokenKey};
-
-/// How long a link can be followed.
-pub const LINK_LIFETIME: SignedDuration = SignedDuration::from_mins(10);
-
-/// What a link says: `mexp.` and, in Base64, account, export, reader, end and the signature of these.
-struct Link {
-    account: AccountId,
-    export: ExportId,
-    reader: MemberId,
-    /// Seconds since 1970.
-    until: i64,
-}
-
-const SIGNED: usize = 3 * 16 + 8;
-
-impl Link {
-    fn bytes(&self) -> [u8; SIGNED] {
-        let mut bytes = [0; SIGNED];
-        bytes[..16].copy_from_slice(self.account.0.as_bytes());
-        bytes[16..32].copy_from_slice(self.export.0.as_bytes());
-        bytes[32..48].copy_from_slice(self.reader.0.as_bytes());
-        bytes[48..].copy_from_slice(&self.until.to_be_bytes());
-        bytes
-    }
-
-    fn write(&self, key: &TokenKey) -> String {
-        let signed = self.bytes();
-        let signature = key.sign(Purpose::Export, &[&signed]);
-        format!("{}.{}", Purpose::Export.prefix(), URL_SAFE_NO_PAD.encode([&signed[..], &signature[..]].concat()))
-    }
-
-    /// Reads what [`Link::write`] wrote with the same key; `None` for anything else.
-    fn read(key: &TokenKey, text: &str) -> Option<Self> {
-        let text = text.strip_prefix(Purpose::Export.prefix())?.strip_prefix('.')?;
-        let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
-        let (signed, signature) = bytes.split_at_checked(SIGNED)?;
-        if !key.is_signed(Purpose::Export, &[signed], signature) {
-            return None;
-        }
-        let id = |at: usize| Uuid::from_slice(&signed[at..at + 16]).ok();
-        Some(Self {
-            account: AccountId(id(0)?),
-            export: ExportId(id(16)?),
-            reader: MemberId(id(32)?),
-            until: i64::from_be_bytes(signed[48..].try_into().ok()?),
-        })
-    }
-}
+use crate::infra::link::{LIFETIME, Link};
+use crate::infra::secret::Purpose;
 
 /// The secret by which `reader` can read the file of an export from now on: the path of the address is `/export/` and this.
 pub fn link(db: &Db, account: AccountId, export: ExportId, reader: MemberId, now: Timestamp) -> String {
-    Link { account, export, reader, until: (now + LINK_LIFETIME).as_second() }.write(&db.key)
+    Link::new(account, export.0, reader, now + LIFETIME).write(&db.key, Purpose::Export)
 }
 
 /// A file that may be read.
@@ -92,10 +40,10 @@ impl Download {
 /// Follows a link. `None`, whatever the reason: it is none of ours or over, its file is gone, or its reader is no active member any more
 /// or may not read what is in the file.
 pub async fn open(db: &Db, link: &str) -> Result<Option<Download>> {
-    let Some(link) = Link::read(&db.key, link) else { return Ok(None) };
+    let Some(link) = Link::read(&db.key, Purpose::Export, link) else { return Ok(None) };
     let mut conn = db.pool.acquire().await?;
     let now = db.now_on(&mut conn).await?;
-    if link.until <= now.as_second() {
+    if link.is_over(now) {
         return Ok(None);
     }
     let row = sqlx::query!(
@@ -104,7 +52,7 @@ pub async fn open(db: &Db, link: &str) -> Result<Option<Download>> {
            FROM export
            WHERE account_id = $1 AND export_id = $2 AND requested_by = $3 AND state = 'DONE' AND expires_at > $4"#,
         link.account.0,
-        link.export.0,
+        link.leads_to,
         link.reader.0,
         now,
     )
@@ -123,42 +71,4 @@ pub async fn open(db: &Db, link: &str) -> Result<Option<Download>> {
         size: u64::try_from(row.size_bytes).expect("checked by the table"),
         key: row.file_key,
     }))
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn some() -> Link {
-        Link { account: AccountId::new(), export: ExportId::new(), reader: MemberId::new(), until: 1_900_000_000 }
-    }
-
-    #[test]
-    fn reads_its_own_links_and_no_others() {
-        let (key, other) = (TokenKey::new(1, [7; 32]), TokenKey::new(1, [8; 32]));
-        let (link, text) = (some(), some().write(&other));
-        assert!(Link::read(&key, &text).is_none(), "signed elsewhere");
-        let text = link.write(&key);
-        let read = Link::read(&key, &text).expect("its own");
-        assert_eq!((read.bytes(), text.len()), (link.bytes(), 5 + 118));
-        for other in
-            [text.replace("mexp", "mupl"), text[..text.len() - 1].to_owned(), format!("{text}A"), String::new()]
-        {
-            assert!(Link::read(&key, &other).is_none(), "{other}");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn no_part_of_a_link_can_be_changed(place in 0..SIGNED + 32, bit in 0..8_u8) {
-            let key = TokenKey::new(1, [7; 32]);
-            let text = some().write(&key);
-            let mut bytes = URL_SAFE_NO_PAD.decode(&text[5..]).expect("its own");
-            bytes[place] ^= 1_u8 << bit;
-            let changed = format!("mexp.{}", URL_SAFE_NO_PAD.encode(bytes));
-            prop_assert!(Link::read(&key, &changed).is_none());
-        }
-    }
 }

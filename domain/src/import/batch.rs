@@ -168,7 +168,7 @@ async fn write_rows(
     let (mut outcomes, mut ids, mut faults, mut changes) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for fate in fates {
         outcomes.push(fate.outcome().as_str().to_owned());
-        let (id, list, changed) = match fate {
+        let (id, list, edited) = match fate {
             Fate::Invited(..) => (members.next(), Vec::new(), Vec::new()),
             Fate::Updated(edit) => (Some(edit.member_id), Vec::new(), edit.changed),
             Fate::Unchanged(member) => (Some(member), Vec::new(), Vec::new()),
@@ -176,7 +176,7 @@ async fn write_rows(
         };
         ids.push(id.map(|member| member.0));
         faults.push(serde_json::to_value(list).expect("plain data"));
-        let names: Vec<&str> = changed.iter().map(|column| column.name()).collect();
+        let names: Vec<&str> = edited.iter().map(|column| column.name()).collect();
         changes.push(names.join(" "));
     }
     sqlx::query!(

@@ -51,10 +51,7 @@ pub async fn failed_rows(
     let stored = upload::find_file(&mut conn, account, head.upload_id).await?;
     drop(conn);
     let (Some(stored), Some(encoding)) = (stored, head.encoding) else { return Ok(None) };
-    let file = match open_file(files, &stored, encoding, limits).await? {
-        Some(file) => file,
-        None => return Ok(None),
-    };
+    let Some(file) = open_file(files, &stored, encoding, limits).await? else { return Ok(None) };
     let header = Arc::clone(file.header());
     let reading = Reading { db, account, import, file, header, rejected: VecDeque::new(), after: 0, begun: false };
     Ok(Some(futures::stream::try_unfold(reading, |mut reading| async move {

@@ -12,6 +12,7 @@ use crate::actor::{Action, Assignment, Standing, Target};
 use crate::change::Change;
 use crate::error::Result;
 use crate::id::{GroupId, MemberId, RoleId};
+use crate::infra::email_address::EmailAddress;
 use crate::invitation::{Lapsed, NewInvitation};
 use crate::member::status::{Locked, lock_many};
 use crate::member::{MAX_ROLES, Place, Status, Validity};
@@ -134,7 +135,7 @@ impl Judge<'_> {
             faults.push(RowFault::new(Some(Column::Roles), None, FieldFault::TooManyRoles));
         }
         if let Some(code) = self.untouchable(there) {
-            let email = row.email.as_ref().map(|email| email.as_str());
+            let email = row.email.as_ref().map(EmailAddress::as_str);
             faults.insert(0, RowFault::new(Some(Column::Email), email, code));
         }
         if !faults.is_empty() {

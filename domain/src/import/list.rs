@@ -23,6 +23,7 @@ pub const IMPORTS: (&str, SortKind) = ("import.created_at.desc", SortKind::Insta
 
 /// An import.
 #[derive(Clone, Debug, FromRow)]
+#[expect(clippy::struct_excessive_bools, reason = "columns of a row")]
 pub struct MemberImport {
     /// Its id.
     pub import_id: ImportId,

@@ -52,7 +52,9 @@ pub use end::{Reopened, abandon, abandon_stranded, forget_values, reopen};
 pub use failed::{failed_rows, has_file};
 pub use failure::{Failure, FailureCode, UnknownFailure};
 pub use invitations::{SendPayload, Sending, send_invitations};
-pub use list::{IMPORTS, MemberImport, Outcome, Progress, ROWS, RowFilter, RowOutcome, Seats, Stage, list, read_many, rows};
+pub use list::{
+    IMPORTS, MemberImport, Outcome, Progress, ROWS, RowFilter, RowOutcome, Seats, Stage, list, read_many, rows,
+};
 pub use options::Options;
 pub use run::{Run, Step};
 

@@ -2,7 +2,7 @@
 
 use sqlx::PgConnection;
 
-use super::link::{Leads, Link};
+use super::link::{self, File};
 use super::{MemberImport, State};
 use crate::id::{AccountId, ImportId};
 use crate::infra::db::Db;
@@ -40,12 +40,12 @@ pub async fn mail(db: &Db, conn: &mut PgConnection, account: AccountId, id: Impo
     .await?;
     Ok(found.map(|found| {
         let until = import.created_at + FILE_LIFETIME;
-        let link = Link::new(account, import.created_by, Leads::FailedRows(id), until);
+        let link = || link::path(db, account, import.created_by, File::FailedRows(id), until);
         Summary {
             email: found.email,
             first_name: found.first_name,
             account_name: found.account_name,
-            failed_rows: (import.rows_rejected > 0).then(|| link.path(db)),
+            failed_rows: (import.rows_rejected > 0).then(link),
             import,
         }
     }))

@@ -7,6 +7,7 @@ pub mod email_address;
 pub mod fault;
 pub mod files;
 pub mod keys;
+pub mod link;
 pub mod metrics;
 pub mod migrate;
 pub mod money;

@@ -31,6 +31,8 @@ pub enum Purpose {
     Upload,
     /// The address a file is read from, signed and for a short time.
     Export,
+    /// The address a file about imports is read from, signed and for a while.
+    ImportFile,
     /// A credential of the host product.
     Service,
 }
@@ -47,6 +49,7 @@ impl Purpose {
             Self::LoginEmailRevert => "mler",
             Self::Upload => "mupl",
             Self::Export => "mexp",
+            Self::ImportFile => "mimf",
             Self::Service => "msvc",
         }
     }

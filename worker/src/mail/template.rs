@@ -11,7 +11,7 @@ use mrml::prelude::parser::{Error as ParseError, ParserOptions, Span};
 use mrml::prelude::render::RenderOptions;
 
 /// The built-in files, by the name under which an operator replaces them.
-const BUILT_IN: [(&str, &str); 37] = [
+const BUILT_IN: [(&str, &str); 40] = [
     ("layout.mjml", include_str!("templates/layout.mjml")),
     ("invitation/subject.txt", include_str!("templates/invitation/subject.txt")),
     ("invitation/body.txt", include_str!("templates/invitation/body.txt")),

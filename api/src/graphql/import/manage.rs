@@ -45,6 +45,7 @@ pub struct UploadCreatePayload {
 
 /// An import to start.
 #[derive(InputObject, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "the importer's independent choices")]
 pub struct MemberImportCreateInput {
     /// The upload that the file was put to.
     upload_id: ID,

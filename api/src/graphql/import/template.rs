@@ -2,8 +2,9 @@
 
 use async_graphql::{Context, Result, SimpleObject};
 use domain::actor::{Action, Actor, Target};
-use domain::import::link::{self, Leads, Link};
+use domain::import::link::{self, File};
 use domain::import::template::{self, TemplateColumn};
+use domain::infra::link::LIFETIME;
 
 use crate::graphql::context::ContextExt as _;
 use crate::graphql::error::{failed, top_level};
@@ -56,12 +57,12 @@ pub async fn read(ctx: &Context<'_>) -> Result<MemberImportTemplate> {
     let mut conn = ctx.state().db.pool.acquire().await.map_err(failed)?;
     let columns = template::columns(&mut conn, actor.account_id).await.map_err(failed)?;
     let columns = columns.iter().map(ImportColumn::from).collect();
-    Ok(MemberImportTemplate { columns, url: link(ctx, actor, Leads::Template) })
+    Ok(MemberImportTemplate { columns, url: link(ctx, actor, File::Template) })
 }
 
 /// An address at which the actor can fetch something for a while.
-pub(super) fn link(ctx: &Context<'_>, actor: &Actor, leads: Leads) -> Url {
+pub(super) fn link(ctx: &Context<'_>, actor: &Actor, file: File) -> Url {
     let state = ctx.state();
-    let link = Link::new(actor.account_id, actor.member_id, leads, actor.now + link::LIFETIME);
-    Url(format!("{}/member-imports/{}", state.config.http.public_url, link.path(&state.db)))
+    let path = link::path(&state.db, actor.account_id, actor.member_id, file, actor.now + LIFETIME);
+    Url(format!("{}/member-imports/{path}", state.config.http.public_url))
 }

@@ -94,9 +94,10 @@ fn row() -> impl Strategy<Value = Row> {
     ];
     let cells =
         (email(), name(), name(), country, phone, subscription, good(&["", "Partner"]), good(&["", "red\n", "\""]));
-    (cells, prop::collection::vec(any::<bool>(), COLUMNS.len()), 0usize..3).prop_map(|(cells, quoted, blank)| {
-        let (a, b, c, d, e, f, g, h) = cells;
-        Row { cells: vec![a, b, c, d, e, f, g, h], quoted, blank }
+    (cells, prop::collection::vec(any::<bool>(), COLUMNS.len()), 0usize..3).prop_map(|(cells, quoted, blank)| Row {
+        cells: <[Cell; COLUMNS.len()]>::from(cells).into(),
+        quoted,
+        blank,
     })
 }
 
