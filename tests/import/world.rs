@@ -244,7 +244,7 @@ impl World {
         loop {
             let arguments = Arguments { first: Some(100), after, ..Arguments::default() };
             let request = Request::new(&arguments, import::ROWS).unwrap();
-            let page = import::rows(&mut conn, &self.owner, id, &filter, &request).await.unwrap();
+            let page = import::rows(&self.db, &mut conn, &self.owner, id, (&filter, &request)).await.unwrap();
             after = page.rows.last().map(|(cursor, _)| cursor.encode());
             all.extend(page.rows.into_iter().map(|(_, row)| row));
             if !page.has_next {

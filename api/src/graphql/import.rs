@@ -13,7 +13,7 @@ use domain::id::{ImportId, MemberId};
 use domain::import::column::{Delimiter, LineEnd};
 use domain::import::encoding::Encoding;
 use domain::import::link::File;
-use domain::import::{self, FailureCode};
+use domain::import::{self, FailureCode, Shortage};
 use domain::infra::db::Db;
 use domain::infra::page::{Arguments, Request};
 
@@ -26,6 +26,7 @@ use super::error::{failed, top_level};
 use super::export::{self, Export};
 use super::invitation::ErrorPolicy;
 use super::member::{Member, reference};
+use super::money::Money;
 use super::progress::Progress;
 use super::scalar::{DateTime, Url};
 use crate::state::State;
@@ -155,6 +156,7 @@ impl ImportFormat {
 
 /// Seats for the new members of a file, as far as its rows were looked at.
 #[derive(SimpleObject, Clone, Copy, Debug)]
+#[graphql(complex)]
 pub struct ImportSeats {
     /// For all new members.
     required: i32,
@@ -162,6 +164,24 @@ pub struct ImportSeats {
     available: i32,
     /// How many are missing; 0 if they suffice.
     missing: i32,
+}
+
+#[ComplexObject]
+impl ImportSeats {
+    /// What adding the missing ones would cost now, with tax; null when none is missing, or nobody can add them. `licenseQuoteCreate` says
+    /// what is charged.
+    async fn cost(&self, ctx: &Context<'_>) -> Option<Result<Money>> {
+        if self.missing == 0 {
+            return None;
+        }
+        let read = async {
+            let (actor, db) = (ctx.actor()?, &ctx.state().db);
+            let mut conn = db.pool.acquire().await.map_err(failed)?;
+            let shortage = Shortage::of(db, &mut conn, actor.account_id, actor.now, self.missing);
+            Ok(shortage.await.map_err(top_level)?.cost.map(Money::from))
+        };
+        read.await.transpose()
+    }
 }
 
 impl From<import::Seats> for ImportSeats {
@@ -303,9 +323,11 @@ impl MemberImport {
         let read = async {
             let actor = ctx.actor()?;
             let request = Request::new(&arguments(first, after, last, before), import::ROWS).map_err(top_level)?;
-            let mut conn = ctx.state().db.pool.acquire().await.map_err(failed)?;
+            let db = &ctx.state().db;
+            let mut conn = db.pool.acquire().await.map_err(failed)?;
             let filter = filter.unwrap_or_default().into_rows()?;
-            let page = import::rows(&mut conn, actor, self.import_id, &filter, &request).await.map_err(failed)?;
+            let page =
+                import::rows(db, &mut conn, actor, self.import_id, (&filter, &request)).await.map_err(top_level)?;
             Ok(connection(page, ImportRow::from))
         };
         Some(read.await)

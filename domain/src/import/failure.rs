@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::file::FileFault;
+use super::shortage::Shortage;
 
 macro_rules! codes {
     ($($name:ident $code:literal $sentence:literal)*) => {
@@ -71,15 +72,6 @@ impl FromStr for FailureCode {
     }
 }
 
-/// How many licences are missing, and what to do. The one place that says so to importers: what adding them costs now belongs in
-/// this sentence as soon as licences have prices.
-pub(super) fn seat_shortage(missing: i32) -> String {
-    match missing {
-        1 => "1 licence is missing; free or add it, then import again.".to_owned(),
-        missing => format!("{missing} licences are missing; free or add them, then import again."),
-    }
-}
-
 /// Why an import ended early. The text says what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Failure {
@@ -95,8 +87,8 @@ pub enum Failure {
     SeatShortage {
         /// Seats that the file needs.
         required: i32,
-        /// Seats that were free.
-        available: i32,
+        /// Those that were not free.
+        shortage: Shortage,
     },
     /// The account was cancelled.
     AccountReadOnly,
@@ -138,8 +130,7 @@ impl fmt::Display for Failure {
             Self::File(fault, Some(row)) => write!(f, "Row {row}: {fault}"),
             Self::File(fault, None) => fault.fmt(f),
             Self::RowsRejected(rows) => write!(f, "{rows} rows have faults: {}", self.code().sentence()),
-            Self::SeatShortage { required, available } => {
-                let shortage = seat_shortage(required - available);
+            Self::SeatShortage { required, shortage } => {
                 write!(f, "The file needs {required} licences. {shortage} No row was imported.")
             }
             other => f.write_str(other.code().sentence()),

@@ -7,11 +7,13 @@ use uuid::Uuid;
 use super::State;
 use super::column::{Column, Delimiter, LineEnd};
 use super::encoding::Encoding;
-use super::failure::seat_shortage;
 use super::row::RowFault;
+use super::shortage::Shortage;
 use crate::actor::{Action, Actor};
+use crate::error::Result;
 use crate::id::{AccountId, ImportId, MemberId, UploadId};
 use crate::infra::clock::Timestamp;
+use crate::infra::db::Db;
 use crate::infra::page::{Cursor, Page, Request, SortKind, SortValue};
 use crate::profile::FieldFault;
 
@@ -189,12 +191,8 @@ pub struct RowOutcome {
 }
 
 impl RowOutcome {
-    /// With what is known only of the whole: how many seats are missing.
-    fn with_shortage(mut self) -> Self {
-        for fault in self.faults.iter_mut().filter(|fault| fault.code == FieldFault::NoSeat) {
-            fault.sentence = format!("No licence is free for this person. {}", seat_shortage(self.missing));
-        }
-        self
+    fn without_seat(&mut self) -> impl Iterator<Item = &mut RowFault> {
+        self.faults.iter_mut().filter(|fault| fault.code == FieldFault::NoSeat)
     }
 }
 
@@ -275,12 +273,12 @@ pub async fn list(
 /// A page of what became of the rows of an import, in the order of the file, each with its cursor. The caller has looked at
 /// the right to read imports.
 pub async fn rows(
+    db: &Db,
     conn: &mut PgConnection,
     actor: &Actor,
     id: ImportId,
-    filter: &RowFilter,
-    request: &Request,
-) -> sqlx::Result<Page<(Cursor, RowOutcome)>> {
+    (filter, request): (&RowFilter, &Request),
+) -> Result<Page<(Cursor, RowOutcome)>> {
     let mut statement = QueryBuilder::new(
         "SELECT row_no, outcome, member_id, faults, changes, (SELECT i.rows_without_seat FROM member_import i
              WHERE i.account_id = r.account_id AND i.import_id = r.import_id) AS missing
@@ -289,7 +287,21 @@ pub async fn rows(
     statement.push_bind(actor.account_id.0).push(" AND import_id = ").push_bind(id.0);
     filter.push(&mut statement);
     request.push_to(&mut statement, "row_no", "import_id", false);
-    let rows: Vec<RowOutcome> = statement.build_query_as().fetch_all(conn).await?;
-    let rows = rows.into_iter().map(RowOutcome::with_shortage).collect();
+    let mut rows: Vec<RowOutcome> = statement.build_query_as().fetch_all(&mut *conn).await?;
+    name_shortage(db, conn, actor, &mut rows).await?;
     Ok(request.page(rows).map(|row| (Cursor::new(ROWS.0, SortValue::Number(row.row_no), id.0), row)))
+}
+
+/// Says of rows without a seat how many of their import lack one, and what those would cost.
+async fn name_shortage(db: &Db, conn: &mut PgConnection, actor: &Actor, rows: &mut [RowOutcome]) -> Result<()> {
+    let missing = rows.iter_mut().find_map(|row| {
+        let missing = row.missing;
+        row.without_seat().next().map(|_| missing)
+    });
+    let Some(missing) = missing else { return Ok(()) };
+    let shortage = Shortage::of(db, conn, actor.account_id, actor.now, missing).await?;
+    for fault in rows.iter_mut().flat_map(RowOutcome::without_seat) {
+        fault.sentence = format!("No licence is free for this person. {shortage}");
+    }
+    Ok(())
 }

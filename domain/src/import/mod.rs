@@ -44,6 +44,7 @@ mod raw;
 pub mod report;
 pub mod row;
 mod run;
+mod shortage;
 pub mod summary;
 pub mod template;
 mod write;
@@ -57,6 +58,7 @@ pub use list::{
 };
 pub use options::Options;
 pub use run::{Run, Step};
+pub use shortage::Shortage;
 
 /// How far an import is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, sqlx::Type, Serialize, Deserialize)]

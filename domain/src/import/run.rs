@@ -12,6 +12,7 @@ use tokio::io::AsyncRead;
 use tokio::time::sleep;
 use uuid::Uuid;
 
+use super::Failure;
 use super::column::Header;
 use super::duplicates::SeenAddresses;
 use super::end::{self, Ending};
@@ -19,7 +20,7 @@ use super::fate::Judged;
 use super::file::{FileLimits, MemberFile, ReadError};
 use super::options::Options;
 use super::row::judge;
-use super::{Failure, Failure::SeatShortage};
+use super::shortage::Shortage;
 use crate::account;
 use crate::actor::{Author, Origin};
 use crate::change::{Change, Kind, is_transient, pause_after};
@@ -286,10 +287,17 @@ impl Run {
             let before = self.begun().seats_held;
             self.persist_ahead((required - before).min(SEATS_AHEAD)).await?;
             if self.begun().seats_held == before {
-                return Err(Halt::Failed(SeatShortage { required, available: before }));
+                return Err(Halt::Failed(self.lacks(required, required - before).await?));
             }
         }
         Ok(())
+    }
+
+    async fn lacks(&mut self, required: i32, missing: i32) -> Result<Failure, Halt> {
+        let mut conn = self.db.pool.acquire().await?;
+        let now = self.db.now_on(&mut conn).await?;
+        let shortage = Shortage::of(&self.db, &mut conn, self.account, now, missing).await?;
+        Ok(Failure::SeatShortage { required, shortage })
     }
 
     async fn persist_ahead(&mut self, ahead: i32) -> Result<(), Halt> {

@@ -22,6 +22,7 @@ use crate::infra::clock::Date;
 use crate::member::Status;
 use crate::member::status::lock_many;
 
+pub use add::cost_of_seats;
 pub(super) use add::price_in;
 
 /// Holders that one change names at most.
@@ -222,7 +223,8 @@ pub(super) async fn reckon(change: &mut Change, actor: &Actor, wish: &Wish, on: 
     let locked = if ids.is_empty() { BTreeMap::new() } else { lock_many(change, &ids).await? };
     let standing = change.standing(actor).await?;
     standing.may(Action::ManageLicenses, Target::Account)?;
-    let ground = ground::survey(change, wish, billing, on).await?;
+    let at = (change.account(), change.now());
+    let ground = ground::survey(change.conn(), at, wish, billing, on).await?;
     match wish.change {
         QuoteKind::Add | QuoteKind::Enable => add::add(change, &ground).await,
         QuoteKind::Remove => remove::remove(change, &ground, &standing, &locked).await,

@@ -200,7 +200,8 @@ async fn price(change: &mut Change, billing: &Billing, over: &Over) -> Result<Op
         Some(period) => (period.clone(), false),
         None => (Period::first(billing, over.ends_on), true),
     };
-    match terms::price_in(change, &period, unopened, &over.product_id, over.ends_on).await {
+    let account = change.account();
+    match terms::price_in(change.conn(), account, (&period, unopened), &over.product_id, over.ends_on).await {
         Ok((unit_price, before)) => Ok(Some((period, unit_price, before))),
         Err(Error::Refused(_)) => {
             tracing::error!(account.id = %change.account(), product = over.product_id, "a trial's product has no price; it is not billed");

@@ -86,7 +86,8 @@ async fn missed(change: &mut Change, line: &Line, terms: &Terms, id: ChangeId) -
     .await?;
     let mut lines = Vec::with_capacity(periods.len());
     for period in periods {
-        let (unit_price, _) = terms::price_in(change, &period, false, &line.product_id, period.starts_on).await?;
+        let (unit_price, _) =
+            terms::price_in(change.conn(), account, (&period, false), &line.product_id, period.starts_on).await?;
         lines.push(recurring(&period, &line.product_id, line.quantity, unit_price, terms.tax_rate, Some(id)));
     }
     Ok(lines)

@@ -2,19 +2,22 @@
 
 use std::collections::BTreeMap;
 
+use sqlx::PgConnection;
+
 use super::{PoolFacts, Terms, Wish};
 use crate::billing::period::Period;
 use crate::billing::{self, Billing, PoolState};
 use crate::catalogue::product::ProductKind;
-use crate::change::Change;
 use crate::error::{Code, Error, Refused, Result};
-use crate::infra::clock::Date;
+use crate::id::AccountId;
+use crate::infra::clock::{Date, Timestamp};
 
 /// Licences that one change concerns at most.
 const MAX_QUANTITY: i32 = 100_000;
 
-/// What terms are reckoned from, under lock.
+/// What terms are reckoned from.
 pub(super) struct Ground<'a> {
+    pub(super) account: AccountId,
     pub(super) wish: &'a Wish,
     pub(super) billing: Billing,
     pub(super) pools: BTreeMap<String, PoolState>,
@@ -25,13 +28,13 @@ pub(super) struct Ground<'a> {
 
 /// The period that a change falls into, and the pools as they are.
 pub(super) async fn survey<'a>(
-    change: &mut Change,
+    conn: &mut PgConnection,
+    (account, now): (AccountId, Timestamp),
     wish: &'a Wish,
     billing: Billing,
     on: Option<Date>,
 ) -> Result<Ground<'a>> {
-    let (account, now) = (change.account(), change.now());
-    let pools = billing::pool_states(change.conn(), account).await?;
+    let pools = billing::pool_states(conn, account).await?;
     let (period, opens_period) = match &billing.period {
         Some(period) if period.ends_at <= now => return Err(Code::BillingCatchingUp.into()),
         Some(period) => (period.clone(), false),
@@ -41,7 +44,7 @@ pub(super) async fn survey<'a>(
     if today < period.starts_on || today >= period.ends_on {
         return Err(Code::QuoteStale.into());
     }
-    Ok(Ground { wish, billing, pools, today, period, opens_period })
+    Ok(Ground { account, wish, billing, pools, today, period, opens_period })
 }
 
 impl Ground<'_> {
