@@ -46,6 +46,9 @@ COMMENT ON COLUMN member_import.line_end IS 'not personal';
 
 -- Columns of which the row has another value than what is stored.
 ALTER TABLE member_import_row ADD COLUMN changes text[] NOT NULL DEFAULT '{}';
+-- A keyed digest of the address, where no member stands for it: finds the files with rows of somebody who is deleted. It goes with the file.
+ALTER TABLE member_import_row ADD COLUMN email_digest bytea;
+CREATE INDEX member_import_row_by_address ON member_import_row (account_id, email_digest) WHERE email_digest IS NOT NULL;
 ALTER TABLE member_import_row DROP CONSTRAINT member_import_row_outcome_check;
 ALTER TABLE member_import_row ADD CONSTRAINT member_import_row_outcome_check
     CHECK (outcome IN ('INVITED', 'UPDATED', 'UNCHANGED', 'REJECTED'));

@@ -61,7 +61,9 @@ async fn an_import_killed_again_and_again_does_each_row_once() -> Result<()> {
         let (mut dice, rows) = (Dice(seed), 2_000 * (1 + kills() / 4));
         let mut fleet = Fleet::new(true, Options::default()).await?;
         let api = fleet.start("api").await?;
+        let before = fleet.start("worker").await?;
         let owner = fleet.app.found("olivia@harborandfinch.example", i32::try_from(rows)? + 1).await?;
+        before.kill().await?;
         let id = start_import(&fleet.app, &api.url, &owner, rows, policy).await?;
         for _ in 0..kills() {
             let worker = fleet.start("worker").await?;

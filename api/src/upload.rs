@@ -8,6 +8,8 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::put;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use domain::infra::db::Db;
 use domain::infra::files::Files;
@@ -48,15 +50,18 @@ async fn preflight(State(uploads): State<Uploads>, headers: HeaderMap) -> Respon
     let status = if caller == Caller::Foreign { StatusCode::FORBIDDEN } else { StatusCode::NO_CONTENT };
     let mut response = status.into_response();
     response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("PUT, OPTIONS"));
-    origin::preflight(&caller, "PUT", "content-type", response.headers_mut());
+    origin::preflight(&caller, "PUT", "content-type, content-digest", response.headers_mut());
     origin::apply(&caller, response.headers_mut());
     response
 }
 
 /// Stores the body as the file of the upload whose token is in the path.
 ///
+/// A `Content-Digest` with SHA-256 (RFC 9530) is compared with what arrives; other algorithms are passed over.
+///
 /// 204 when it is stored. 403 for a page of a site that may not call; 404 for an upload that is unknown, over or used, all alike; 413
-/// for a file that is too long; 400 when the body breaks off, 408 when it does not arrive in time; 503 when something failed here.
+/// for a file that is too long; 415 for one that says it is no text, or begins as an archive, a spreadsheet's own file or a PDF; 422 for one
+/// that is not what its digest says; 400 when the body breaks off or the digest cannot be read, 408 when it does not arrive in time; 503 when something failed here.
 async fn store(State(uploads): State<Uploads>, Path(token): Path<String>, headers: HeaderMap, body: Body) -> Response {
     let caller = uploads.origins.caller(&headers);
     let (outcome, status) = match caller {
@@ -74,14 +79,20 @@ async fn receive(uploads: &Uploads, token: &str, headers: &HeaderMap, body: Body
     if declared_length(headers).is_some_and(|length| length > uploads.limit) {
         return ("too_large", StatusCode::PAYLOAD_TOO_LARGE);
     }
+    if !says_text(headers) {
+        return ("unsupported", StatusCode::UNSUPPORTED_MEDIA_TYPE);
+    }
+    let Ok(digest) = declared_digest(headers) else { return ("malformed", StatusCode::BAD_REQUEST) };
     let deadline = Instant::now() + uploads.time_limit;
     let mut late = false;
     let (id, body) = (request_id(headers), in_time(body.into_data_stream(), deadline, &mut late));
-    let stored = upload::store(&uploads.db, &uploads.files, token, Some(id), body, uploads.limit).await;
+    let stored = upload::store(&uploads.db, &uploads.files, token, Some(id), body, uploads.limit, digest).await;
     match stored {
         Ok(()) => ("stored", StatusCode::NO_CONTENT),
         Err(StoreFault::Gone) => ("gone", StatusCode::NOT_FOUND),
         Err(StoreFault::TooLarge) => ("too_large", StatusCode::PAYLOAD_TOO_LARGE),
+        Err(StoreFault::NotText) => ("unsupported", StatusCode::UNSUPPORTED_MEDIA_TYPE),
+        Err(StoreFault::Damaged) => ("damaged", StatusCode::UNPROCESSABLE_ENTITY),
         Err(StoreFault::Interrupted) if late => ("late", StatusCode::REQUEST_TIMEOUT),
         Err(StoreFault::Interrupted) => ("interrupted", StatusCode::BAD_REQUEST),
         Err(StoreFault::Failed(error)) => {
@@ -114,4 +125,56 @@ fn in_time(
 
 fn declared_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// Media types under which browsers and programs send CSV files; Windows has them be Excel's.
+const TEXTS: [&str; 7] = [
+    "text/csv",
+    "text/plain",
+    "text/tab-separated-values",
+    "application/csv",
+    "application/vnd.ms-excel",
+    "application/octet-stream",
+    "application/x-www-form-urlencoded",
+];
+
+/// Whether a file may be a text by what its sender says of it; most say nothing.
+fn says_text(headers: &HeaderMap) -> bool {
+    let Some(media_type) = headers.get(header::CONTENT_TYPE) else { return true };
+    let essence = media_type.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim();
+    essence.is_empty() || TEXTS.iter().any(|text| text.eq_ignore_ascii_case(essence))
+}
+
+/// The SHA-256 that a `Content-Digest` names, like `sha-256=:X48E9qOokqqrvdts8nOJRJN3OWDUoyWxBf7kbu9DBPE=:`.
+fn declared_digest(headers: &HeaderMap) -> Result<Option<[u8; 32]>, ()> {
+    let Some(field) = headers.get("content-digest") else { return Ok(None) };
+    let members = field.to_str().map_err(drop)?.split(',').filter_map(|member| member.trim().split_once('='));
+    let Some((_, value)) = members.into_iter().find(|(name, _)| name.eq_ignore_ascii_case("sha-256")) else {
+        return Ok(None);
+    };
+    let encoded = value.strip_prefix(':').and_then(|value| value.strip_suffix(':')).ok_or(())?;
+    STANDARD.decode(encoded).ok().and_then(|bytes| bytes.try_into().ok()).map(Some).ok_or(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_digest_is_read_among_others_or_refused() {
+        let read = |field: &'static str| {
+            declared_digest(&HeaderMap::from_iter([(
+                "content-digest".parse().unwrap(),
+                HeaderValue::from_static(field),
+            )]))
+        };
+        let value = "sha-256=:X48E9qOokqqrvdts8nOJRJN3OWDUoyWxBf7kbu9DBPE=:";
+        assert_eq!(read(value).unwrap().unwrap()[..3], [0x5f, 0x8f, 0x04]);
+        assert_eq!(read("md5=:AAAA:"), Ok(None));
+        assert!(read("sha-512=:AA==:, sha-256=:X48E9qOokqqrvdts8nOJRJN3OWDUoyWxBf7kbu9DBPE=:").unwrap().is_some());
+        for field in ["sha-256=X48E", "sha-256=:AAAA:", "sha-256=:*:"] {
+            assert_eq!(read(field), Err(()), "{field}");
+        }
+        assert_eq!(declared_digest(&HeaderMap::new()), Ok(None));
+    }
 }

@@ -314,6 +314,7 @@ macro_rules! with_codes {
             UploadUsed = "UPLOAD_USED", "The upload was used already. Create another one.";
             UploadExpired = "UPLOAD_EXPIRED", "The upload has expired. Create another one.";
             ImportEnded = "IMPORT_ENDED", "The import has ended already.";
+            ImportRunning = "IMPORT_RUNNING", "The import has not ended yet. Send its invitations when it has.";
         }
     };
 }

@@ -51,6 +51,8 @@ pub const EMAIL_CHANGE_NETWORK: Limit = limit("email-change.network", 60, 60);
 pub const ACCOUNT_USER: Limit = limit("account.user", 10, 24 * 60);
 /// Uploads of one account, which are kept for days.
 pub const UPLOAD_ACCOUNT: Limit = limit("upload.account", 200, 24 * 60);
+/// Imports of one account, trial ones among them: what became of each row is kept for days.
+pub const IMPORT_ACCOUNT: Limit = limit("import.account", 200, 24 * 60);
 /// Exports of one account, which are kept for days.
 pub const EXPORT_ACCOUNT: Limit = limit("export.account", 200, 24 * 60);
 /// Mails of all accounts to one address: more are delayed, never refused.

@@ -1,9 +1,10 @@
 //! Uploads: a file that somebody put to an address only they know, for one use.
 
 use bytes::Bytes;
-use futures::Stream;
+use futures::{Stream, StreamExt as _};
 use jiff::SignedDuration;
 use object_store::Error as StoreError;
+use sha2::{Digest as _, Sha256};
 use sqlx::PgConnection;
 use tokio::io::AsyncRead;
 use uuid::Uuid;
@@ -12,6 +13,7 @@ use crate::actor::{Action, Actor, Author, Origin, Target};
 use crate::change::{Change, Kind};
 use crate::error::{Code, Error, Refused, Result, field};
 use crate::id::{AccountId, MemberId, UploadId};
+use crate::import::encoding::is_binary;
 use crate::infra::clock::Timestamp;
 use crate::infra::db::Db;
 use crate::infra::fault::fail_point;
@@ -119,6 +121,12 @@ pub enum StoreFault {
     /// The file is longer than it may be.
     #[error("the file is too long")]
     TooLarge,
+    /// It is what a program keeps for itself, as spreadsheets do, and no text.
+    #[error("the file is no text")]
+    NotText,
+    /// What arrived is not what was sent.
+    #[error("the file was damaged on its way")]
+    Damaged,
     /// Whoever sent it stopped.
     #[error("the sender stopped")]
     Interrupted,
@@ -144,8 +152,27 @@ struct Place {
     created_by: MemberId,
 }
 
-/// Stores what is put to an upload's address, at most `limit` bytes. A later file takes the place of an earlier one, until
-/// the upload is used.
+/// Looks at a file as it arrives.
+#[derive(Default)]
+struct Arriving {
+    hash: Sha256,
+    begun: bool,
+    binary: bool,
+}
+
+impl Arriving {
+    /// Whether it goes on.
+    fn take(&mut self, bytes: &Bytes) -> bool {
+        if !bytes.is_empty() && !std::mem::replace(&mut self.begun, true) {
+            self.binary = is_binary(bytes);
+        }
+        self.hash.update(bytes);
+        !self.binary
+    }
+}
+
+/// Stores what is put to an upload's address, at most `limit` bytes, whose SHA-256 must be the one given, if one is. A later file takes
+/// the place of an earlier one, until the upload is used.
 pub async fn store<E>(
     db: &Db,
     files: &Files,
@@ -153,12 +180,24 @@ pub async fn store<E>(
     request_id: Option<String>,
     body: impl Stream<Item = Result<Bytes, E>> + Send,
     limit: u64,
+    digest: Option<[u8; 32]>,
 ) -> Result<(), StoreFault> {
     let place = find(db, token).await?.ok_or(StoreFault::Gone)?;
     // A name of its own for each: a reader of the file before never sees this one.
     let key =
         format!("uploads/{}/{}/{}", place.account.0.simple(), place.upload_id.0.simple(), Uuid::new_v4().simple());
-    let size = files.write(&key, body, limit).await?;
+    let mut arriving = Arriving::default();
+    // One that ends with a fault is stored as little as one that breaks off.
+    let looked_at =
+        body.map(|chunk| chunk.map_err(drop).and_then(|bytes| if arriving.take(&bytes) { Ok(bytes) } else { Err(()) }));
+    let size = match files.write(&key, looked_at, limit).await {
+        Err(WriteError::Interrupted) if arriving.binary => return Err(StoreFault::NotText),
+        other => other?,
+    };
+    if digest.is_some_and(|digest| digest != <[u8; 32]>::from(arriving.hash.finalize())) {
+        discard(files, &key).await;
+        return Err(StoreFault::Damaged);
+    }
     let written = put_in_place(db, &place, request_id, &key, size).await;
     // What is not deleted now, the sweep finds.
     match written {
@@ -171,13 +210,17 @@ pub async fn store<E>(
             Ok(())
         }
         Err(StoreFault::Gone) => {
-            if let Err(error) = files.delete(&key).await {
-                tracing::warn!(%error, "a refused file was not deleted; the sweep does it");
-            }
+            discard(files, &key).await;
             Err(StoreFault::Gone)
         }
         // The commit may have happened although its answer did not arrive: then the row names this file.
         Err(fault) => Err(fault),
+    }
+}
+
+async fn discard(files: &Files, key: &str) {
+    if let Err(error) = files.delete(key).await {
+        tracing::warn!(%error, "a refused file was not deleted; the sweep does it");
     }
 }
 

@@ -84,7 +84,7 @@ pub(crate) const FIELDS: &[(&str, &str)] = &[
     ("GroupUpdatePayload", "group userErrors"),
     ("ImportColumn", "description example maxLength name required values"),
     ("ImportFormat", "byteOrderMark delimiter encoding lineEnd"),
-    ("ImportSeats", "available missing required"),
+    ("ImportSeats", "available cost missing required"),
     ("ImportRow", "action changes errors member row"),
     ("ImportRowConnection", "edges nodes pageInfo"),
     ("ImportRowEdge", "cursor node"),

@@ -108,7 +108,7 @@ impl Stage {
         let token = upload::token(self.db(), AccountId(self.owner.account_id.0), id).expose();
         let chunks: Vec<Result<_, std::io::Error>> = file.chunks(65_536).map(|c| Ok(c.to_vec().into())).collect();
         let body = futures::stream::iter(chunks);
-        upload::store(self.db(), &self.files, &token, None, body, 1 << 30).await?;
+        upload::store(self.db(), &self.files, &token, None, body, 1 << 30, None).await?;
         let began = Instant::now();
         let import = self
             .ask(move |change, actor| {

@@ -54,8 +54,16 @@ async fn one_that_has_not_begun_or_takes_effect_as_a_whole_does_nothing() {
     while world.read(import).await.rows_invited < 600 {
         assert_eq!(run.step().await.unwrap(), Step::Going);
     }
-    world.ask(&world.owner, move |c, a| import::cancel(c, a, import).boxed()).await.unwrap();
-    while run.step().await.unwrap() == Step::Going {}
+    // Within the one transaction, which waits here before its first member.
+    let mut waits = world.db.pool.begin().await.unwrap();
+    sqlx::query("LOCK TABLE member IN SHARE MODE").execute(&mut *waits).await.unwrap();
+    let cancel = async {
+        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+        world.ask(&world.owner, move |c, a| import::cancel(c, a, import).boxed()).await.unwrap();
+        waits.rollback().await.unwrap();
+    };
+    let work = async { while run.step().await.unwrap() == Step::Going {} };
+    tokio::join!(cancel, work);
     let read = world.read(import).await;
     assert_eq!((read.state, read.applied), (State::Canceled, false));
     assert_eq!(world.seats().await, (1, 1));

@@ -4,6 +4,7 @@ use domain::actor::Actor;
 use domain::group::{self, NewGroup};
 use domain::id::{GroupId, MemberId};
 use domain::import::{Options, Outcome};
+use domain::invitation::ErrorPolicy;
 use domain::member;
 use domain::permission::SystemRole;
 use futures::FutureExt as _;
@@ -145,6 +146,44 @@ async fn nobody_changes_by_import_whom_they_could_not_change_otherwise() {
     );
     let duplicate = &world.rows(import_id, None).await[2].faults[0].sentence;
     assert!(duplicate.starts_with("Row 3 of the file"), "{duplicate}");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn what_somebody_has_already_is_no_fault() {
+    let world = World::new(20).await;
+    let tax = group(&world, "ΠΩΛΗΣΕΙΣ").await;
+    let admin = world.member("admin@firm.example", SystemRole::Administrator).await;
+    let id = admin.member_id;
+    let join = world.ask(&world.owner, move |c, a| {
+        async move { group::add_members(c, a, tax, &[id], ErrorPolicy::AllOrNothing).await.map(|_| ()) }.boxed()
+    });
+    join.await.unwrap();
+    let auditor = world.member("auditor@firm.example", SystemRole::Auditor).await;
+    let manager = world.member("manager@firm.example", SystemRole::MemberManager).await;
+    // Who has joined never said what their subscription covers; and the account accepts other addresses by now.
+    let policy = "UPDATE account SET allowed_domains = '{elsewhere.example}'";
+    sqlx::query(policy).execute(&world.db.pool).await.unwrap();
+    let rows = [
+        "admin@firm.example,A,B,,,Administrator,ΠΩΛΗΣΕΙΣ",
+        "auditor@firm.example,A,B,,,Auditor,",
+        "auditor2@firm.example,A,B,Attorney,,,",
+        "owner@firm.example,Olga,Owner,,,,",
+    ];
+    let import_id = import(&world, &manager, &rows, UPDATE()).await;
+    let unchanged = || (Outcome::Unchanged, vec![]);
+    assert_eq!(
+        outcomes(&world, import_id).await,
+        [unchanged(), unchanged(), (Outcome::Rejected, vec!["DOMAIN_NOT_ALLOWED"]), unchanged()]
+    );
+    // All that is wrong with a change is told at once.
+    let rows = ["admin@firm.example,A,,,,Administrator,Sales"];
+    let import_id = import(&world, &manager, &rows, UPDATE()).await;
+    assert_eq!(
+        outcomes(&world, import_id).await,
+        [(Outcome::Rejected, vec!["NOT_PERMITTED", "REQUIRED", "UNKNOWN_GROUP"])]
+    );
+    assert!(auditor.account_id == world.account());
     world.end().await;
 }
 

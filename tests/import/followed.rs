@@ -5,6 +5,7 @@ use domain::permission::SystemRole;
 use serde_json::{Value, json};
 
 use super::rows::people;
+use crate::billing::world::{CATALOGUE, sell};
 use crate::support::app::{App, Person};
 use crate::support::socket::Socket;
 
@@ -50,6 +51,36 @@ async fn an_import_is_followed_to_its_end() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_lack_of_licences_says_what_adding_them_would_cost_now() -> Result<()> {
+    let app = App::start().await?;
+    sell(&app, CATALOGUE).await?;
+    let owner = app.found(OWNER, 3).await?;
+    let id = start(&app, &owner, &people(5), json!({ "dryRun": true })).await?;
+    app.settle().await?;
+    let wish = json!({ "change": "ADD", "productId": "base", "quantity": 3 });
+    let quote =
+        app.mutate(Some(&owner.token), "licenseQuoteCreate", wish, "quote { total { amount currency } }").await?;
+    let total = quote.data("/licenseQuoteCreate/quote/total");
+    let document = "query ($id: ID!) { memberImport(id: $id) { failedRowsUrl seats { required available missing cost { amount currency } }
+        rows(first: 5, filter: { codes: [NO_SEAT] }) { nodes { errors { message } } } } }";
+    let told = app.graphql(Some(&owner.token), document, json!({ "id": id })).await?;
+    let expected = json!({ "required": 5, "available": 2, "missing": 3, "cost": total });
+    assert_eq!(told.data("/memberImport/seats"), &expected);
+    let (amount, currency) = (total["amount"].as_str().unwrap(), total["currency"].as_str().unwrap());
+    let sentence = format!(
+        "No licence is free for this person. 3 licences are missing; adding them costs {amount} {currency} now, with tax. \
+         Free or add them, then import again."
+    );
+    let rows = told.data("/memberImport/rows/nodes").as_array().unwrap();
+    assert_eq!(rows.len(), 3);
+    assert!(rows.iter().all(|row| row["errors"] == json!([{ "message": sentence }])), "{rows:?}");
+    let url = reqwest::Url::parse(&told.text("/memberImport/failedRowsUrl"))?;
+    let file = app.http.get(format!("{}{}", app.url, url.path())).send().await?.text().await?;
+    assert_eq!(file.matches(&sentence).count(), 3, "{file}");
+    app.finish().await
+}
+
+#[tokio::test]
 async fn the_importer_is_told_by_mail_with_a_link_to_the_failed_rows() -> Result<()> {
     let app = App::start().await?;
     let owner = app.found(OWNER, 50).await?;
@@ -81,6 +112,11 @@ async fn the_invitations_of_an_import_are_sent_together_later() -> Result<()> {
         let app = &app;
         async move { app.mutate(Some(&by), "invitationSend", json!({ "memberImportId": id }), "memberImport { id }").await }
     };
+    let running = start(&app, &owner, &people(450), json!({})).await?;
+    // Who asks before the end is told so, unless it came first.
+    let early = send(owner.token.clone(), json!(running)).await?.codes();
+    assert!(early == ["IMPORT_RUNNING"] || early.is_empty(), "{early:?}");
+    app.settle().await?;
     assert_eq!(send(auditor.token.clone(), json!(id)).await?.codes(), ["NOT_PERMITTED"]);
     assert_eq!(send(owner.token.clone(), json!("imp_nothing")).await?.codes(), ["NOT_FOUND"]);
     let asked = send(owner.token.clone(), json!(id)).await?;

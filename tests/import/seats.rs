@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use domain::error::{Code, Error};
-use domain::import::{Outcome, State, Step};
+use domain::import::{Options, Outcome, State, Step};
 use domain::job::Verdict;
 use domain::outbox::{self, Replay};
 use domain::permission::SystemRole;
@@ -40,6 +40,29 @@ async fn a_running_import_holds_seats_and_gives_back_what_it_did_not_need() {
     while run.step().await.unwrap() == Step::Going {}
     assert_eq!(world.seats().await, (601, 601));
     assert_eq!(world.read(import).await.rows_rejected, 600);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_file_whose_people_are_there_takes_seats_from_nobody() {
+    let world = World::new(5_000).await;
+    world.import(&people(1_200), Options::default()).await;
+    let again = world.start(&world.owner, &people(1_200), false).await;
+    let job = world.claim().await;
+    let mut run = world.run_of(&job, again);
+    while run.step().await.unwrap() == Step::Going {
+        assert_eq!(world.seats().await, (1_201, 1_201));
+    }
+    assert_eq!(world.read(again).await.rows_unchanged, 1_200);
+    // Some new ones among them: about as many as are needed.
+    let more = world.start(&world.owner, &people(1_210), false).await;
+    let job = world.claim().await;
+    let mut run = world.run_of(&job, more);
+    let mut most = 0;
+    while run.step().await.unwrap() == Step::Going {
+        most = most.max(world.seats().await.0);
+    }
+    assert_eq!((most, world.seats().await), (1_211, (1_211, 1_211)));
     world.end().await;
 }
 

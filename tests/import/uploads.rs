@@ -2,6 +2,8 @@
 
 use api::graphql::http::Origins;
 use api::upload::Uploads;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use domain::error::{Code, Error};
 use domain::import::Options;
 use domain::job::Verdict;
@@ -10,6 +12,7 @@ use domain::upload;
 use futures::FutureExt as _;
 use jiff::SignedDuration;
 use reqwest::StatusCode;
+use sha2::{Digest as _, Sha256};
 use tokio::net::TcpListener;
 
 use super::rows::people;
@@ -81,11 +84,32 @@ async fn what_is_too_long_or_has_no_upload_is_refused_and_not_kept() {
 }
 
 #[tokio::test]
+async fn what_is_no_text_or_was_damaged_is_refused_and_not_kept() {
+    let world = World::new(200).await;
+    let base = serve(&world).await;
+    let id = world.create_upload(&world.owner).await;
+    let put = async |header: &str, value: &str, body: &'static [u8]| {
+        let url = format!("{base}{}", world.upload_token(id));
+        reqwest::Client::new().put(url).header(header, value).body(body).send().await.unwrap().status()
+    };
+    let digest = |of: &[u8]| format!("sha-256=:{}:", STANDARD.encode(Sha256::digest(of)));
+    assert_eq!(put("content-type", "image/png", b"email\n").await, StatusCode::UNSUPPORTED_MEDIA_TYPE);
+    assert_eq!(put("content-type", "text/csv", b"PK\x03\x04\x14").await, StatusCode::UNSUPPORTED_MEDIA_TYPE);
+    assert_eq!(put("content-digest", &digest(b"email"), b"email\n").await, StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(put("content-digest", "sha-256=:no:", b"email\n").await, StatusCode::BAD_REQUEST);
+    assert_eq!(world.stored().await, Vec::<String>::new());
+    assert_eq!(put("content-digest", &digest(b"email\n"), b"email\n").await, StatusCode::NO_CONTENT);
+    assert_eq!(put("content-type", "text/csv; charset=utf-8", b"email\n").await, StatusCode::NO_CONTENT);
+    assert_eq!(world.stored().await.len(), 1);
+    world.end().await;
+}
+
+#[tokio::test]
 async fn a_sender_who_stops_leaves_nothing() {
     let world = World::new(200).await;
     let id = world.create_upload(&world.owner).await;
     let body = futures::stream::iter([Ok("email".into()), Err(std::io::Error::other("gone"))]);
-    let stored = upload::store(&world.db, &world.files, &world.upload_token(id), None, body, 1_000).await;
+    let stored = upload::store(&world.db, &world.files, &world.upload_token(id), None, body, 1_000, None).await;
     assert!(matches!(stored, Err(upload::StoreFault::Interrupted)));
     assert_eq!(world.stored().await, Vec::<String>::new());
     world.end().await;
@@ -113,6 +137,7 @@ async fn files_and_rejected_values_go_after_seven_days() {
     let import = world.start(&world.owner, include_bytes!("../fixtures/members-faulty.csv"), false).await;
     let running = world.start(&world.owner, MEMBERS, false).await;
     world.work_of(import).await;
+    assert!(world.count("SELECT count(*) FROM member_import_row WHERE email_digest IS NOT NULL").await > 0);
     let purge = async || upload::purge_expired(&world.db, &world.files, world.db.now().await.unwrap()).await.unwrap();
     world.db.clock.advance(SignedDuration::from_hours(7 * 24 - 1));
     assert_eq!(purge().await, 0);
@@ -123,6 +148,7 @@ async fn files_and_rejected_values_go_after_seven_days() {
     let faults: Vec<_> = rows.iter().flat_map(|row| row.faults.iter()).collect();
     assert_eq!(faults.len(), 13);
     assert!(faults.iter().all(|fault| fault.value.is_none()));
+    assert_eq!(world.count("SELECT count(*) FROM member_import_row WHERE email_digest IS NOT NULL").await, 0);
     world.work_of(running).await;
     assert_eq!(world.read(running).await.rows_invited, 120);
     assert_eq!(purge().await, 1);

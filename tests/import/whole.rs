@@ -1,9 +1,14 @@
 //! Imports of all rows or none, and those that want all seats beforehand.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use domain::group::{self, NewGroup};
 use domain::import::{Options, Outcome, Step};
 use domain::invitation::ErrorPolicy;
 use domain::job::Verdict;
 use domain::permission::SystemRole;
+use futures::FutureExt as _;
 
 use super::rows::people;
 use super::world::World;
@@ -59,8 +64,10 @@ async fn too_few_seats_refuse_the_file_before_its_first_row() {
         let import = world.import(&people(6), options).await;
         let read = world.read(import).await;
         assert_eq!((read.error_code.as_deref(), read.seats_free), (Some("SEAT_SHORTAGE"), Some(4)));
-        let message = read.error_message.unwrap();
+        let message = read.error_message.clone().unwrap();
         assert!(message.contains("needs 6 licences") && message.contains("2 licences are missing"), "{message}");
+        let seats = read.seats().unwrap();
+        assert_eq!((seats.required, seats.available, seats.missing), (6, 4, 2));
         assert_eq!((members(&world).await, world.seats().await), (0, (1, 1)));
     }
     let enough = world.import(&people(4), Options { require_seats: true, ..Options::default() }).await;
@@ -87,6 +94,72 @@ async fn what_has_changed_since_the_look_is_looked_at_again() {
     assert_eq!((read.error_code.as_deref(), read.rows_done()), (Some("ROWS_REJECTED"), 600));
     assert_eq!(world.rejected(import).await, [(9, vec!["ALREADY_INVITED"])]);
     assert_eq!((members(&world).await, world.seats().await), (1, (2, 2)));
+    world.end().await;
+}
+
+/// Somebody signs out all the while: that changes the version of rights, and nothing that this import hangs on.
+#[tokio::test(flavor = "multi_thread")]
+async fn rights_of_others_may_change_while_all_takes_effect() {
+    let world = World::new(3_000).await;
+    let import = world.start_with(&world.owner, &people(2_000), WHOLE()).await;
+    let job = world.claim().await;
+    let mut run = world.run_of(&job, import);
+    while world.read(import).await.rows_invited < 2_000 {
+        assert_eq!(run.step().await.unwrap(), Step::Going);
+    }
+    let over = AtomicBool::new(false);
+    let others = async {
+        let mut changes = 0;
+        while !over.load(Ordering::SeqCst) {
+            let change = "UPDATE account_feed SET access_version = access_version + 1";
+            sqlx::query(change).execute(&world.db.pool).await.unwrap();
+            changes += 1;
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        changes
+    };
+    let work = async {
+        assert_eq!(run.step().await.unwrap(), Step::Going, "all of it at once");
+        over.store(true, Ordering::SeqCst);
+    };
+    let (changes, ()) = tokio::join!(others, work);
+    assert!(changes > 1, "{changes}");
+    assert_eq!((world.read(import).await.applied, members(&world).await), (true, 2_000));
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_role_that_is_archived_while_all_takes_effect_is_given_to_nobody() {
+    let world = World::new(30).await;
+    let run_sql = async |sql: &'static str| sqlx::query(sql).execute(&world.db.pool).await.unwrap();
+    run_sql("INSERT INTO role (account_id, role_id, name, created_at) SELECT account_id, gen_random_uuid(), 'Desk', now() FROM account").await;
+    let new = NewGroup { name: "Tax".to_owned(), description: None, excluded_from_custom_rates: false };
+    let tax = world.ask(&world.owner, move |c, a| {
+        let new = new.clone();
+        async move { group::create(c, a, &new, 100).await }.boxed()
+    });
+    let options = Options { default_groups: vec![tax.await.unwrap()], ..WHOLE() };
+    let file = b"email,first_name,last_name,subscription_type,roles\nann@firm.example,A,B,Attorney,Desk\n";
+    let import = world.start_with(&world.owner, file, options).await;
+    let job = world.claim().await;
+    let mut run = world.run_of(&job, import);
+    while world.read(import).await.rows_invited < 1 {
+        assert_eq!(run.step().await.unwrap(), Step::Going);
+    }
+    // It waits for the group, so that there is time.
+    let mut group = world.db.pool.begin().await.unwrap();
+    sqlx::query("SELECT FROM member_group FOR UPDATE").execute(&mut *group).await.unwrap();
+    let others = async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        run_sql("UPDATE role SET archived_at = now() WHERE name = 'Desk'").await;
+        run_sql("UPDATE account_feed SET access_version = access_version + 1").await;
+        group.rollback().await.unwrap();
+    };
+    let work = async { while run.step().await.unwrap() == Step::Going {} };
+    tokio::join!(others, work);
+    assert_eq!(world.read(import).await.error_code.as_deref(), Some("ROWS_REJECTED"));
+    assert_eq!(world.rejected(import).await, [(2, vec!["UNKNOWN_ROLE"])]);
+    assert_eq!((members(&world).await, world.seats().await), (0, (1, 1)));
     world.end().await;
 }
 

@@ -13,6 +13,7 @@ use super::encoding::Encoding;
 use super::fate::{Fate, Judged, Tally, decide};
 use super::file::MemberFile;
 use super::look::{head, open};
+use super::relied::Relied;
 use super::run::{ATTEMPTS, Halt, Run, Source, Step, next};
 use super::write::take_effect;
 use crate::actor::Author;
@@ -20,10 +21,13 @@ use crate::change::{Change, Kind, is_transient, pause_after};
 use crate::error::{Error, Result};
 use crate::infra::fault::fail_point;
 use crate::infra::metrics;
-use crate::upload;
+use crate::{invitation, license, upload};
 
 /// Rows that are in memory together.
-const CHUNK: usize = 1_000;
+const CHUNK: usize = 500;
+
+/// Batches of overdue invitations that lapse beforehand; whatever is left lapses on the way.
+const LAPSES: usize = 1_000;
 
 /// What the one transaction came to.
 enum Applied {
@@ -47,6 +51,7 @@ impl Run {
         if counts.rows_rejected > 0 {
             return Err(Halt::Failed(Failure::RowsRejected(counts.rows_rejected)));
         }
+        self.lapse_overdue().await?;
         self.hold_all(counts.rows_invited).await?;
         fail_point!("import.before_apply");
         for attempt in 1..=ATTEMPTS {
@@ -64,16 +69,31 @@ impl Run {
         Err(Error::Busy.into())
     }
 
+    /// Lets what is overdue lapse beforehand, so that the one transaction need not lock the pool for it.
+    async fn lapse_overdue(&mut self) -> Result<(), Halt> {
+        let author = Author::Member(self.begun().created_by);
+        for _ in 0..LAPSES {
+            let mut change = self.change(Kind::Asked, author).await?;
+            license::lock(&mut change).await?;
+            let lapsed = invitation::lapse_overdue(&mut change).await?;
+            if lapsed == 0 {
+                break;
+            }
+            change.commit().await?;
+        }
+        Ok(())
+    }
+
     async fn try_apply(&mut self) -> Result<Applied, Halt> {
         let author = Author::Member(self.begun().created_by);
         let (mut file, domains) = (self.reopen().await?, self.domains().await?);
         let mut change = self.change(Kind::Asked, author).await?;
-        self.lock_import(&mut change).await?;
+        self.look_for_cancel(&mut change).await?;
         let begun = self.begun();
         let (held, options, header) = (begun.seats_held, begun.options.clone(), Arc::clone(&begun.header));
         let (created_by, send) = (begun.created_by, options.send_welcome_email);
         let standing = standing(&mut change, created_by, &options).await?;
-        let (mut seen, mut total) = (SeenAddresses::default(), Tally::default());
+        let (mut seen, mut total, mut relied) = (SeenAddresses::default(), Tally::default(), Relied::default());
         loop {
             let chunk = read_chunk(&mut file, &mut seen, &domains).await?;
             if chunk.is_empty() {
@@ -88,10 +108,16 @@ impl Run {
             let members = take_effect(&mut change, &standing, send, &fates).await?;
             let ids: Vec<Uuid> = members.into_iter().map(|member| member.0).collect();
             name_members(&mut change, self.import.0, &chunk, &fates, &ids).await?;
+            relied.add(&fates);
             total.add(&tally);
             change.spill().await?;
         }
         self.mark_applied(&mut change, &total).await?;
+        // In all this time somebody's rights will have changed. That matters only if this import hangs on them.
+        let now = self::standing(&mut change, created_by, &options).await?;
+        if now.rights.version != standing.rights.version && !relied.holds(&mut change, &now).await? {
+            return Ok(Applied::Differs);
+        }
         change.commit().await?;
         self.begun().seats_held -= total.invited;
         metrics::import_rows(usize::try_from(total.invited).unwrap_or_default(), 0);
@@ -107,10 +133,11 @@ impl Run {
         open(&self.files, &stored, head.encoding.unwrap_or(Encoding::Utf8), self.limits).await
     }
 
-    async fn lock_import(&mut self, change: &mut Change) -> Result<(), Halt> {
+    /// Locks nothing, so that whoever asks for the end does not wait for it.
+    async fn look_for_cancel(&mut self, change: &mut Change) -> Result<(), Halt> {
         let canceled = sqlx::query_scalar!(
             r#"SELECT cancel_requested_at IS NOT NULL AS "canceled!" FROM member_import
-               WHERE account_id = $1 AND import_id = $2 AND state = 'RUNNING' AND NOT applied FOR NO KEY UPDATE"#,
+               WHERE account_id = $1 AND import_id = $2 AND state = 'RUNNING' AND NOT applied"#,
             self.account.0,
             self.import.0,
         )
@@ -123,11 +150,12 @@ impl Run {
         }
     }
 
-    async fn mark_applied(&mut self, change: &mut Change, total: &Tally) -> Result<()> {
+    async fn mark_applied(&mut self, change: &mut Change, total: &Tally) -> Result<(), Halt> {
         let marked = sqlx::query!(
             "UPDATE member_import SET applied = true, rows_invited = $3, rows_updated = $4, rows_unchanged = $5,
                     seats_held = seats_held - $3
-             WHERE account_id = $1 AND import_id = $2 AND rows_done = $3::int + $4::int + $5::int",
+             WHERE account_id = $1 AND import_id = $2 AND state = 'RUNNING' AND NOT applied AND cancel_requested_at IS NULL
+               AND rows_done = $3::int + $4::int + $5::int",
             self.account.0,
             self.import.0,
             total.invited,
@@ -136,7 +164,11 @@ impl Run {
         )
         .execute(change.conn())
         .await?;
-        if marked.rows_affected() == 1 { Ok(()) } else { Err(Error::Stale) }
+        if marked.rows_affected() == 1 {
+            return Ok(());
+        }
+        self.look_for_cancel(change).await?;
+        Err(Error::Stale.into())
     }
 
     /// Looks at all rows again: somebody has changed what they depend on.
@@ -189,7 +221,7 @@ async fn name_members(change: &mut Change, import: Uuid, chunk: &[Judged], fates
     }
     let account = change.account();
     sqlx::query!(
-        "UPDATE member_import_row r SET member_id = u.member_id, outcome = u.outcome
+        "UPDATE member_import_row r SET member_id = u.member_id, outcome = u.outcome, email_digest = NULL
          FROM unnest($3::int[], $4::text[], $5::uuid[]) u(row_no, outcome, member_id)
          WHERE r.account_id = $1 AND r.import_id = $2 AND r.row_no = u.row_no",
         account.0,

@@ -13,6 +13,7 @@ use crate::actor::{Action, Author, Standing, Target};
 use crate::change::{Change, Kind};
 use crate::error::{Code, Detail, Error, Result};
 use crate::id::{MemberId, RoleId};
+use crate::infra::db::Db;
 use crate::infra::email_address::EmailAddress;
 use crate::infra::metrics;
 use crate::invitation;
@@ -45,10 +46,14 @@ impl Run {
         if now.canceled {
             return Err(Halt::Canceled);
         }
-        let at_once = begun.options.at_once();
+        let (at_once, looked_up) = (begun.options.at_once(), begun.wanted);
         let standing = standing(&mut change, begun.created_by, &begun.options).await?;
         let looks = (&begun.options, &*begun.header);
         let mut fates = decide(&mut change, &standing, looks, &begun.batch, at_once).await?;
+        if at_once && Tally::of(&fates).invited > looked_up {
+            // Somebody was deleted since seats were taken for the others: there may be one for this row, too.
+            return Err(Error::Stale.into());
+        }
         // Who would be refused for lack of a seat is told as if the rows before had taken theirs.
         let seats = match (at_once, now.seats_free) {
             (true, _) => now.seats_held,
@@ -155,6 +160,11 @@ pub(super) async fn lock_groups(change: &mut Change, fates: &[Fate]) -> Result<(
     }
 }
 
+/// Stands for the address of a row that no member stands for.
+pub(crate) fn address_digest(db: &Db, email: &str) -> Vec<u8> {
+    db.key.digest("member_import_row.email", email).to_vec()
+}
+
 async fn write_rows(
     change: &mut Change,
     import: Uuid,
@@ -166,7 +176,8 @@ async fn write_rows(
     let rows: Vec<i32> = batch.iter().map(|judged| to_i32(judged.row)).collect();
     let mut members = members.into_iter();
     let (mut outcomes, mut ids, mut faults, mut changes) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    for fate in fates {
+    let mut digests = Vec::with_capacity(batch.len());
+    for (judged, fate) in batch.iter().zip(fates) {
         outcomes.push(fate.outcome().as_str().to_owned());
         let (id, list, edited) = match fate {
             Fate::Invited(..) => (members.next(), Vec::new(), Vec::new()),
@@ -175,14 +186,17 @@ async fn write_rows(
             Fate::Rejected(list) => (None, list, Vec::new()),
         };
         ids.push(id.map(|member| member.0));
+        let stranger = judged.checked.email.as_ref().filter(|_| id.is_none());
+        digests.push(stranger.map(|email| address_digest(change.db(), email.as_str())));
         faults.push(serde_json::to_value(list).expect("plain data"));
         let names: Vec<&str> = edited.iter().map(|column| column.name()).collect();
         changes.push(names.join(" "));
     }
     sqlx::query!(
-        "INSERT INTO member_import_row (account_id, import_id, row_no, outcome, member_id, faults, changes)
-         SELECT $1, $2, u.row_no, u.outcome, u.member_id, u.faults, string_to_array(u.changes, ' ')
-         FROM unnest($3::int[], $4::text[], $5::uuid[], $6::jsonb[], $7::text[]) u(row_no, outcome, member_id, faults, changes)",
+        "INSERT INTO member_import_row (account_id, import_id, row_no, outcome, member_id, faults, changes, email_digest)
+         SELECT $1, $2, u.row_no, u.outcome, u.member_id, u.faults, string_to_array(u.changes, ' '), u.digest
+         FROM unnest($3::int[], $4::text[], $5::uuid[], $6::jsonb[], $7::text[], $8::bytea[])
+              u(row_no, outcome, member_id, faults, changes, digest)",
         account.0,
         import,
         &rows,
@@ -190,6 +204,7 @@ async fn write_rows(
         &ids as &[Option<Uuid>],
         &faults as &[Value],
         &changes,
+        &digests as &[Option<Vec<u8>>],
     )
     .execute(change.conn())
     .await?;

@@ -94,7 +94,7 @@ async fn read_full<R: AsyncRead + Unpin>(source: &mut R, buffer: &mut [u8]) -> i
 }
 
 /// Archives, which the files of spreadsheets are today; their files of former times; PDF.
-fn is_binary(beginning: &[u8]) -> bool {
+pub(crate) fn is_binary(beginning: &[u8]) -> bool {
     const SIGNATURES: [&[u8]; 5] = [b"PK\x03\x04", b"PK\x05\x06", b"\xd0\xcf\x11\xe0", b"%PDF", b"\x1f\x8b"];
     SIGNATURES.iter().any(|signature| beginning.starts_with(signature))
 }

@@ -127,7 +127,8 @@ pub async fn reopen(change: &mut Change, id: ImportId) -> Result<Reopened> {
     }
     sqlx::query!(
         "UPDATE member_import SET state = CASE WHEN started_at IS NULL THEN 'QUEUED' ELSE 'RUNNING' END,
-                error_code = NULL, error_message = NULL, error_row = NULL, finished_at = NULL
+                error_code = NULL, error_message = NULL, error_row = NULL, finished_at = NULL,
+                seats_counted = NULL
          WHERE account_id = $1 AND import_id = $2",
         account.0,
         id.0,
@@ -163,7 +164,8 @@ pub async fn abandon_stranded(db: &Db) -> Result<usize> {
     failure.map_or(Ok(abandoned), Err)
 }
 
-/// Removes the rejected values from the report of an upload's import, and the names of ignored columns; what was wrong stays.
+/// Removes the rejected values from the reports of an upload's imports, and the names of ignored columns; what was wrong stays. Of a dry
+/// run only the counts stay.
 pub async fn forget_values(change: &mut Change, upload: UploadId) -> Result<()> {
     let account = change.account();
     let names = sqlx::query!(
@@ -173,7 +175,7 @@ pub async fn forget_values(change: &mut Change, upload: UploadId) -> Result<()> 
     );
     names.execute(change.conn()).await?;
     let reports = sqlx::query!(
-        r#"SELECT i.import_id, (SELECT max(r.row_no) FROM member_import_row r
+        r#"SELECT i.import_id, i.dry_run, (SELECT max(r.row_no) FROM member_import_row r
                                 WHERE r.account_id = i.account_id AND r.import_id = i.import_id) AS last_row
            FROM member_import i WHERE i.account_id = $1 AND i.upload_id = $2 ORDER BY i.import_id"#,
         account.0,
@@ -183,18 +185,30 @@ pub async fn forget_values(change: &mut Change, upload: UploadId) -> Result<()> 
     .await?;
     for report in reports {
         if let Some(last) = report.last_row {
-            forget_values_of(change, report.import_id, last).await?;
+            forget_values_of(change, report.import_id, report.dry_run, last).await?;
         }
     }
     Ok(())
 }
 
-async fn forget_values_of(change: &mut Change, import: Uuid, last: i32) -> Result<()> {
+async fn forget_values_of(change: &mut Change, import: Uuid, dry_run: bool, last: i32) -> Result<()> {
     let account = change.account();
     for from in (0..=last).step_by(usize::try_from(FORGOTTEN_AT_ONCE).expect("positive")) {
+        if dry_run {
+            let rows = sqlx::query!(
+                "DELETE FROM member_import_row WHERE account_id = $1 AND import_id = $2 AND row_no >= $3 AND row_no < $3 + $4",
+                account.0,
+                import,
+                from,
+                FORGOTTEN_AT_ONCE,
+            );
+            rows.execute(change.conn()).await?;
+            continue;
+        }
         sqlx::query!(
             r#"UPDATE member_import_row
-               SET faults = (SELECT coalesce(jsonb_agg(f.fault || '{"value": null}' ORDER BY f.place), '[]')
+               SET email_digest = NULL,
+                   faults = (SELECT coalesce(jsonb_agg(f.fault || '{"value": null}' ORDER BY f.place), '[]')
                              FROM jsonb_array_elements(faults) WITH ORDINALITY f(fault, place))
                WHERE account_id = $1 AND import_id = $2 AND row_no >= $3 AND row_no < $3 + $4 AND outcome = 'REJECTED'"#,
             account.0,

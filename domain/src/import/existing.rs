@@ -2,13 +2,15 @@
 
 use std::collections::HashMap;
 
+use super::column::Column;
+use super::row::RowFault;
 use crate::change::Change;
 use crate::error::Result;
 use crate::id::{GroupId, InvitationId, MemberId, RoleId};
 use crate::invitation::{self, Lapsed, UNDELIVERABLE_AFTER};
 use crate::license;
 use crate::member::Status;
-use crate::profile::{Profile, SubscriptionType};
+use crate::profile::{FieldFault, Profile, SubscriptionType};
 
 /// Somebody who has an address of the file.
 pub(super) struct Existing {
@@ -27,6 +29,19 @@ pub(super) struct Existing {
 }
 
 impl Existing {
+    /// Whether what is wrong with a row by itself is wrong with it for somebody who is there already: what they never had is not
+    /// missing, and addresses are asked for of new members only.
+    pub(super) fn has(&self, fault: &RowFault) -> bool {
+        let profile = &self.profile;
+        match (fault.code, fault.column) {
+            (FieldFault::PersonalDomain | FieldFault::DomainNotAllowed, _) => false,
+            (FieldFault::Required, Some(Column::FirstName)) => profile.first_name.is_some(),
+            (FieldFault::Required, Some(Column::LastName)) => profile.last_name.is_some(),
+            (FieldFault::Required, Some(Column::SubscriptionType)) => profile.subscription_type.is_some(),
+            _ => true,
+        }
+    }
+
     /// What a new invitation replaces.
     pub(super) fn replaceable(&self) -> Option<Lapsed> {
         self.lapsed.map(|invitation_id| Lapsed { member_id: self.member_id, invitation_id })
@@ -43,6 +58,27 @@ pub(super) async fn read(change: &mut Change, emails: &[String], written: bool) 
     license::lock(change).await?;
     invitation::lapse_addresses(change, emails).await?;
     Ok(look(change, emails).await?.0)
+}
+
+/// How many of some addresses are nobody's who is in the account, lapsed invitations aside.
+pub(super) async fn count_new(change: &mut Change, emails: &[String]) -> Result<i32> {
+    let (account, now) = (change.account(), change.now());
+    let count = sqlx::query_scalar!(
+        r#"SELECT count(*)::int AS "count!" FROM unnest($2::text[]) e(email)
+           WHERE NOT EXISTS (
+               SELECT FROM member m
+               LEFT JOIN invitation i ON i.account_id = m.account_id AND i.member_id = m.member_id AND i.finished_at IS NULL
+               WHERE m.account_id = $1 AND m.email = e.email
+                 AND (m.status = 'INVITED' AND (i.state = 'EXPIRED' OR (i.state = 'PENDING' AND (i.expires_at <= $3
+                      OR (i.sent_at IS NULL AND i.queued_at <= $4))))) IS NOT TRUE)"#,
+        account.0,
+        emails,
+        now,
+        now - UNDELIVERABLE_AFTER,
+    )
+    .fetch_one(change.conn())
+    .await?;
+    Ok(count)
 }
 
 /// Also says whether anybody's invitation is overdue.

@@ -13,6 +13,7 @@ use super::look::{head, open};
 use super::report::ErrorReport;
 use super::row::RowFault;
 use super::run::{Halt, Source};
+use super::shortage::Shortage;
 use crate::error::Result;
 use crate::id::{AccountId, ImportId};
 use crate::infra::db::Db;
@@ -34,6 +35,8 @@ struct Reading {
     /// Rejected rows that were not yet found in the file.
     rejected: VecDeque<(i32, Vec<RowFault>)>,
     after: i32,
+    /// How many seats are missing, if any are.
+    shortage: Option<Shortage>,
     /// What is to be sent before the rows.
     begun: bool,
 }
@@ -49,15 +52,30 @@ pub async fn failed_rows(
     let mut conn = db.pool.acquire().await?;
     let Some(head) = head(&mut conn, account, import).await? else { return Ok(None) };
     let stored = upload::find_file(&mut conn, account, head.upload_id).await?;
+    let shortage = shortage(&db, &mut conn, account, head.rows_without_seat).await?;
     drop(conn);
     let (Some(stored), Some(encoding)) = (stored, head.encoding) else { return Ok(None) };
     let Some(file) = open_file(files, &stored, encoding, limits).await? else { return Ok(None) };
     let header = Arc::clone(file.header());
-    let reading = Reading { db, account, import, file, header, rejected: VecDeque::new(), after: 0, begun: false };
+    let reading =
+        Reading { db, account, import, file, header, rejected: VecDeque::new(), after: 0, shortage, begun: false };
     Ok(Some(futures::stream::try_unfold(reading, |mut reading| async move {
         let chunk = reading.next().await?;
         Ok((!chunk.is_empty()).then(|| (Bytes::from(chunk), reading)))
     })))
+}
+
+async fn shortage(
+    db: &Db,
+    conn: &mut sqlx::PgConnection,
+    account: AccountId,
+    missing: i32,
+) -> Result<Option<Shortage>> {
+    if missing == 0 {
+        return Ok(None);
+    }
+    let now = db.now_on(conn).await?;
+    Shortage::of(db, conn, account, now, missing).await.map(Some)
 }
 
 async fn open_file(
@@ -122,7 +140,16 @@ impl Reading {
         .fetch_all(&self.db.pool)
         .await?;
         self.after = rows.last().map_or(self.after, |last| last.row_no);
-        self.rejected.extend(rows.into_iter().map(|row| (row.row_no, row.faults.0)));
+        let shortage = self.shortage;
+        self.rejected.extend(rows.into_iter().map(|row| {
+            let mut faults = row.faults.0;
+            if let Some(shortage) = shortage {
+                for fault in &mut faults {
+                    fault.name(&shortage);
+                }
+            }
+            (row.row_no, faults)
+        }));
         Ok(!self.rejected.is_empty())
     }
 }

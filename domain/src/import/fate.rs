@@ -8,13 +8,13 @@ use super::list::Outcome;
 use super::names::Names;
 use super::options::Options;
 use super::row::{Checked, RowFault};
-use crate::actor::{Action, Assignment, Standing, Target};
+use crate::actor::{Action, Assignment, Grants, Standing, Target};
 use crate::change::Change;
 use crate::error::Result;
 use crate::id::{GroupId, MemberId, RoleId};
 use crate::infra::email_address::EmailAddress;
 use crate::invitation::{Lapsed, NewInvitation};
-use crate::member::status::{Locked, lock_many};
+use crate::member::status::{Locked, hold_many, look_at_many};
 use crate::member::{MAX_ROLES, Place, Status, Validity};
 use crate::profile::{FieldFault, Profile};
 
@@ -62,6 +62,15 @@ pub(super) struct Edit {
     pub(super) add_roles: Vec<RoleId>,
     pub(super) add_groups: Vec<GroupId>,
     pub(super) changed: Vec<Column>,
+    /// What is wrong with the row apart from the importer's rights; none once those were looked at.
+    faults: Vec<RowFault>,
+}
+
+impl Edit {
+    pub(super) fn wanted(&self) -> Wanted {
+        let profile = self.before != self.after;
+        Wanted { member_id: self.member_id, profile, roles: !self.add_roles.is_empty() }
+    }
 }
 
 /// Looks at what depends on the account: roles, groups, and who is there already. All faults of a row are told. Unless something is
@@ -87,9 +96,7 @@ pub(super) async fn decide(
             found => judge.new_member(row, found.and_then(Existing::replaceable)),
         });
     }
-    if options.update_existing {
-        judge.check_edits(change, &mut fates).await?;
-    }
+    judge.check_edits(change, &mut fates, written).await?;
     Ok(fates)
 }
 
@@ -103,8 +110,8 @@ struct Judge<'a> {
 
 impl Judge<'_> {
     fn new_member(&self, row: &Checked, lapsed: Option<Lapsed>) -> Fate {
-        let (roles, of_roles) = self.names.roles(row);
-        let (groups, of_groups) = self.names.groups(row);
+        let (roles, of_roles) = self.names.roles(row, &[]);
+        let (groups, of_groups) = self.names.groups(row, &[]);
         let mut faults = row.faults.clone();
         faults.extend(of_roles.into_iter().chain(of_groups));
         let Some(email) = row.email.clone().filter(|_| faults.is_empty()) else { return Fate::Rejected(faults) };
@@ -118,14 +125,12 @@ impl Judge<'_> {
     }
 
     fn known(&self, row: &Checked, there: &Existing) -> Fate {
-        let (roles, of_roles) = self.names.roles(row);
-        let (groups, of_groups) = self.names.groups(row);
+        let (add_roles, of_roles) = self.names.roles(row, &there.roles);
+        let (add_groups, of_groups) = self.names.groups(row, &there.groups);
         let (after, mut changed) = merged(&there.profile, &row.profile, self.header);
-        let add_roles: Vec<RoleId> = roles.into_iter().filter(|role| !there.roles.contains(role)).collect();
-        let add_groups: Vec<GroupId> = groups.into_iter().filter(|group| !there.groups.contains(group)).collect();
         changed.extend((!add_roles.is_empty()).then_some(Column::Roles));
         changed.extend((!add_groups.is_empty()).then_some(Column::Groups));
-        let mut faults = row.faults.clone();
+        let mut faults: Vec<RowFault> = row.faults.iter().filter(|fault| there.has(fault)).cloned().collect();
         faults.extend(of_roles.into_iter().chain(of_groups));
         if faults.is_empty() && changed.is_empty() {
             return Fate::Unchanged(there.member_id);
@@ -137,8 +142,6 @@ impl Judge<'_> {
         if let Some(code) = self.untouchable(there) {
             let email = row.email.as_ref().map(EmailAddress::as_str);
             faults.insert(0, RowFault::new(Some(Column::Email), email, code));
-        }
-        if !faults.is_empty() {
             return Fate::Rejected(faults);
         }
         Fate::Updated(Box::new(Edit {
@@ -152,6 +155,7 @@ impl Judge<'_> {
             add_roles,
             add_groups,
             changed,
+            faults,
         }))
     }
 
@@ -166,9 +170,8 @@ impl Judge<'_> {
         }
     }
 
-    /// Whether the importer may change those who are there: as they are under lock, which is also taken where nothing is written, so
-    /// that the answer is the same.
-    async fn check_edits(&self, change: &mut Change, fates: &mut [Fate]) -> Result<()> {
+    /// Whether the importer may change those who are there: as they are under lock, where something is to be `written`.
+    async fn check_edits(&self, change: &mut Change, fates: &mut [Fate], written: bool) -> Result<()> {
         let members: Vec<MemberId> = fates
             .iter()
             .filter_map(|fate| if let Fate::Updated(edit) = fate { Some(edit.member_id) } else { None })
@@ -176,42 +179,53 @@ impl Judge<'_> {
         if members.is_empty() {
             return Ok(());
         }
-        let locked = lock_many(change, &members).await?;
+        let locked = if written { hold_many(change, &members).await? } else { look_at_many(change, &members).await? };
         for fate in fates {
             let Fate::Updated(edit) = fate else { continue };
             let locked = locked.get(&edit.member_id);
             let within = |one: &&Assignment| one.unit().is_some();
             edit.unit_roles = locked.iter().flat_map(|locked| &locked.assignments).filter(within).copied().collect();
-            let faults = self.faults_of(edit, locked);
+            let mut faults = may_edit(self.standing, edit.wanted(), &self.names.grants(&edit.add_roles), locked);
+            faults.append(&mut edit.faults);
             if !faults.is_empty() {
                 *fate = Fate::Rejected(faults);
             }
         }
         Ok(())
     }
+}
 
-    fn faults_of(&self, edit: &Edit, locked: Option<&Locked>) -> Vec<RowFault> {
-        let mut faults = Vec::new();
-        let whole = |code| RowFault::new(Some(Column::Email), None, code);
-        // Suspended or gone between two statements.
-        let Some(locked) = locked.filter(|locked| matches!(locked.status, Status::Active | Status::Invited)) else {
-            return vec![whole(FieldFault::NotImportable)];
-        };
-        let own = edit.member_id == self.standing.member_id;
-        let (owner, units, held) = (locked.owner, &locked.units[..], &locked.held);
-        let target = Target::Member { member_id: edit.member_id, owner, units, held };
-        if edit.before != edit.after && !own && self.standing.may(Action::UpdateMember, target).is_err() {
-            faults.push(whole(FieldFault::NotPermitted));
-        }
-        if !edit.add_roles.is_empty() {
-            let given = self.names.grants(&edit.add_roles);
-            let may = |target| self.standing.may(Action::AssignRoles, target).is_ok();
-            if !may(target) || !may(Target::Grant(&given)) {
-                faults.push(RowFault::new(Some(Column::Roles), None, FieldFault::RoleNotPermitted));
-            }
-        }
-        faults
+/// What an edit wants, as far as rights matter.
+#[derive(Clone, Copy)]
+pub(super) struct Wanted {
+    pub(super) member_id: MemberId,
+    /// Another profile.
+    pub(super) profile: bool,
+    /// Further roles.
+    pub(super) roles: bool,
+}
+
+/// What keeps an importer from an edit that adds roles which grant this together.
+pub(super) fn may_edit(standing: &Standing, wanted: Wanted, given: &Grants, there: Option<&Locked>) -> Vec<RowFault> {
+    let mut faults = Vec::new();
+    let whole = |code| RowFault::new(Some(Column::Email), None, code);
+    // Suspended or gone between two statements.
+    let Some(there) = there.filter(|there| matches!(there.status, Status::Active | Status::Invited)) else {
+        return vec![whole(FieldFault::NotImportable)];
+    };
+    let own = wanted.member_id == standing.member_id;
+    let (owner, units, held) = (there.owner, &there.units[..], &there.held);
+    let target = Target::Member { member_id: wanted.member_id, owner, units, held };
+    if wanted.profile && !own && standing.may(Action::UpdateMember, target).is_err() {
+        faults.push(whole(FieldFault::NotPermitted));
     }
+    if wanted.roles {
+        let may = |target| standing.may(Action::AssignRoles, target).is_ok();
+        if !may(target) || !may(Target::Grant(given)) {
+            faults.push(RowFault::new(Some(Column::Roles), None, FieldFault::RoleNotPermitted));
+        }
+    }
+    faults
 }
 
 /// What is stored, with what the file says: an absent column leaves, an empty cell of a present one clears. Also which columns differ.

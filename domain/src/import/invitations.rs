@@ -32,23 +32,25 @@ pub struct SendPayload {
 /// Has the worker send the invitations of an import that were never sent.
 ///
 /// # Errors
-/// `NOT_PERMITTED`; `NOT_FOUND` at `memberImportId`.
+/// `NOT_PERMITTED`; `NOT_FOUND` and `IMPORT_RUNNING` at `memberImportId`.
 pub async fn send_invitations(change: &mut Change, actor: &Actor, id: ImportId) -> Result<ImportId> {
     actor.may(Action::Invite, Target::Account)?;
     actor.may(Action::ReadImports, Target::Account)?;
     let account = change.account();
-    let known = sqlx::query_scalar!(
-        r#"SELECT EXISTS (SELECT FROM member_import WHERE account_id = $1 AND import_id = $2) AS "known!""#,
+    let ended = sqlx::query_scalar!(
+        r#"SELECT finished_at IS NOT NULL AS "ended!" FROM member_import WHERE account_id = $1 AND import_id = $2"#,
         account.0,
         id.0,
     )
-    .fetch_one(change.conn())
+    .fetch_optional(change.conn())
     .await?;
     let standing = change.standing(actor).await?;
     standing.may(Action::Invite, Target::Account)?;
     standing.may(Action::ReadImports, Target::Account)?;
-    if !known {
-        return Err(Refused::new(Code::NotFound).at("memberImportId").into());
+    match ended {
+        None => return Err(Refused::new(Code::NotFound).at("memberImportId").into()),
+        Some(false) => return Err(Refused::new(Code::ImportRunning).at("memberImportId").into()),
+        Some(true) => {}
     }
     let payload = SendPayload { import_id: id, member_id: actor.member_id };
     change.record(NewEvent::new(EventKind::ImportInvitationsSent).subject(id.0).detail(json!({ "import": id })));
@@ -56,7 +58,8 @@ pub async fn send_invitations(change: &mut Change, actor: &Actor, id: ImportId) 
         account_id: account.0,
         kind: JobKind::SendImportInvitations,
         payload: serde_json::to_value(payload).expect("plain data"),
-        dedupe_key: id.to_string(),
+        // Whoever asks next is not kept from it by somebody who may not any more.
+        dedupe_key: format!("{id}:{}", actor.member_id),
     });
     Ok(id)
 }

@@ -71,6 +71,8 @@ pub struct MemberImport {
     pub rows_without_seat: i32,
     /// Seats that were free when the worker began.
     pub seats_free: Option<i32>,
+    /// Seats that were counted before the first row, where they are required.
+    pub seats_counted: Option<i32>,
     /// The row of the file at which a fault of the whole was found.
     pub error_row: Option<i32>,
     /// When somebody asked for it to end.
@@ -130,6 +132,9 @@ impl MemberImport {
     /// How many seats its new members need, and whether there are so many; unknown until the worker has looked at the file.
     pub fn seats(&self) -> Option<Seats> {
         let available = self.seats_free?;
+        if let Some(required) = self.seats_counted.filter(|_| self.rows_total.is_some() && self.rows_done() == 0) {
+            return Some(Seats { required, available, missing: (required - available).max(0) });
+        }
         let required = self.rows_invited + self.rows_without_seat;
         let missing = if self.applied { self.rows_without_seat } else { (required - available).max(0) };
         Some(Seats { required, available, missing })
@@ -191,8 +196,8 @@ pub struct RowOutcome {
 }
 
 impl RowOutcome {
-    fn without_seat(&mut self) -> impl Iterator<Item = &mut RowFault> {
-        self.faults.iter_mut().filter(|fault| fault.code == FieldFault::NoSeat)
+    fn lacks_seat(&self) -> bool {
+        self.faults.iter().any(|fault| fault.code == FieldFault::NoSeat)
     }
 }
 
@@ -228,7 +233,7 @@ macro_rules! select {
     () => {
         "SELECT import_id, upload_id, created_by, dry_run, send_welcome_email, update_existing, require_seats, all_or_nothing, applied, \
          state, rows_total, ignored_columns, encoding, byte_order_mark, delimiter, line_end, rows_invited, rows_updated, rows_unchanged, \
-         rows_rejected, rows_without_seat, seats_free, error_code, error_message, error_row, cancel_requested_at, created_at, \
+         rows_rejected, rows_without_seat, seats_free, seats_counted, error_code, error_message, error_row, cancel_requested_at, created_at, \
          started_at, finished_at FROM member_import WHERE account_id = "
     };
 }
@@ -294,14 +299,10 @@ pub async fn rows(
 
 /// Says of rows without a seat how many of their import lack one, and what those would cost.
 async fn name_shortage(db: &Db, conn: &mut PgConnection, actor: &Actor, rows: &mut [RowOutcome]) -> Result<()> {
-    let missing = rows.iter_mut().find_map(|row| {
-        let missing = row.missing;
-        row.without_seat().next().map(|_| missing)
-    });
-    let Some(missing) = missing else { return Ok(()) };
+    let Some(missing) = rows.iter().find(|row| row.lacks_seat()).map(|row| row.missing) else { return Ok(()) };
     let shortage = Shortage::of(db, conn, actor.account_id, actor.now, missing).await?;
-    for fault in rows.iter_mut().flat_map(RowOutcome::without_seat) {
-        fault.sentence = format!("No licence is free for this person. {shortage}");
+    for fault in rows.iter_mut().flat_map(|row| row.faults.iter_mut()) {
+        fault.name(&shortage);
     }
     Ok(())
 }

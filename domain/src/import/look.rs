@@ -37,6 +37,7 @@ pub(super) struct Head {
     rows_total: Option<i32>,
     rows_done: i32,
     pub(super) seats_held: i32,
+    pub(super) rows_without_seat: i32,
     seats_counted: Option<i32>,
     applied: bool,
     canceled: bool,
@@ -51,7 +52,8 @@ impl Run {
         };
         let stored = upload::find_file(&mut conn, self.account, head.upload_id).await?;
         drop(conn);
-        if head.canceled {
+        let all_done = head.applied && head.options.all_or_nothing() && !head.options.dry_run;
+        if head.canceled && !all_done {
             return Err(Halt::Canceled);
         }
         let stored = stored.ok_or(Halt::Failed(Failure::FileLost))?;
@@ -68,8 +70,9 @@ impl Run {
             rows_left: head.rows_total.unwrap_or_default() - head.rows_done,
             next_row: head.next_row,
             seats_held: head.seats_held,
-            done: head.applied && !head.options.at_once() && !head.options.dry_run,
+            done: all_done,
             options: head.options,
+            wanted: 0,
             batch: Vec::new(),
         });
         self.reserve(head.seats_counted, &stored, encoding).await?;
@@ -139,11 +142,13 @@ impl Run {
     /// Where seats are required beforehand: counts how many the file needs, before its first row, and holds them.
     async fn reserve(&mut self, counted: Option<i32>, stored: &Stored, encoding: Encoding) -> Result<(), Halt> {
         let options = &self.begun().options;
-        if counted.is_some() || !options.require_seats || !options.at_once() || self.begun().next_row > 0 {
+        if !options.require_seats || !options.at_once() || self.begun().next_row > 0 {
             return Ok(());
         }
-        let required = self.count_new(stored, encoding).await?;
-        self.hold_all(required).await?;
+        let required = match counted {
+            Some(required) => required,
+            None => self.count_new(stored, encoding).await?,
+        };
         sqlx::query!(
             "UPDATE member_import SET seats_counted = $3 WHERE account_id = $1 AND import_id = $2",
             self.account.0,
@@ -152,7 +157,7 @@ impl Run {
         )
         .execute(&self.db.pool)
         .await?;
-        Ok(())
+        self.hold_all(required).await
     }
 
     /// How many of the file's rows would become members, as far as seats do not matter.
@@ -219,7 +224,7 @@ pub(super) async fn head(
         r#"SELECT upload_id AS "upload_id: UploadId", created_by AS "created_by: MemberId", state AS "state: State", dry_run,
                   send_welcome_email, update_existing, require_seats, all_or_nothing, default_roles AS "default_roles: Vec<RoleId>",
                   default_groups AS "default_groups: Vec<GroupId>", next_row, next_offset, encoding AS "encoding: Encoding", rows_total,
-                  rows_done, seats_held, seats_counted, applied, cancel_requested_at IS NOT NULL AS "canceled!"
+                  rows_done, seats_held, rows_without_seat, seats_counted, applied, cancel_requested_at IS NOT NULL AS "canceled!"
            FROM member_import WHERE account_id = $1 AND import_id = $2"#,
         account.0,
         import.0,
@@ -245,6 +250,7 @@ pub(super) async fn head(
         rows_total: row.rows_total,
         rows_done: row.rows_done,
         seats_held: row.seats_held,
+        rows_without_seat: row.rows_without_seat,
         seats_counted: row.seats_counted,
         applied: row.applied,
         canceled: row.canceled,

@@ -21,7 +21,7 @@ use crate::error::{Code, Refused, Result};
 use crate::event::{EventKind, NewEvent};
 use crate::id::{ImportId, UploadId};
 use crate::job::{JobKind, NewJob};
-use crate::upload;
+use crate::{rate, upload};
 
 mod apply;
 mod batch;
@@ -41,6 +41,7 @@ mod look;
 mod names;
 mod options;
 mod raw;
+mod relied;
 pub mod report;
 pub mod row;
 mod run;
@@ -49,6 +50,7 @@ pub mod summary;
 pub mod template;
 mod write;
 
+pub(crate) use batch::address_digest;
 pub use end::{Reopened, abandon, abandon_stranded, forget_values, reopen};
 pub use failed::{failed_rows, has_file};
 pub use failure::{Failure, FailureCode, UnknownFailure};
@@ -101,7 +103,7 @@ pub struct Payload {
 /// Starts an import of the file that was put to an upload. A dry run leaves the upload to be imported.
 ///
 /// # Errors
-/// `NOT_PERMITTED`; `NOT_FOUND`, `UPLOAD_NOT_READY`, `UPLOAD_USED`, `UPLOAD_EXPIRED` at `uploadId`; what is wrong with the defaults, at
+/// `NOT_PERMITTED`; `RATE_LIMITED`; `NOT_FOUND`, `UPLOAD_NOT_READY`, `UPLOAD_USED`, `UPLOAD_EXPIRED` at `uploadId`; what is wrong with the defaults, at
 /// `defaultRoleIds` and `defaultGroupIds`.
 pub async fn create(change: &mut Change, actor: &Actor, upload_id: UploadId, options: &Options) -> Result<ImportId> {
     actor.may(Action::Import, Target::Account)?;
@@ -109,6 +111,8 @@ pub async fn create(change: &mut Change, actor: &Actor, upload_id: UploadId, opt
     let standing = change.standing(actor).await?;
     standing.may(Action::Import, Target::Account)?;
     options.check(change, &standing).await?;
+    let (db, now) = (change.db().clone(), change.now());
+    rate::hit(&db, change.conn(), rate::IMPORT_ACCOUNT, &actor.account_id.to_string(), now).await??;
     let (account, id) = (change.account(), ImportId::new());
     insert(change, actor, (id, upload_id, size), options).await?;
     let mut detail = options.detail();

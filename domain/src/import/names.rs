@@ -45,12 +45,13 @@ impl Names {
         })
     }
 
-    /// The roles of a row, and what is wrong with them.
-    pub(super) fn roles(&self, row: &Checked) -> (Vec<RoleId>, Vec<RowFault>) {
+    /// The roles of a row that somebody who holds these does not have yet, and what is wrong with them.
+    pub(super) fn roles(&self, row: &Checked, held: &[RoleId]) -> (Vec<RoleId>, Vec<RowFault>) {
         let (mut roles, mut faults) = (Vec::new(), Vec::new());
         for name in &row.roles {
             match self.roles.get(name) {
                 None => faults.push(RowFault::new(Some(Column::Roles), Some(name), FieldFault::UnknownRole)),
+                Some(role) if held.contains(&role.id) => {}
                 Some(role) if !role.may => {
                     faults.push(RowFault::new(Some(Column::Roles), Some(name), FieldFault::RoleNotPermitted));
                 }
@@ -61,13 +62,14 @@ impl Names {
         (roles, faults)
     }
 
-    /// The groups of a row, and what is wrong with them.
-    pub(super) fn groups(&self, row: &Checked) -> (Vec<GroupId>, Vec<RowFault>) {
+    /// The groups of a row that somebody who is in these is not in yet, and what is wrong with them.
+    pub(super) fn groups(&self, row: &Checked, held: &[GroupId]) -> (Vec<GroupId>, Vec<RowFault>) {
         let (mut groups, mut faults) = (Vec::new(), Vec::new());
         for name in &row.groups {
             let fault = |code| RowFault::new(Some(Column::Groups), Some(name), code);
             match self.groups.get(name) {
                 None => faults.push(fault(FieldFault::UnknownGroup)),
+                Some(group) if held.contains(group) => {}
                 Some(_) if !self.may_group => faults.push(fault(FieldFault::NotPermitted)),
                 Some(group) if !groups.contains(group) => groups.push(*group),
                 Some(_) => {}
@@ -134,9 +136,10 @@ async fn read_groups(change: &mut Change, names: &[&str]) -> Result<HashMap<Stri
     let folded: Vec<String> = names.iter().map(|name| name.to_lowercase()).collect();
     let known = sqlx::query!(
         r#"SELECT group_id AS "group_id: GroupId", name FROM member_group
-           WHERE account_id = $1 AND archived_at IS NULL AND lower(name) = ANY($2) ORDER BY group_id"#,
+           WHERE account_id = $1 AND archived_at IS NULL AND (name = ANY($3) OR lower(name) = ANY($2)) ORDER BY group_id"#,
         account.0,
         &folded,
+        names as &[&str],
     )
     .fetch_all(change.conn())
     .await?;

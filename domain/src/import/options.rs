@@ -3,13 +3,13 @@
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::actor::{Action, Standing};
+use crate::actor::{Action, Standing, Target};
 use crate::change::Change;
-use crate::error::{Error, Result};
+use crate::error::{AtField as _, Error, Result};
 use crate::id::{GroupId, RoleId};
 use crate::invitation::ErrorPolicy;
 use crate::member::Place;
-use crate::member::place::may_give;
+use crate::member::place::{look_at_groups, may_give};
 use crate::permission::SystemRole;
 
 /// How an import is done.
@@ -64,14 +64,19 @@ impl Options {
         Place { groups: self.default_groups.clone(), ..Place::with_roles(roles.iter().copied()) }
     }
 
-    /// Each default once, and every one of them the actor's to give.
+    /// Each default once, and every one of them the actor's to give. Nothing is locked: whoever puts people into the groups does that.
     ///
     /// # Errors
     /// TOO_MANY, NOT_FOUND, ARCHIVED, NOT_PERMITTED at `defaultRoleIds` and `defaultGroupIds`.
     pub(super) async fn check(&self, change: &mut Change, standing: &Standing) -> Result<()> {
         let checked = async {
             let place = self.place().distinct()?;
-            may_give(change, standing, Action::Import, &place).await.map(|_| ())
+            may_give(change, standing, Action::Import, &Place { groups: Vec::new(), ..place.clone() }).await?;
+            if !place.groups.is_empty() {
+                standing.may(Action::ManageGroups, Target::Account).at("groupIds")?;
+                look_at_groups(change, &place.groups).await.at("groupIds")?;
+            }
+            Ok(())
         };
         checked.await.map_err(|error| match error {
             Error::Refused(list) => Error::Refused(list.into_iter().map(renamed).collect()),

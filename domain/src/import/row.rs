@@ -5,10 +5,11 @@ use std::fmt;
 use super::column::Column;
 use super::duplicates::SeenAddresses;
 use super::file::Record;
+use super::shortage::Shortage;
 use crate::infra::clock::Timestamp;
 use crate::infra::email_address::EmailAddress;
 use crate::infra::personal_domain::DomainPolicy;
-use crate::member::MAX_ROLES;
+use crate::member::{MAX_PLACES, MAX_ROLES};
 use crate::profile::{self, FieldFault, Profile, SubscriptionType};
 
 /// Characters of a quoted text that are kept.
@@ -62,6 +63,15 @@ impl RowFault {
     }
 }
 
+impl RowFault {
+    /// Says, where this is the lack of a seat, how many are missing: that is known of the whole file only.
+    pub(super) fn name(&mut self, shortage: &Shortage) {
+        if self.code == FieldFault::NoSeat {
+            self.sentence = format!("No licence is free for this person. {shortage}");
+        }
+    }
+}
+
 /// A text of the file as it is quoted: cut after 200 characters; what a database or a terminal could not take is replaced by U+FFFD.
 pub(super) fn shown(text: &str) -> String {
     let shown = |c: char| if c.is_control() && !matches!(c, '\n' | '\r' | '\t') { '\u{fffd}' } else { c };
@@ -78,7 +88,7 @@ impl fmt::Debug for RowFault {
 /// What a record says, as far as it can be read, and everything that is wrong with it by itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Checked {
-    /// Whom the row is about, if that is an address the account accepts.
+    /// Whom the row is about, if that can be read; whether the account accepts new members with such an address is among the faults.
     pub(super) email: Option<EmailAddress>,
     /// What can be read of the profile.
     pub(super) profile: Profile,
@@ -119,14 +129,13 @@ fn check(record: &Record, policy: &DomainPolicy) -> Checked {
         return Checked { email: None, profile: Profile::default(), roles: Vec::new(), groups: Vec::new(), faults };
     }
     let mut cells = Cells { record, faults: Vec::new() };
-    let email = cells.required(Column::Email, |text| {
-        let address = EmailAddress::parse(text)?;
-        policy.check(&address)?;
-        Ok(address)
-    });
+    let email = cells.required(Column::Email, |text| Ok(EmailAddress::parse(text)?));
+    if let Some(Err(code)) = email.as_ref().map(|address| policy.check(address)) {
+        cells.faults.push(RowFault::new(Some(Column::Email), record.cell(Column::Email), code.into()));
+    }
     let profile = cells.profile();
-    let roles = cells.names(Column::Roles);
-    let groups = cells.names(Column::Groups);
+    let roles = cells.names(Column::Roles, (MAX_ROLES, FieldFault::TooManyRoles));
+    let groups = cells.names(Column::Groups, (MAX_PLACES, FieldFault::TooManyGroups));
     Checked { email, profile, roles, groups, faults: cells.faults }
 }
 
@@ -180,8 +189,8 @@ impl Cells<'_> {
         parse(cell).map_err(|code| self.faults.push(RowFault::new(Some(column), Some(cell), code))).ok()
     }
 
-    fn names(&mut self, column: Column) -> Vec<String> {
-        self.optional(column, names).unwrap_or_default()
+    fn names(&mut self, column: Column, limit: (usize, FieldFault)) -> Vec<String> {
+        self.optional(column, |text| names(text, limit)).unwrap_or_default()
     }
 }
 
@@ -205,17 +214,17 @@ fn parted(text: &str) -> Vec<String> {
     names
 }
 
-/// Names separated by `|`, each once, in their order. More than a member can have are one fault, so that a cell full of names
-/// costs no more than any other.
-fn names(text: &str) -> Result<Vec<String>, FieldFault> {
+/// Names separated by `|`, each once, in their order. More than so many are one fault, so that a cell full of names costs no more than
+/// any other.
+fn names(text: &str, (limit, too_many): (usize, FieldFault)) -> Result<Vec<String>, FieldFault> {
     let mut names = Vec::new();
     for name in parted(text).iter().filter(|name| !name.trim().is_empty()) {
         let name = profile::line(name, profile::NAME_CHARS)?;
         if !names.contains(&name) {
             names.push(name);
         }
-        if names.len() > MAX_ROLES {
-            return Err(FieldFault::TooManyRoles);
+        if names.len() > limit {
+            return Err(too_many);
         }
     }
     Ok(names)

@@ -16,6 +16,7 @@ use super::Failure;
 use super::column::Header;
 use super::duplicates::SeenAddresses;
 use super::end::{self, Ending};
+use super::existing;
 use super::fate::Judged;
 use super::file::{FileLimits, MemberFile, ReadError};
 use super::options::Options;
@@ -37,8 +38,11 @@ use crate::outbox;
 
 /// Rows of a transaction.
 const BATCH: usize = 500;
-/// Seats taken ahead at most. The transactions of rows leave the pool alone, so that nobody waits for it.
-const SEATS_AHEAD: i32 = 2_000;
+/// Seats are taken for so many batches like the one that lacks some: the transactions of rows leave the pool alone, so that nobody waits
+/// for it.
+const BATCHES_AHEAD: i32 = 4;
+/// Seats taken by one transaction at most, where all are to be held.
+const SEATS_AT_ONCE: i32 = 2_000;
 /// Tries of a transaction that lost against another one.
 pub(super) const ATTEMPTS: u32 = 10;
 
@@ -125,6 +129,8 @@ pub(super) struct Begun {
     pub(super) seats_held: i32,
     /// Whether all rows took effect in one transaction already.
     pub(super) done: bool,
+    /// Seats that the batch needs at most.
+    pub(super) wanted: i32,
     /// Rows that were read and are not yet written.
     pub(super) batch: Vec<Judged>,
 }
@@ -234,7 +240,7 @@ impl Run {
         let written = self.commit_batch().await?;
         fail_point!("import.after_batch");
         let begun = self.begun();
-        begun.rows_left -= i32::try_from(begun.batch.len()).expect("a batch is small");
+        begun.rows_left -= to_i32(begun.batch.len());
         begun.next_row = written.next_row;
         if begun.options.at_once() {
             begun.seats_held -= written.tally.invited;
@@ -245,17 +251,32 @@ impl Run {
 
     /// Takes seats ahead when those held do not suffice for the batch, as far as there are any.
     async fn take_seats(&mut self) -> Result<(), Halt> {
-        let begun = self.begun();
-        if !begun.options.at_once() {
+        if !self.begun().options.at_once() {
             return Ok(());
         }
-        let wanted = begun.batch.iter().filter(|judged| judged.checked.faults.is_empty()).count();
-        let wanted = i32::try_from(wanted).expect("a batch is small");
+        let wanted = self.look_up_wanted().await?;
+        let begun = self.begun();
+        begun.wanted = wanted;
         if begun.seats_held >= wanted {
             return Ok(());
         }
-        let ahead = begun.rows_left.clamp(wanted, SEATS_AHEAD.max(wanted)) - begun.seats_held;
+        let ahead = wanted.saturating_mul(BATCHES_AHEAD).clamp(wanted, begun.rows_left.max(wanted)) - begun.seats_held;
         self.take_ahead(ahead).await
+    }
+
+    /// Seats that the batch needs at most. If those held might not do, it is looked up who is there already: a file that was imported
+    /// before takes seats from nobody.
+    async fn look_up_wanted(&mut self) -> Result<i32, Halt> {
+        let begun = self.begun();
+        let good = begun.batch.iter().filter(|judged| judged.checked.faults.is_empty());
+        let emails: Vec<String> =
+            good.filter_map(|judged| judged.checked.email.as_ref()).map(|email| email.as_str().to_owned()).collect();
+        if begun.seats_held >= to_i32(emails.len()) {
+            return Ok(to_i32(emails.len()));
+        }
+        let author = Author::Member(begun.created_by);
+        let mut change = self.change(Kind::Asked, author).await?;
+        Ok(existing::count_new(&mut change, &emails).await?)
     }
 
     /// Takes seats, as far as there are any, in a transaction of its own.
@@ -285,7 +306,7 @@ impl Run {
     pub(super) async fn hold_all(&mut self, required: i32) -> Result<(), Halt> {
         while self.begun().seats_held < required {
             let before = self.begun().seats_held;
-            self.persist_ahead((required - before).min(SEATS_AHEAD)).await?;
+            self.persist_ahead((required - before).min(SEATS_AT_ONCE)).await?;
             if self.begun().seats_held == before {
                 return Err(Halt::Failed(self.lacks(required, required - before).await?));
             }
@@ -335,6 +356,10 @@ impl Run {
         metrics::import_ended(matches!(ending, Ending::Done));
         Ok(Step::Ended)
     }
+}
+
+fn to_i32(count: usize) -> i32 {
+    i32::try_from(count).expect("a batch is small")
 }
 
 /// The next row, checked by itself.

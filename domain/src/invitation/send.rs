@@ -86,8 +86,10 @@ impl Who<'_> {
 
 async fn each(change: &mut Change, who: Who<'_>, ids: &[InvitationId], sending: Sending) -> Result<Handled> {
     let mut batch = Batch::new(ids, sending);
-    // Lapsed ones take a seat, and the pool comes before members in the order of locks.
-    license::lock(change).await?;
+    if sending == Sending::Again {
+        // Lapsed ones take a seat, and the pool comes before members in the order of locks.
+        license::lock(change).await?;
+    }
     let (opens, seats) = batch.lock(change).await?;
     let standing = who.standing(change).await?;
     let good = batch.judge(change, &standing, opens).await?;

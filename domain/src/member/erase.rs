@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::event::{EventKind, NewEvent};
 use crate::export;
 use crate::id::{ExportId, InvitationId, MemberId, UploadId, UserId};
+use crate::import;
 use crate::infra::clock::Timestamp;
 use crate::invitation;
 use crate::job::{JobKind, NewJob};
@@ -150,19 +151,23 @@ async fn events(change: &mut Change, ids: &[Uuid], subjects: &[Uuid]) -> Result<
 /// Files that they uploaded or that have rows of them end now; a job deletes them, with what is quoted of them.
 async fn files(change: &mut Change, ids: &[Uuid], subjects: &[Uuid], emails: &[String]) -> Result<()> {
     let (account, now) = (change.account(), change.now());
+    let digests: Vec<Vec<u8>> = emails.iter().map(|email| import::address_digest(change.db(), email)).collect();
     let uploads = sqlx::query_scalar!(
         r#"UPDATE upload u SET expires_at = $5
            WHERE u.account_id = $1 AND (u.created_by = ANY($2) OR EXISTS (
                SELECT FROM member_import i JOIN member_import_row r USING (account_id, import_id)
                WHERE i.account_id = u.account_id AND i.upload_id = u.upload_id
-                 AND (r.member_id = ANY($3) OR EXISTS (
-                     SELECT FROM jsonb_array_elements(r.faults) f WHERE lower(trim(f->>'value')) = ANY($4)))))
+                 AND (r.member_id = ANY($3) OR r.email_digest = ANY($4)
+                      -- Of a row that cannot be read, what is quoted of it.
+                      OR (r.email_digest IS NULL AND r.outcome = 'REJECTED' AND EXISTS (
+                          SELECT FROM jsonb_array_elements(r.faults) f WHERE lower(trim(f->>'value')) = ANY($6))))))
            RETURNING u.upload_id AS "upload_id: UploadId""#,
         account.0,
         ids,
         subjects,
-        emails,
+        &digests,
         now,
+        emails,
     )
     .fetch_all(change.conn())
     .await?;

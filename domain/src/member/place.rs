@@ -14,7 +14,7 @@ use crate::permission::PermissionSet;
 /// Roles a member may have, each of them for the whole account or a unit.
 pub(crate) const MAX_ROLES: usize = 20;
 /// Units, and groups, that can be named at once for one person.
-const MAX_PLACES: usize = 100;
+pub(crate) const MAX_PLACES: usize = 100;
 
 /// What somebody is given.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -124,6 +124,20 @@ pub(crate) async fn check_groups(change: &mut Change, groups: &[GroupId]) -> Res
     let rows = sqlx::query!(
         r#"SELECT group_id, archived_at IS NOT NULL AS "archived!" FROM member_group
            WHERE account_id = $1 AND group_id = ANY($2) ORDER BY group_id FOR SHARE"#,
+        account.0,
+        &ids,
+    )
+    .fetch_all(change.conn())
+    .await?;
+    all_usable(&ids, &rows.into_iter().map(|row| (row.group_id, row.archived)).collect())
+}
+
+/// As [`check_groups`], without locking any: one may be archived the moment after.
+pub(crate) async fn look_at_groups(change: &mut Change, groups: &[GroupId]) -> Result<()> {
+    let account = change.account();
+    let ids: Vec<Uuid> = groups.iter().map(|group| group.0).collect();
+    let rows = sqlx::query!(
+        r#"SELECT group_id, archived_at IS NOT NULL AS "archived!" FROM member_group WHERE account_id = $1 AND group_id = ANY($2)"#,
         account.0,
         &ids,
     )

@@ -10,6 +10,7 @@ use crate::actor::{Action, Actor, Assignment, Grants, Standing, Target, of_membe
 use crate::change::Change;
 use crate::error::{AtField as _, Code, Result};
 use crate::id::{MemberId, RoleId, UnitId, UserId};
+use crate::infra::clock::Date;
 
 /// A member under lock.
 pub(crate) struct Locked {
@@ -51,17 +52,66 @@ pub(crate) async fn lock_any(change: &mut Change, member: MemberId) -> Result<Lo
 
 /// Locks members, whoever asks, in the order of their ids; those that there are not are left out.
 pub(crate) async fn lock_many(change: &mut Change, members: &[MemberId]) -> Result<BTreeMap<MemberId, Locked>> {
-    let account = change.account();
-    let ids: Vec<Uuid> = members.iter().map(|member| member.0).collect();
-    let rows = sqlx::query!(
+    let (account, ids) = (change.account(), raw(members));
+    let rows = sqlx::query_as!(
+        Stored,
         r#"SELECT member_id AS "member_id: MemberId", user_id AS "user_id: UserId", email, status AS "status: Status",
                   prior_status AS "prior_status: Status", valid_from, valid_until
            FROM member WHERE account_id = $1 AND member_id = ANY($2) ORDER BY member_id FOR UPDATE"#,
         account.0,
         &ids,
-    )
-    .fetch_all(change.conn())
-    .await?;
+    );
+    let rows = rows.fetch_all(change.conn()).await?;
+    complete(change, rows).await
+}
+
+/// As [`lock_many`], for whoever leaves status and login alone: they may sign in meanwhile.
+pub(crate) async fn hold_many(change: &mut Change, members: &[MemberId]) -> Result<BTreeMap<MemberId, Locked>> {
+    let (account, ids) = (change.account(), raw(members));
+    let rows = sqlx::query_as!(
+        Stored,
+        r#"SELECT member_id AS "member_id: MemberId", user_id AS "user_id: UserId", email, status AS "status: Status",
+                  prior_status AS "prior_status: Status", valid_from, valid_until
+           FROM member WHERE account_id = $1 AND member_id = ANY($2) ORDER BY member_id FOR NO KEY UPDATE"#,
+        account.0,
+        &ids,
+    );
+    let rows = rows.fetch_all(change.conn()).await?;
+    complete(change, rows).await
+}
+
+/// As [`lock_many`], for whoever writes nothing: locks nobody.
+pub(crate) async fn look_at_many(change: &mut Change, members: &[MemberId]) -> Result<BTreeMap<MemberId, Locked>> {
+    let (account, ids) = (change.account(), raw(members));
+    let rows = sqlx::query_as!(
+        Stored,
+        r#"SELECT member_id AS "member_id: MemberId", user_id AS "user_id: UserId", email, status AS "status: Status",
+                  prior_status AS "prior_status: Status", valid_from, valid_until
+           FROM member WHERE account_id = $1 AND member_id = ANY($2) ORDER BY member_id"#,
+        account.0,
+        &ids,
+    );
+    let rows = rows.fetch_all(change.conn()).await?;
+    complete(change, rows).await
+}
+
+fn raw(members: &[MemberId]) -> Vec<Uuid> {
+    members.iter().map(|member| member.0).collect()
+}
+
+/// What a member's own row says.
+struct Stored {
+    member_id: MemberId,
+    user_id: Option<UserId>,
+    email: String,
+    status: Status,
+    prior_status: Option<Status>,
+    valid_from: Option<Date>,
+    valid_until: Option<Date>,
+}
+
+async fn complete(change: &mut Change, rows: Vec<Stored>) -> Result<BTreeMap<MemberId, Locked>> {
+    let account = change.account();
     let found: Vec<MemberId> = rows.iter().map(|row| row.member_id).collect();
     let mut places = places(change, &found).await?;
     let mut held = of_members(change.conn(), account, &found).await?;

@@ -65,6 +65,7 @@ macro_rules! with_field_faults {
             RoleNotPermitted "ROLE_NOT_PERMITTED"
                 "You may not give this role, because it holds more than you do; leave it out, or ask an administrator to import the row."
             TooManyRoles "TOO_MANY_ROLES" "A person has at most 20 roles; leave some out."
+            TooManyGroups "TOO_MANY_GROUPS" "A row names at most 100 groups; leave some out."
             UnknownGroup "UNKNOWN_GROUP" "The account has no group of this name, or it is archived; correct it, or leave the cell empty."
             MalformedRow "MALFORMED_ROW" "A quotation mark opens in this row and never closes; remove it, or close it, and upload the rows from here on again."
             TooFewColumns "TOO_FEW_COLUMNS" "The row has fewer cells than the header; add the missing ones, even if they are empty."

@@ -19,7 +19,8 @@ use crate::graphql::user_error::{UserError, split};
 pub struct Upload {
     /// Opaque id, for the mutation that makes something of the file; `node` does not take it.
     id: ID,
-    /// PUT the file here; no other header is needed. A later file takes the place of an earlier one, until the upload is used.
+    /// PUT the file here; no other header is needed. With a `Content-Digest` of SHA-256 (RFC 9530) a file that was damaged on its way is
+    /// refused with 422; what is no text is with 415. A later file takes the place of an earlier one, until the upload is used.
     url: Url,
     /// Until when.
     expires_at: DateTime,

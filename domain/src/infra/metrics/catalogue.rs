@@ -94,7 +94,7 @@ catalogue! {
     "Imports and uploads" {
         imports: Counter "muster_imports" [outcome], "Imports that ended: `finished` or `failed`.";
         import_rows: Counter "muster_import_rows" [outcome], "Rows of imports worked on: `invited` or `rejected`.";
-        uploads: Counter "muster_uploads" [outcome], "Files put: `stored`, `gone` (unknown, over or used), `too_large`, `interrupted`, `foreign` (a page of a site that may not) or `failed`.";
+        uploads: Counter "muster_uploads" [outcome], "Files put: `stored`, `gone` (unknown, over or used), `too_large`, `unsupported` (no text), `damaged` (not what its digest says), `malformed` (a digest that cannot be read), `late`, `interrupted`, `foreign` (a page of a site that may not) or `failed`.";
     }
     "Sockets and the live feed" {
         sockets_open: Gauge "muster_sockets_open" [], "Open WebSockets.";

@@ -161,7 +161,7 @@ pub fn import_rows(invited: usize, rejected: usize) {
     all().import_rows.more(["rejected"], count(rejected));
 }
 
-/// A file was put: `stored`, `gone`, `too_large`, `interrupted`, `foreign` or `failed`.
+/// A file was put; what came of it is among the outcomes of its counter.
 pub fn upload_ended(outcome: &'static str) {
     all().uploads.one([outcome]);
 }

@@ -1,0 +1,88 @@
+//! What a long transaction decided by the rights at its beginning, looked at again before it commits.
+
+use std::collections::{BTreeSet, HashMap};
+
+use uuid::Uuid;
+
+use super::fate::{Fate, Wanted, edits, invited, may_edit};
+use crate::actor::{Action, Assignment, Grants, Standing, Target, of_assignments};
+use crate::change::Change;
+use crate::error::Result;
+use crate::id::{MemberId, RoleId};
+use crate::member::status::look_at_many;
+
+/// Members looked at together.
+const TOGETHER: usize = 500;
+
+/// What was given, and who was changed. Members and groups are locked by whoever decided; rights and roles are not.
+#[derive(Default)]
+pub(super) struct Relied {
+    roles: BTreeSet<RoleId>,
+    groups: bool,
+    /// Who was changed, and the roles they got.
+    edits: Vec<(Wanted, Vec<RoleId>)>,
+}
+
+impl Relied {
+    /// Notes what takes effect.
+    pub(super) fn add(&mut self, fates: &[Fate]) {
+        for item in invited(fates) {
+            self.roles.extend(item.place.roles());
+            self.groups |= !item.place.groups.is_empty();
+        }
+        for edit in edits(fates) {
+            self.roles.extend(&edit.add_roles);
+            self.groups |= !edit.add_groups.is_empty();
+            self.edits.push((edit.wanted(), edit.add_roles.clone()));
+        }
+    }
+
+    /// Whether the importer may do all of it by the rights of now.
+    pub(super) async fn holds(&self, change: &mut Change, now: &Standing) -> Result<bool> {
+        if self.groups && now.may(Action::ManageGroups, Target::Account).is_err() {
+            return Ok(false);
+        }
+        let Some(grants) = self.grants(change).await? else { return Ok(false) };
+        if !grants.values().all(|given| now.may(Action::Import, Target::Grant(given)).is_ok()) {
+            return Ok(false);
+        }
+        for some in self.edits.chunks(TOGETHER) {
+            let ids: Vec<MemberId> = some.iter().map(|(wanted, _)| wanted.member_id).collect();
+            let there = look_at_many(change, &ids).await?;
+            let may = |(wanted, roles): &(Wanted, Vec<RoleId>)| {
+                may_edit(now, *wanted, &together(&grants, roles), there.get(&wanted.member_id)).is_empty()
+            };
+            if !some.iter().all(may) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// What each role grants; none if one is archived by now.
+    async fn grants(&self, change: &mut Change) -> Result<Option<HashMap<RoleId, Grants>>> {
+        let account = change.account();
+        let ids: Vec<Uuid> = self.roles.iter().map(|role| role.0).collect();
+        let archived = sqlx::query_scalar!(
+            r#"SELECT EXISTS (SELECT FROM role WHERE account_id = $1 AND role_id = ANY($2) AND archived_at IS NOT NULL) AS "archived!""#,
+            account.0,
+            &ids,
+        );
+        if archived.fetch_one(change.conn()).await? {
+            return Ok(None);
+        }
+        let mut grants = HashMap::with_capacity(ids.len());
+        for role in &self.roles {
+            grants.insert(*role, of_assignments(change.conn(), account, &[Assignment::wide(*role)]).await?);
+        }
+        Ok(Some(grants))
+    }
+}
+
+fn together(grants: &HashMap<RoleId, Grants>, roles: &[RoleId]) -> Grants {
+    let mut all = Grants::default();
+    for given in roles.iter().filter_map(|role| grants.get(role)) {
+        all.extend(given);
+    }
+    all
+}
