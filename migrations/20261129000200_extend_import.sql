@@ -56,4 +56,5 @@ ALTER TABLE member_import_row ADD CONSTRAINT member_import_row_outcome_check
 ALTER TABLE member_import_row DROP CONSTRAINT member_import_row_check;
 ALTER TABLE member_import_row ADD CONSTRAINT member_import_row_check CHECK (outcome <> 'REJECTED' OR member_id IS NULL);
 CREATE INDEX member_import_row_by_outcome ON member_import_row (account_id, import_id, outcome, row_no) WHERE outcome <> 'INVITED';
+COMMENT ON COLUMN member_import_row.email_digest IS 'personal: set to null with the file, after 7 days or when the person is erased';
 COMMENT ON COLUMN member_import_row.changes IS 'not personal';

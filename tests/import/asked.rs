@@ -167,9 +167,9 @@ async fn a_file_that_is_no_use_as_a_whole_says_why() -> Result<()> {
     let owner = app.found(OWNER, 200).await?;
     let text = std::str::from_utf8(MEMBERS)?;
     let (_, headless) = text.split_once('\n').unwrap();
+    assert_eq!(put(&app, &upload(&app, &owner).await?.1, b"PK\x03\x04\x14\x00\x06\x00\x08\x00").await?, 415);
     for (file, code) in [
-        (&b"PK\x03\x04\x14\x00\x06\x00\x08\x00"[..], "NOT_TEXT"),
-        (b"", "EMPTY_FILE"),
+        (&b""[..], "EMPTY_FILE"),
         (headless.as_bytes(), "MISSING_COLUMN"),
         (b"email,first_name,last_name\na@work.example,A,B\n", "MISSING_COLUMN"),
         (b"email,email,first_name,last_name,subscription_type\n", "DUPLICATE_COLUMN"),

@@ -70,8 +70,7 @@ async fn a_file_in_another_encoding_goes_on_where_it_stopped() {
 #[tokio::test]
 async fn a_file_that_cannot_be_read_says_in_which_row_and_why() {
     for (file, code, row) in [
-        (&b"PK\x03\x04\x14\x00\x06\x00a spreadsheet"[..], "NOT_TEXT", None),
-        (b"\n\nemail,email,first_name,last_name,subscription_type\n", "DUPLICATE_COLUMN", Some(3)),
+        (&b"\n\nemail,email,first_name,last_name,subscription_type\n"[..], "DUPLICATE_COLUMN", Some(3)),
         (b"email,first_name\n", "MISSING_COLUMN", Some(1)),
         (b"", "EMPTY_FILE", None),
         (b"email,first_name,last_name,subscription_type,\0x\n", "INVALID_ENCODING", Some(1)),
@@ -83,4 +82,16 @@ async fn a_file_that_cannot_be_read_says_in_which_row_and_why() {
         assert!(message.ends_with('.') && message.starts_with("Row ") == row.is_some(), "{message}");
         world.end().await;
     }
+}
+
+/// It arrived in pieces in which nothing was recognised.
+#[tokio::test]
+async fn a_spreadsheets_own_file_is_refused_as_a_whole() {
+    let world = World::new(10).await;
+    let upload = world.create_upload(&world.owner).await;
+    world.put_in_pieces(upload, b"PK\x03\x04\x14\x00\x06\x00a spreadsheet", 2).await.unwrap();
+    let import = world.start_of(&world.owner, upload, Options::default()).await.unwrap();
+    world.work_of(import).await;
+    assert_eq!(world.read(import).await.error_code.as_deref(), Some("NOT_TEXT"));
+    world.end().await;
 }

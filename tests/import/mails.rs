@@ -64,7 +64,7 @@ async fn without_mails_no_limit_applies_and_none_is_counted() {
     let import = world.start(&world.owner, FILE, false).await;
     assert_eq!(world.work().await, Verdict::Settled);
     assert_eq!(world.rejected(import).await, []);
-    // The upload itself is counted, and nothing else.
-    assert_eq!(world.count("SELECT sum(hits) FROM rate_counter").await, before + 1);
+    // The upload and the import are counted, and nothing else.
+    assert_eq!(world.count("SELECT sum(hits) FROM rate_counter").await, before + 2);
     world.end().await;
 }

@@ -212,7 +212,7 @@ async fn pages_of_allowed_sites_may_put_files() {
     assert_eq!(asked.status(), StatusCode::NO_CONTENT);
     assert_eq!(header(&asked, "access-control-allow-origin"), allowed);
     assert_eq!(header(&asked, "access-control-allow-methods"), "PUT");
-    assert_eq!(header(&asked, "access-control-allow-headers"), "content-type");
+    assert_eq!(header(&asked, "access-control-allow-headers"), "content-type, content-digest");
     let answer = send(allowed).await;
     assert_eq!(
         (answer.status(), header(&answer, "access-control-allow-origin").as_str()),

@@ -134,7 +134,16 @@ impl World {
     }
 
     pub(super) async fn put(&self, id: UploadId, bytes: &[u8]) -> Result<(), upload::StoreFault> {
-        let chunks: Vec<Result<_, std::io::Error>> = bytes.chunks(10_000).map(|c| Ok(c.to_vec().into())).collect();
+        self.put_in_pieces(id, bytes, 10_000).await
+    }
+
+    pub(super) async fn put_in_pieces(
+        &self,
+        id: UploadId,
+        bytes: &[u8],
+        size: usize,
+    ) -> Result<(), upload::StoreFault> {
+        let chunks: Vec<Result<_, std::io::Error>> = bytes.chunks(size).map(|c| Ok(c.to_vec().into())).collect();
         let body = futures::stream::iter(chunks);
         upload::store(&self.db, &self.files, &self.upload_token(id), None, body, 10_000_000, None).await
     }

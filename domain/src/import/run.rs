@@ -260,7 +260,9 @@ impl Run {
         if begun.seats_held >= wanted {
             return Ok(());
         }
-        let ahead = wanted.saturating_mul(BATCHES_AHEAD).clamp(wanted, begun.rows_left.max(wanted)) - begun.seats_held;
+        let batch = to_i32(begun.batch.len());
+        let batches = ((begun.rows_left + batch - 1) / batch).clamp(1, BATCHES_AHEAD);
+        let ahead = (wanted * batches).clamp(wanted, begun.rows_left.max(wanted)) - begun.seats_held;
         self.take_ahead(ahead).await
     }
 
