@@ -1,12 +1,14 @@
-//! A random walk over invitations and statuses beside a small model of them: after each step the answer, the members, their
-//! seats and the invitations must be what the model says, and the promises about seats, owner and invitations must hold.
+//! A random walk over invitations, statuses and roles beside a small model of them: after each step the answer, the members, their
+//! seats, roles and invitations must be what the model says, and the promises about seats, owner and invitations must hold.
+//! Members who change roles meet a refusal exactly where the model says that they would give more than they hold, and what
+//! anybody is given or loses binds the session that they have.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context as _, Result};
 use domain::permission::SystemRole;
 use jiff::SignedDuration;
-use serde_json::json;
+use serde_json::{Value, json};
 use sqlx::AssertSqlSafe;
 
 use crate::support::app::{App, Options, Person};
@@ -16,6 +18,65 @@ const SLOTS: usize = 9;
 const LIFETIME: i64 = 24 * 60;
 const DAY: i64 = 24 * 60;
 const RESENDS_PER_DAY: usize = 5;
+
+/// Permissions that one role tells from another, and one that stands for all that only the same roles hold.
+const KINDS: [&str; 8] = [
+    "members.read",
+    "roles.assign",
+    "resources.read",
+    "groups.manage",
+    "licenses.allocate",
+    "licenses.read",
+    "imports.read",
+    "activity.read",
+];
+/// The first of [`KINDS`] can be held within a unit, the others for the whole account only.
+const LIMITABLE: u16 = 0b0_0000_0111 | EVERYTHING;
+const ASSIGN: u16 = 0b0_0000_0010;
+/// What is declared later as well.
+const EVERYTHING: u16 = 0b1_0000_0000;
+/// What roles hold of [`KINDS`], the first one in the lowest bit.
+const ROLES: [(SystemRole, u16); 5] = [
+    (SystemRole::Administrator, 0b1_1111_1111),
+    (SystemRole::MemberManager, 0b0_0101_1111),
+    (SystemRole::BillingManager, 0b0_0011_0001),
+    (SystemRole::Auditor, 0b0_1110_0101),
+    (SystemRole::Standard, 0),
+];
+const ADMINISTRATOR: Given = (0, ACCOUNT);
+const STANDARD: Given = (4, ACCOUNT);
+/// The scope of the whole account; the units are those after it.
+const ACCOUNT: usize = 0;
+const SCOPES: usize = 3;
+
+/// A role of [`ROLES`] in a scope.
+type Given = (usize, usize);
+
+/// What somebody holds by assignments of each scope.
+#[derive(Clone, Copy, Debug, Default)]
+struct Held([u16; SCOPES]);
+
+impl Held {
+    fn of(roles: &BTreeSet<Given>) -> Self {
+        let mut held = Self::default();
+        for (role, scope) in roles {
+            held.0[*scope] |= ROLES[*role].1 & if *scope == ACCOUNT { u16::MAX } else { LIMITABLE };
+        }
+        held
+    }
+
+    fn covers(self, other: Self) -> bool {
+        (0..SCOPES).all(|scope| other.0[scope] & !(self.0[ACCOUNT] | self.0[scope]) == 0)
+    }
+
+    fn assigns_in(self, scope: usize) -> bool {
+        (self.0[ACCOUNT] | self.0[scope]) & ASSIGN != 0
+    }
+
+    fn assigns_in_all(self, given: &BTreeSet<Given>) -> bool {
+        given.iter().all(|(_, scope)| self.assigns_in(*scope))
+    }
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -33,6 +94,8 @@ struct Invitation {
     id: String,
     state: State,
     resent: Vec<i64>,
+    /// Who must hold what it gives when it is accepted.
+    inviter: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -49,6 +112,8 @@ struct Member {
     status: Status,
     prior: Option<Status>,
     seat: bool,
+    roles: BTreeSet<Given>,
+    units: BTreeSet<usize>,
 }
 
 /// An address: who is behind it now, the newest invitation, and the newest link that went there with what it leads to.
@@ -90,6 +155,9 @@ impl Random {
 struct Walk<'a> {
     app: &'a App,
     owner: Person,
+    owner_roles: BTreeSet<Given>,
+    /// By scope; of the whole account there is none.
+    units: [String; SCOPES],
     random: Random,
     /// Minutes the clock was moved.
     now: i64,
@@ -142,11 +210,128 @@ impl Walk<'_> {
         Ok(Some((token, slot.invitations.len() - 1)))
     }
 
+    fn some_given(&mut self, most: usize) -> BTreeSet<Given> {
+        let many = 1 + self.random.below(most);
+        (0..many).map(|_| (self.random.below(ROLES.len()), self.random.below(SCOPES))).collect()
+    }
+
+    /// As input: `roleIds` and `unitRoles`.
+    fn named(&self, given: &BTreeSet<Given>) -> (Vec<String>, Vec<Value>) {
+        let id = |role: usize| ROLES[role].0.id().to_string();
+        let wide = given.iter().filter(|(_, scope)| *scope == ACCOUNT).map(|(role, _)| id(*role)).collect();
+        let limited = given.iter().filter(|(_, scope)| *scope != ACCOUNT);
+        (wide, limited.map(|(role, scope)| json!({ "roleId": id(*role), "unitId": self.units[*scope] })).collect())
+    }
+
+    /// What a member holds who may use it now.
+    fn held_by(&self, id: &str) -> Held {
+        if id == self.owner.member_id {
+            return Held::of(&self.owner_roles);
+        }
+        let members = self.slots.iter().filter_map(|slot| slot.member.as_ref());
+        let active = members.filter(|member| member.id == id && member.status == Status::Active);
+        active.map(|member| Held::of(&member.roles)).next().unwrap_or_default()
+    }
+
+    /// A session of a slot's member, if they may have one.
+    async fn session(&self, slot: usize) -> Result<Option<String>> {
+        let active = self.slots[slot].member.as_ref().is_some_and(|member| member.status == Status::Active);
+        if active { Ok(Some(self.app.sign_in(&self.slots[slot].email).await?)) } else { Ok(None) }
+    }
+
+    /// What was done to somebody binds the session that they had.
+    async fn check_session(&self, slot: usize, session: Option<String>) -> Result<()> {
+        let Some(token) = session else { return Ok(()) };
+        let document = "{ viewer { permissions unitPermissions { unitId permissions } } }";
+        let answer = self.app.graphql(Some(&token), document, Value::Null).await?;
+        let Some(member) = self.slots[slot].member.as_ref().filter(|member| member.status == Status::Active) else {
+            assert_eq!(answer.errors(), ["UNAUTHENTICATED"], "{}", answer.body);
+            return Ok(());
+        };
+        let of_kinds = |keys: &Value| -> u16 {
+            let held = |kind: &str| keys.as_array().unwrap().iter().any(|key| key == kind);
+            KINDS.iter().enumerate().map(|(bit, kind)| u16::from(held(kind)) << bit).sum()
+        };
+        let wanted = Held::of(&member.roles).0;
+        assert_eq!(of_kinds(answer.data("/viewer/permissions")), wanted[ACCOUNT] & !EVERYTHING, "{}", answer.body);
+        let units = answer.data("/viewer/unitPermissions").as_array().unwrap();
+        let shown: BTreeMap<&str, u16> =
+            units.iter().map(|unit| (unit["unitId"].as_str().unwrap(), of_kinds(&unit["permissions"]))).collect();
+        let scopes: BTreeSet<usize> =
+            member.roles.iter().map(|(_, scope)| *scope).filter(|scope| *scope != ACCOUNT).collect();
+        let wanted: BTreeMap<&str, u16> =
+            scopes.iter().map(|scope| (self.units[*scope].as_str(), wanted[*scope] & !EVERYTHING)).collect();
+        assert_eq!(shown, wanted, "{}", answer.body);
+        Ok(())
+    }
+
+    /// Changes roles of a slot's member or, rarely, of the owner: as the owner, or as any active member.
+    async fn assign(&mut self, slot: usize) -> Result<Option<(Codes, Codes)>> {
+        let of_owner = self.random.below(10) == 0;
+        let actor = self.random.below(SLOTS * 2);
+        let (by, token) = match self.slots.get(actor).and_then(|slot| slot.member.clone()) {
+            Some(member) if member.status == Status::Active => {
+                (member.id, self.session(actor).await?.context("an active member signs in")?)
+            }
+            _ => (self.owner.member_id.clone(), self.owner.token.clone()),
+        };
+        let (id, before, units) = match &self.slots[slot].member {
+            _ if of_owner => (self.owner.member_id.clone(), self.owner_roles.clone(), BTreeSet::new()),
+            Some(member) => (member.id.clone(), member.roles.clone(), member.units.clone()),
+            None => return Ok(None),
+        };
+        let session = if of_owner { None } else { self.session(slot).await? };
+        let mode = ["ADD", "REMOVE", "SET"][self.random.below(3)];
+        // What is taken away is mostly something that they have.
+        let given = match before.iter().nth(self.random.below(before.len() * 2)) {
+            Some(one) if mode == "REMOVE" => BTreeSet::from([*one]),
+            _ => self.some_given(2),
+        };
+        let (wide, limited) = self.named(&given);
+        let input = json!({ "memberId": id, "mode": mode, "roleIds": wide, "unitRoles": limited });
+        let answer = self.app.mutate(Some(&token), "memberAssignRoles", input, "member { id }").await?;
+        let after: BTreeSet<Given> = match mode {
+            "ADD" => before.union(&given).copied().collect(),
+            "REMOVE" => before.difference(&given).copied().collect(),
+            _ => given.clone(),
+        };
+        let taken: BTreeSet<Given> = before.difference(&after).copied().collect();
+        let held = self.held_by(&by);
+        let escalates = mode != "REMOVE" && !held.covers(Held::of(&given));
+        let found = held.assigns_in(ACCOUNT) || units.iter().any(|unit| held.assigns_in(*unit));
+        let wanted = match () {
+            () if (0..SCOPES).all(|scope| !held.assigns_in(scope)) => "NOT_PERMITTED",
+            () if !held.assigns_in_all(&given) || escalates => "NOT_PERMITTED",
+            () if by != id && !found => "NOT_FOUND",
+            () if by != id && of_owner => "OWNER_PROTECTED",
+            () if by != id && !held.covers(Held::of(&before)) => "NOT_PERMITTED",
+            () if after == before => "",
+            () if !held.assigns_in_all(&taken) => "NOT_PERMITTED",
+            () if of_owner && !after.contains(&ADMINISTRATOR) => "OWNER_PROTECTED",
+            () if after.is_empty() => "ROLE_REQUIRED",
+            () => "",
+        };
+        if wanted.is_empty() && of_owner {
+            self.owner_roles = after;
+        } else if wanted.is_empty() && after != before {
+            self.slots[slot].member.as_mut().expect("they are there").roles = after;
+            if let Some(open) = self.slots[slot].open() {
+                open.inviter = by;
+            }
+        }
+        self.check_session(slot, session).await?;
+        Ok(Some((answer.codes(), codes(wanted))))
+    }
+
     /// Invites an address; answers the codes that came and those that the model wants.
     async fn invite(&mut self, slot: usize) -> Result<(Codes, Codes)> {
         let send = self.random.below(4) > 0;
-        let roles = [SystemRole::Standard.id().to_string()];
-        let input = json!({ "invitations": [{ "email": self.slots[slot].email, "roleIds": roles }], "send": send });
+        let roles = if self.random.below(2) == 0 { BTreeSet::from([STANDARD]) } else { self.some_given(2) };
+        let units: BTreeSet<usize> = (1..SCOPES).filter(|_| self.random.below(3) == 0).collect();
+        let (wide, limited) = self.named(&roles);
+        let unit_ids: Vec<&String> = units.iter().map(|unit| &self.units[*unit]).collect();
+        let item = json!({ "email": self.slots[slot].email, "roleIds": wide, "unitRoles": limited, "unitIds": unit_ids });
+        let input = json!({ "invitations": [item], "send": send });
         let answer =
             self.app.mutate(Some(&self.owner.token), "memberInvite", input, "invitations { id member { id } }").await?;
         let now = self.now;
@@ -172,9 +357,11 @@ impl Walk<'_> {
             }
             let state = if send { State::Pending(self.now + LIFETIME) } else { State::NotSent };
             let id = answer.text("/memberInvite/invitations/0/id");
-            self.slots[slot].invitations.push(Invitation { id, state, resent: Vec::new() });
+            let inviter = self.owner.member_id.clone();
+            self.slots[slot].invitations.push(Invitation { id, state, resent: Vec::new(), inviter });
             let id = answer.text("/memberInvite/invitations/0/member/id");
-            self.slots[slot].member = Some(Member { id, status: Status::Invited, prior: None, seat: true });
+            self.slots[slot].member =
+                Some(Member { id, status: Status::Invited, prior: None, seat: true, roles, units });
             if send {
                 self.slots[slot].link = self.link(slot).await?;
             }
@@ -199,11 +386,12 @@ impl Walk<'_> {
             _ => "",
         };
         if wanted.is_empty() {
-            let now = self.now;
+            let (now, inviter) = (self.now, self.owner.member_id.clone());
             let slot_now = &mut self.slots[slot];
             slot_now.member.as_mut().context("an open invitation has a member")?.seat = true;
             let open = slot_now.open().expect("it is open");
             open.state = State::Pending(now + LIFETIME);
+            open.inviter = inviter;
             if !first {
                 open.resent.push(now);
             }
@@ -221,6 +409,8 @@ impl Walk<'_> {
         };
         let state = self.slots[slot].invitations[index].state;
         let suspended = self.slots[slot].member.as_ref().is_some_and(|member| member.status == Status::Suspended);
+        let inviter = self.held_by(&self.slots[slot].invitations[index].inviter);
+        let given = self.slots[slot].member.as_ref().map(|member| Held::of(&member.roles)).unwrap_or_default();
         let wanted = match state {
             State::Accepted => "INVITATION_USED",
             State::Declined => "INVITATION_DECLINED",
@@ -228,6 +418,7 @@ impl Walk<'_> {
             State::Expired => "INVITATION_EXPIRED",
             State::Pending(_) if suspended => "INVITATION_SUSPENDED",
             State::Pending(until) if until <= self.now => "INVITATION_EXPIRED",
+            State::Pending(_) if accept && !inviter.covers(given) => "INVITER_LOST_RIGHTS",
             State::Pending(_) => "",
             State::NotSent => unreachable!("no link leads to an invitation without one"),
         };
@@ -253,6 +444,7 @@ impl Walk<'_> {
 
     async fn status(&mut self, slot: usize, mutation: &str) -> Result<Option<(Codes, Codes)>> {
         let Some(member) = self.slots[slot].member.clone() else { return Ok(None) };
+        let session = self.session(slot).await?;
         let input = json!({ "memberId": member.id });
         let answer = self.app.mutate(Some(&self.owner.token), mutation, input, "member { id }").await?;
         let joined = member.status == Status::Active || member.prior == Some(Status::Active);
@@ -274,16 +466,19 @@ impl Walk<'_> {
         if let Some((status, prior, seat)) = after {
             self.slots[slot].member = Some(Member { status, prior, seat, ..member });
         }
+        self.check_session(slot, session).await?;
         Ok(Some((answer.codes(), codes(wanted))))
     }
 
     /// Deletes somebody, whatever their status; what is left of them are invitations that have ended.
     async fn delete(&mut self, slot: usize) -> Result<Option<(Codes, Codes)>> {
         let Some(member) = self.slots[slot].member.clone() else { return Ok(None) };
+        let session = self.session(slot).await?;
         let input = json!({ "memberId": member.id });
         let answer = self.app.mutate(Some(&self.owner.token), "memberDelete", input, "deletedIds").await?;
         let fresh = self.fresh();
         self.slots[slot] = fresh;
+        self.check_session(slot, session).await?;
         let events = format!(
             "SELECT count(*) FROM event_personal WHERE subject_id = '{}' AND body - 'networkAddress' <> '{{}}'",
             member.id.parse::<domain::id::MemberId>()?.0
@@ -333,6 +528,9 @@ impl Walk<'_> {
             "memberReactivate",
             "memberDelete",
             "memberLeave",
+            "memberAssignRoles",
+            "memberAssignRoles",
+            "memberAssignRoles",
             "another address",
         ];
         let name = names[self.random.below(names.len())];
@@ -365,6 +563,7 @@ impl Walk<'_> {
             }
             "memberDelete" => self.delete(slot).await?,
             "memberLeave" => self.leave(slot).await?,
+            "memberAssignRoles" => self.assign(slot).await?,
             status => self.status(slot, status).await?,
         };
         Ok((format!("{name} of {}", self.slots[slot].email), outcome))
@@ -408,6 +607,29 @@ impl Walk<'_> {
         let mut wanted: Vec<_> = self.slots.iter().chain(&self.left).filter_map(stored_form).collect();
         wanted.sort();
         assert_eq!(stored, wanted);
+        self.check_roles().await
+    }
+
+    async fn check_roles(&self) -> Result<()> {
+        let stored: Vec<(String, String, String)> = sqlx::query_as(
+            "SELECT m.email, r.role_id::text, r.unit_id::text FROM member_role r JOIN member m USING (account_id, member_id)
+             ORDER BY 1, 2, 3",
+        )
+        .fetch_all(&self.app.db.pool)
+        .await?;
+        let members = self.slots.iter().chain(&self.left).filter_map(|slot| Some((&slot.email, &slot.member.as_ref()?.roles)));
+        let mut wanted = Vec::new();
+        for (email, roles) in members.chain([(&self.owner.email, &self.owner_roles)]) {
+            for (role, scope) in roles {
+                let unit = match *scope {
+                    ACCOUNT => uuid::Uuid::nil(),
+                    unit => self.units[unit].parse::<domain::id::UnitId>()?.0,
+                };
+                wanted.push((email.clone(), ROLES[*role].0.id().0.to_string(), unit.to_string()));
+            }
+        }
+        wanted.sort();
+        assert_eq!(stored, wanted, "who has which roles");
         Ok(())
     }
 }
@@ -439,9 +661,17 @@ async fn walk(seed: u64, steps: usize) -> Result<()> {
     let app =
         App::with(Options { configure: |config| config.limits.rate_limits = false, ..Options::default() }).await?;
     let owner = app.found("olivia@harborandfinch.example", i32::try_from(SEATS)?).await?;
+    let mut units = [const { String::new() }; SCOPES];
+    for (number, unit) in units.iter_mut().enumerate().skip(1) {
+        let input = json!({ "name": format!("Unit {number}") });
+        let made = app.mutate(Some(&owner.token), "unitCreate", input, "unit { id }").await?;
+        *unit = made.text("/unitCreate/unit/id");
+    }
     let mut walk = Walk {
         app: &app,
         owner,
+        owner_roles: BTreeSet::from([ADMINISTRATOR]),
+        units,
         random: Random(seed | 1),
         now: 0,
         slots: Vec::new(),
@@ -464,11 +694,14 @@ async fn walk(seed: u64, steps: usize) -> Result<()> {
         walk.check().await.with_context(|| format!("seed {seed}, step {number}: {name}"))?;
     }
     eprintln!("{:#?}", walk.tally);
+    for met in ["memberAssignRoles ", "memberAssignRoles NOT_PERMITTED", "accept "] {
+        assert!(steps < 2_000 || walk.tally.contains_key(met), "the walk never meets {met}");
+    }
     app.finish().await
 }
 
 #[tokio::test]
-async fn invitations_and_statuses_follow_their_model() -> Result<()> {
+async fn invitations_statuses_and_roles_follow_their_model() -> Result<()> {
     let seed = match std::env::var("MUSTER_TEST_SEED") {
         Ok(seed) => seed.parse()?,
         Err(_) => uuid::Uuid::new_v4().as_u64_pair().0,
