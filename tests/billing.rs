@@ -2,6 +2,7 @@
 
 mod alert;
 mod calendar;
+mod credit;
 mod ending;
 mod example;
 mod gateway;

@@ -174,6 +174,11 @@ const BREAKS: &[(&str, &str)] = &[
          UPDATE ledger_entry e SET amount = e.amount - 1 FROM statement_line l WHERE l.change_id = e.change_id AND l.position = 1 AND e.debit = 'CASH'",
     ),
     ("money.additions", "UPDATE billing_period_product SET numerator = numerator + 1000000"),
+    (
+        "money.credits",
+        "INSERT INTO billing_credit (account_id, credit_id, product_id, currency, net, used, reason, created_at)
+         SELECT account_id, gen_random_uuid(), 'base', 'EUR', 100, 1, 'x', now() FROM account",
+    ),
     ("money.books", "UPDATE ledger_entry SET amount = amount + 1 WHERE credit = 'REVENUE'"),
     ("money.cash", "UPDATE ledger_entry SET amount = amount + 1 WHERE debit = 'CASH'"),
     ("money.quoted", "UPDATE license_change SET net = net + 1 WHERE kind = 'ADD'"),

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Subcommand;
 use domain::actor::Origin;
 use domain::billing::operate::Payment;
-use domain::billing::{TaxRate, charge, operate};
+use domain::billing::{TaxRate, charge, credit, operate};
 use domain::change::{Change, Kind};
 use domain::id::{AccountId, AttemptId};
 use domain::infra::clock::Clock;
@@ -33,6 +33,21 @@ pub(crate) enum Command {
         account: AccountId,
         /// The statement's number
         number: i32,
+    },
+    /// Give something back: it is taken off the account's next statements, with its tax
+    Credit {
+        /// The account's id, like acc_…
+        #[arg(value_parser = account_id)]
+        account: AccountId,
+        /// The product's key in the catalogue, like base
+        product: String,
+        /// How much, without tax, like 12.50
+        amount: String,
+        /// In which currency: that of the account's plan, like EUR
+        currency: String,
+        /// Why; it stands on the statement
+        #[arg(long)]
+        reason: String,
     },
     /// Decide what became of a charge that the gateway knows nothing of any more (`muster verify` names them)
     Resolve {
@@ -102,6 +117,18 @@ pub(crate) async fn run(args: &Args, config: &Config) -> anyhow::Result<ExitCode
             let shown =
                 Currency::parse(&currency).map(|currency| Money { minor, currency }.amount()).map_err(explain)?;
             writeln!(out, "statement {number} is paid: {shown} {currency}")?;
+        }
+        Command::Credit { account, product, amount, currency, reason } => {
+            let money =
+                Currency::parse(currency).and_then(|currency| Money::parse(amount, currency)).map_err(explain)?;
+            let mut change = begin(&db, *account).await?;
+            let credit = credit::give(&mut change, product, money, reason).await.map_err(explain)?;
+            change.commit().await.map_err(explain)?;
+            writeln!(
+                out,
+                "{credit}: {} {currency} and the tax on it will be taken off the next statements",
+                money.amount()
+            )?;
         }
         Command::Resolve { attempt, charged, declined: _ } => {
             let account = charge::account_of(&mut *db.pool.acquire().await?, *attempt).await?;

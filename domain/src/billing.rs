@@ -2,6 +2,7 @@
 
 pub mod calendar;
 pub mod charge;
+pub mod credit;
 pub mod end;
 pub mod ledger;
 pub mod notice;

@@ -57,6 +57,7 @@ kinds! {
     TrialOptedIn = "trial.opted_in";
     TrialEnded = "trial.ended";
     BillingProfileUpdated = "billing_profile.updated";
+    CreditGiven = "credit.given";
     StatementIssued = "statement.issued";
     StatementPaid = "statement.paid";
     StatementPastDue = "statement.past_due";

@@ -120,6 +120,8 @@ ids! {
     StatementId = "stm";
     /// A time that a gateway was asked for money.
     AttemptId = "att";
+    /// Something that an operator gives back.
+    CreditId = "crd";
     /// A password reset that waits for its new password.
     PasswordResetId = "pwr";
 }

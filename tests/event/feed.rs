@@ -227,6 +227,7 @@ async fn money(app: &App, owner: &Person) -> Result<()> {
     };
     let of = |change: &str, product: &str| json!({ "change": change, "productId": product, "quantity": 1 });
     buy("licensesAdd", of("ADD", "base")).await?;
+    credit(app, owner).await?;
     let scheduled = buy("licensesRemove", of("REMOVE", "base")).await?;
     done(app, owner, "licenseChangeCancel", json!({ "changeId": scheduled })).await?;
     operate("sandbox").await?;
@@ -253,6 +254,16 @@ async fn money(app: &App, owner: &Person) -> Result<()> {
     done(app, owner, "licenseDeallocate", json!({ "productId": "time", "memberIds": ids })).await?;
     done(app, owner, "accountCancel", json!({ "password": PASSWORD })).await?;
     done(app, owner, "accountResume", json!({})).await
+}
+
+/// Something is given back.
+async fn credit(app: &App, owner: &Person) -> Result<()> {
+    let (account, origin) = (owner.account_id.parse()?, domain::actor::Origin::operator());
+    let mut change =
+        domain::change::Change::begin(&app.db, account, domain::change::Kind::System, origin, None).await?;
+    let amount = domain::infra::money::Money::parse("1.50", domain::infra::money::Currency::parse("EUR")?)?;
+    domain::billing::credit::give(&mut change, "base", amount, "an outage").await?;
+    Ok(change.commit().await?)
 }
 
 /// Months later: periods and a trial end, statements are paid and past due, and the account ends.

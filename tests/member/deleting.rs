@@ -273,6 +273,42 @@ async fn the_identity_stays_as_long_as_there_is_another_account() -> Result<()> 
     app.finish().await
 }
 
+/// Whoever joins an account in the moment in which their last membership goes is in it, or has to join as somebody new.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_joins_while_their_last_membership_goes_is_in_or_comes_anew() -> Result<()> {
+    const ROUNDS: usize = 8;
+    let app = App::start().await?;
+    let owner = app.found(OWNER, 2 + i32::try_from(ROUNDS)?).await?;
+    let other = app.found("sofia@secondfirm.example", 2 + i32::try_from(ROUNDS)?).await?;
+    let mut joined = 0;
+    for round in 0..ROUNDS {
+        let email = format!("p{round}@harborandfinch.example");
+        let person = app.join(&owner, &email, &[SystemRole::Standard]).await?;
+        app.invite(&other, &email, &[SystemRole::Standard]).await?;
+        let token = app.letter(&email).await?.token();
+        let delete = app.mutate(
+            Some(&owner.token),
+            "memberDelete",
+            json!({ "memberId": person.member_id }),
+            "deletedIds",
+        );
+        let (accepted, deleted) = tokio::join!(app.accept(&token, "Jo", "Doe"), delete);
+        let (accepted, deleted) = (accepted?, deleted?);
+        assert_eq!((deleted.errors(), deleted.codes()), (vec![], vec![]), "{}", deleted.body);
+        assert_eq!(accepted.errors(), Vec::<String>::new(), "{}", accepted.body);
+        if accepted.codes().is_empty() {
+            joined += 1;
+        } else {
+            assert_eq!(accepted.codes(), ["CREDENTIALS_INVALID"], "{}", accepted.body);
+            assert!(app.accept(&token, "Jo", "Doe").await?.codes().is_empty());
+        }
+        assert!(lives(&app, &app.sign_in(&email).await?).await?);
+    }
+    println!("{joined} of {ROUNDS} joined first");
+    assert_eq!((seats(&app, &owner).await?.0, seats(&app, &other).await?.0), (1, 1 + i64::try_from(ROUNDS)?));
+    app.finish().await
+}
+
 #[tokio::test]
 async fn every_status_can_be_deleted_and_seats_come_free() -> Result<()> {
     let app = App::start().await?;

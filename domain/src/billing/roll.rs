@@ -4,8 +4,8 @@
 use serde_json::json;
 
 use super::period::{self, Period};
-use super::statement;
 use super::{Billing, lock};
+use super::{credit, statement};
 use crate::change::Change;
 use crate::error::Result;
 use crate::event::{EventKind, NewEvent};
@@ -57,11 +57,14 @@ async fn turn(change: &mut Change, mut billing: Billing, period: &Period) -> Res
     if goes_on {
         if billing.currency != period.currency {
             // The changes of the old currency are a statement of their own.
+            credit::apply(change, &billing, period, &period.currency).await?;
             statement::issue(change, &billing.gateway, period.ends_on).await?;
             statement::open_draft(change, next.period_no, &next.currency).await?;
         }
         bill(change, &billing, &next, &paid).await?;
     }
+    let currency = if goes_on { &next.currency } else { &period.currency };
+    credit::apply(change, &billing, period, currency).await?;
     statement::issue(change, &billing.gateway, period.ends_on).await?;
     if goes_on {
         period::open(change, &next).await?;

@@ -12,7 +12,7 @@ use super::{Draft, proration};
 use crate::change::Change;
 use crate::error::{Error, Result};
 use crate::event::{EventKind, NewEvent};
-use crate::id::{AccountId, ChangeId, StatementId};
+use crate::id::{AccountId, ChangeId, CreditId, StatementId};
 use crate::infra::clock::{Date, Timestamp};
 use crate::infra::money::told;
 use crate::infra::page::{Cursor, Page, Request, SortKind, SortValue};
@@ -73,6 +73,8 @@ pub(crate) struct NewLine {
     pub fixed_tax: Option<i64>,
     pub paid: bool,
     pub change_id: Option<ChangeId>,
+    /// The credit that it uses.
+    pub credit_id: Option<CreditId>,
 }
 
 /// Opens the draft that collects the changes of the period before `period_no`.
@@ -154,8 +156,8 @@ async fn write(change: &mut Change, statement: StatementId, position: i32, line:
     let account = change.account();
     sqlx::query!(
         "INSERT INTO statement_line (account_id, statement_id, position, kind, product_id, quantity, unit_price, from_on, until_on, of_days,
-                                     net, tax_rate, tax, fixed_tax, paid, change_id)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)",
+                                     net, tax_rate, tax, fixed_tax, paid, change_id, credit_id)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)",
         account.0,
         statement.0,
         position,
@@ -172,6 +174,7 @@ async fn write(change: &mut Change, statement: StatementId, position: i32, line:
         line.fixed_tax.is_some(),
         line.paid,
         line.change_id.map(|id| id.0),
+        line.credit_id.map(|id| id.0),
     )
     .execute(change.conn())
     .await?;
@@ -285,6 +288,8 @@ pub struct Line {
     pub paid: bool,
     /// The change that it is for.
     pub change_id: Option<ChangeId>,
+    /// Of a credit, why it was given.
+    pub reason: Option<String>,
 }
 
 /// The order of [`list`], as [`Request::new`] wants it: the newest first.
@@ -344,8 +349,8 @@ pub async fn lines(conn: &mut PgConnection, account: AccountId, ids: &[Statement
         Line,
         r#"SELECT l.statement_id AS "statement_id: StatementId", l.position, l.kind AS "kind: LineKind", l.product_id, p.name AS "product_name?",
                   l.quantity, l.unit_price, l.from_on AS "from_on: Date", l.until_on AS "until_on: Date", l.of_days, l.net, l.tax_rate, l.tax,
-                  l.paid, l.change_id AS "change_id: ChangeId"
-           FROM statement_line l LEFT JOIN product p USING (product_id)
+                  l.paid, l.change_id AS "change_id: ChangeId", c.reason AS "reason?"
+           FROM statement_line l LEFT JOIN product p USING (product_id) LEFT JOIN billing_credit c USING (account_id, credit_id)
            WHERE l.account_id = $1 AND l.statement_id = ANY($2) ORDER BY l.statement_id, l.position"#,
         account.0,
         &ids,

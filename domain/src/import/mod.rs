@@ -34,6 +34,8 @@ mod failed;
 mod failure;
 mod fate;
 pub mod file;
+#[cfg(test)]
+mod fuzz;
 mod invitations;
 pub mod link;
 mod list;

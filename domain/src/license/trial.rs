@@ -240,6 +240,7 @@ async fn convert(
         fixed_tax: None,
         paid: false,
         change_id: None,
+        credit_id: None,
     };
     let (net, tax) = statement::add(change, &period.currency, &[line]).await?;
     let terms = Terms {

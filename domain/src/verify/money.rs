@@ -51,6 +51,13 @@ checks! { of_accounts
        WHERE p.account_id = ANY($1)
          AND l.net <> floor((2 * p.numerator::numeric + (b.ends_on - b.starts_on)) / (2 * (b.ends_on - b.starts_on)))"#
 
+    Broken "money.credits" "what is used of a credit stands on statements"
+    r#"SELECT c.account_id, jsonb_build_object('credit', c.credit_id, 'used', c.used, 'onStatements', coalesce(l.net, 0))
+       FROM billing_credit c
+       LEFT JOIN LATERAL (SELECT -sum(net) AS net FROM statement_line l
+                          WHERE l.account_id = c.account_id AND l.credit_id = c.credit_id) l ON true
+       WHERE c.account_id = ANY($1) AND c.used <> coalesce(l.net, 0)"#
+
     Broken "money.books" "what a statement's lines come to is owed in the books, as revenue and as tax"
     r#"SELECT s.account_id, jsonb_build_object('statement', s.statement_id, 'net', l.net, 'revenue', b.revenue, 'tax', l.tax, 'taxOwed', b.tax)
        FROM statement s

@@ -154,8 +154,10 @@ fn line(line: billed::Line) -> Line {
         (LineKind::Recurring, Some(product)) => product,
         (LineKind::Added, Some(product)) => format!("{product}, added"),
         (LineKind::Trial, Some(product)) => format!("{product}, after the trial"),
-        (LineKind::Credit, Some(product)) => format!("{product}, credit"),
-        (LineKind::Credit, None) => "Credit".to_owned(),
+        (LineKind::Credit, product) => {
+            let credit = product.map_or_else(|| "Credit".to_owned(), |product| format!("{product}, credit"));
+            line.reason.map_or(credit.clone(), |reason| format!("{credit}: {reason}"))
+        }
         (_, None) => "Licences".to_owned(),
     };
     Line {

@@ -106,6 +106,8 @@ pub struct StatementLine {
     paid: bool,
     /// The change that it is for.
     change_id: Option<ID>,
+    /// Of a credit, why it was given.
+    reason: Option<String>,
 }
 
 fn line(line: statement::Line, currency: &str) -> Result<StatementLine> {
@@ -123,6 +125,7 @@ fn line(line: statement::Line, currency: &str) -> Result<StatementLine> {
         tax: money(line.tax, currency)?,
         paid: line.paid,
         change_id: line.change_id.map(|id| id.to_string().into()),
+        reason: line.reason,
     })
 }
 

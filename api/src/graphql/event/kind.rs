@@ -299,6 +299,15 @@ event_types! {
         /// Which fields.
         changed_fields: Vec<String> = detail("/fields");
     }
+    /// An operator gave something back: it is taken off the next statements.
+    CreditGiven => CreditGivenEvent(nothing) {
+        /// Of what, by its key in the catalogue.
+        product: String = detail("/product");
+        /// How much, without tax.
+        credited: Option<EventAmount> = amount("/amount");
+        /// Why.
+        reason: String = detail("/reason");
+    }
     /// A statement was issued.
     StatementIssued => StatementIssuedEvent(statement) {
         /// The statement.

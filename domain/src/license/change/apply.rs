@@ -68,6 +68,7 @@ fn added(line: &Line, terms: &Terms, id: ChangeId, paid: bool, late: bool) -> Ne
         fixed_tax: late.then_some(line.tax),
         paid,
         change_id: Some(id),
+        credit_id: None,
     }
 }
 
@@ -115,6 +116,7 @@ pub(crate) fn recurring(
         fixed_tax: None,
         paid: false,
         change_id,
+        credit_id: None,
     }
 }
 

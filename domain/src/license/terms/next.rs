@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::ground::Ground;
 use super::{NextStatement, QuoteKind, Terms};
 use crate::billing::calendar::Interval;
-use crate::billing::{self, proration, statement};
+use crate::billing::{self, credit, proration, statement};
 use crate::change::Change;
 use crate::error::{Code, Result};
 
@@ -31,15 +31,18 @@ pub(super) async fn next_statement(
     let prices = billing::prices(change.conn(), &keys, currency, interval, on).await?;
     let draft = statement::draft(change.conn(), account).await?;
     let same = currency == ground.period.currency;
-    let (mut net, mut tax, mut taxed) = (0, 0, 0);
+    let (mut net, mut tax, mut taxed, mut paid) = (0, 0, 0, 0);
     if let Some(draft) = draft.filter(|_| same) {
         taxed = draft.taxed.get(&terms.tax_rate).copied().unwrap_or_default();
-        (net, tax) = (draft.net, draft.tax);
+        (net, tax, paid) = (draft.net, draft.tax, draft.paid);
     }
     if same {
         taxed += terms.net();
         net += terms.net();
         tax += terms.tax();
+        if ground.billing.gateway != "account" {
+            paid += terms.net() + terms.tax();
+        }
     }
     for (key, count) in &counts {
         let count = count + more(key);
@@ -54,5 +57,7 @@ pub(super) async fn next_statement(
         taxed += recurring;
         net += recurring;
     }
-    Ok(Some(NextStatement { on, currency: currency.to_owned(), net, tax }))
+    let (less_net, less_tax) =
+        credit::outlook(change.conn(), account, currency, (net + tax - paid, taxed, terms.tax_rate)).await?;
+    Ok(Some(NextStatement { on, currency: currency.to_owned(), net: net - less_net, tax: tax - less_tax }))
 }
