@@ -31,9 +31,25 @@ enum Damage {
 
 fn bytes_that_mean_something() -> impl Strategy<Value = Vec<u8>> {
     let tokens: [&[u8]; 14] = [
-        b"\"", b"\"\"", b"\r", b"\n", b"\r\n", b",", b";", b"\t", b"\0", b"\xef\xbb\xbf", b"\xff\xfe", b"'=", b"|", b"\xe2\x80",
+        b"\"",
+        b"\"\"",
+        b"\r",
+        b"\n",
+        b"\r\n",
+        b",",
+        b";",
+        b"\t",
+        b"\0",
+        b"\xef\xbb\xbf",
+        b"\xff\xfe",
+        b"'=",
+        b"|",
+        b"\xe2\x80",
     ];
-    prop_oneof![prop::sample::select(tokens.to_vec()).prop_map(<[u8]>::to_vec), prop::collection::vec(any::<u8>(), 1..12)]
+    prop_oneof![
+        prop::sample::select(tokens.to_vec()).prop_map(<[u8]>::to_vec),
+        prop::collection::vec(any::<u8>(), 1..12)
+    ]
 }
 
 fn damage() -> impl Strategy<Value = Damage> {
