@@ -38,6 +38,15 @@ impl Ending {
         }
     }
 
+    /// As it is counted.
+    pub(super) const fn outcome(&self) -> &'static str {
+        match self {
+            Self::Done => "finished",
+            Self::Failed(_) => "failed",
+            Self::Canceled => "canceled",
+        }
+    }
+
     fn failure(&self) -> Option<&Failure> {
         if let Self::Failed(failure) = self { Some(failure) } else { None }
     }
@@ -152,7 +161,7 @@ pub async fn abandon_stranded(db: &Db) -> Result<usize> {
         match persist(attempt).await {
             Ok(true) => {
                 abandoned += 1;
-                metrics::import_ended(false);
+                metrics::import_ended("failed");
             }
             Ok(false) => {}
             Err(error) => {

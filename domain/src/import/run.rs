@@ -355,7 +355,7 @@ impl Run {
         }
         fail_point!("import.before_end");
         change.commit().await?;
-        metrics::import_ended(matches!(ending, Ending::Done));
+        metrics::import_ended(ending.outcome());
         Ok(Step::Ended)
     }
 }

@@ -85,7 +85,7 @@ impl Body {
         }
         change.commit().await?;
         if is_import {
-            metrics::import_ended(false);
+            metrics::import_ended("failed");
         }
         Ok(true)
     }

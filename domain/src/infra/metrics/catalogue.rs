@@ -92,7 +92,7 @@ catalogue! {
         mail_duration: Histogram "muster_mail_duration" [] Seconds, "Time to hand a mail over, however that ended.";
     }
     "Imports and uploads" {
-        imports: Counter "muster_imports" [outcome], "Imports that ended: `finished` or `failed`.";
+        imports: Counter "muster_imports" [outcome], "Imports that ended: `finished`, `failed` or `canceled`.";
         import_rows: Counter "muster_import_rows" [outcome], "Rows of imports worked on: `invited` or `rejected`.";
         uploads: Counter "muster_uploads" [outcome], "Files put: `stored`, `gone` (unknown, over or used), `too_large`, `unsupported` (no text), `damaged` (not what its digest says), `malformed` (a digest that cannot be read), `late`, `interrupted`, `foreign` (a page of a site that may not) or `failed`.";
     }

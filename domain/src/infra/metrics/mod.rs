@@ -151,8 +151,8 @@ pub fn mail_ended(kind: &'static str, outcome: &'static str, code: &'static str,
 }
 
 /// An import ended, well or not.
-pub fn import_ended(well: bool) {
-    all().imports.one([if well { "finished" } else { "failed" }]);
+pub fn import_ended(outcome: &'static str) {
+    all().imports.one([outcome]);
 }
 
 /// Rows of an import were written down: so many led to an invited member, and so many to none.
