@@ -286,12 +286,8 @@ async fn who_joins_while_their_last_membership_goes_is_in_or_comes_anew() -> Res
         let person = app.join(&owner, &email, &[SystemRole::Standard]).await?;
         app.invite(&other, &email, &[SystemRole::Standard]).await?;
         let token = app.letter(&email).await?.token();
-        let delete = app.mutate(
-            Some(&owner.token),
-            "memberDelete",
-            json!({ "memberId": person.member_id }),
-            "deletedIds",
-        );
+        let delete =
+            app.mutate(Some(&owner.token), "memberDelete", json!({ "memberId": person.member_id }), "deletedIds");
         let (accepted, deleted) = tokio::join!(app.accept(&token, "Jo", "Doe"), delete);
         let (accepted, deleted) = (accepted?, deleted?);
         assert_eq!((deleted.errors(), deleted.codes()), (vec![], vec![]), "{}", deleted.body);

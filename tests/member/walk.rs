@@ -152,6 +152,28 @@ impl Random {
     }
 }
 
+/// A wish to change somebody's roles.
+#[derive(Clone, Copy)]
+struct Assigning<'a> {
+    by: &'a str,
+    id: &'a str,
+    of_owner: bool,
+    units: &'a BTreeSet<usize>,
+    before: &'a BTreeSet<Given>,
+    given: &'a BTreeSet<Given>,
+    mode: &'static str,
+}
+
+impl Assigning<'_> {
+    fn outcome(&self) -> BTreeSet<Given> {
+        match self.mode {
+            "ADD" => self.before.union(self.given).copied().collect(),
+            "REMOVE" => self.before.difference(self.given).copied().collect(),
+            _ => self.given.clone(),
+        }
+    }
+}
+
 struct Walk<'a> {
     app: &'a App,
     owner: Person,
@@ -290,27 +312,8 @@ impl Walk<'_> {
         let (wide, limited) = self.named(&given);
         let input = json!({ "memberId": id, "mode": mode, "roleIds": wide, "unitRoles": limited });
         let answer = self.app.mutate(Some(&token), "memberAssignRoles", input, "member { id }").await?;
-        let after: BTreeSet<Given> = match mode {
-            "ADD" => before.union(&given).copied().collect(),
-            "REMOVE" => before.difference(&given).copied().collect(),
-            _ => given.clone(),
-        };
-        let taken: BTreeSet<Given> = before.difference(&after).copied().collect();
-        let held = self.held_by(&by);
-        let escalates = mode != "REMOVE" && !held.covers(Held::of(&given));
-        let found = held.assigns_in(ACCOUNT) || units.iter().any(|unit| held.assigns_in(*unit));
-        let wanted = match () {
-            () if (0..SCOPES).all(|scope| !held.assigns_in(scope)) => "NOT_PERMITTED",
-            () if !held.assigns_in_all(&given) || escalates => "NOT_PERMITTED",
-            () if by != id && !found => "NOT_FOUND",
-            () if by != id && of_owner => "OWNER_PROTECTED",
-            () if by != id && !held.covers(Held::of(&before)) => "NOT_PERMITTED",
-            () if after == before => "",
-            () if !held.assigns_in_all(&taken) => "NOT_PERMITTED",
-            () if of_owner && !after.contains(&ADMINISTRATOR) => "OWNER_PROTECTED",
-            () if after.is_empty() => "ROLE_REQUIRED",
-            () => "",
-        };
+        let wish = Assigning { by: &by, id: &id, of_owner, units: &units, before: &before, given: &given, mode };
+        let (after, wanted) = (wish.outcome(), self.verdict(&wish));
         if wanted.is_empty() && of_owner {
             self.owner_roles = after;
         } else if wanted.is_empty() && after != before {
@@ -323,6 +326,28 @@ impl Walk<'_> {
         Ok(Some((answer.codes(), codes(wanted))))
     }
 
+    /// What the model says of a wish to change roles.
+    fn verdict(&self, wish: &Assigning<'_>) -> &'static str {
+        let Assigning { by, id, of_owner, units, before, given, mode } = *wish;
+        let after = wish.outcome();
+        let held = self.held_by(by);
+        let found = held.assigns_in(ACCOUNT) || units.iter().any(|unit| held.assigns_in(*unit));
+        let escalates = mode != "REMOVE" && !held.covers(Held::of(given));
+        let lost: BTreeSet<Given> = before.difference(&after).copied().collect();
+        match () {
+            () if (0..SCOPES).all(|scope| !held.assigns_in(scope)) => "NOT_PERMITTED",
+            () if !held.assigns_in_all(given) || escalates => "NOT_PERMITTED",
+            () if by != id && !found => "NOT_FOUND",
+            () if by != id && of_owner => "OWNER_PROTECTED",
+            () if by != id && !held.covers(Held::of(before)) => "NOT_PERMITTED",
+            () if after == *before => "",
+            () if !held.assigns_in_all(&lost) => "NOT_PERMITTED",
+            () if of_owner && !after.contains(&ADMINISTRATOR) => "OWNER_PROTECTED",
+            () if after.is_empty() => "ROLE_REQUIRED",
+            () => "",
+        }
+    }
+
     /// Invites an address; answers the codes that came and those that the model wants.
     async fn invite(&mut self, slot: usize) -> Result<(Codes, Codes)> {
         let send = self.random.below(4) > 0;
@@ -330,7 +355,8 @@ impl Walk<'_> {
         let units: BTreeSet<usize> = (1..SCOPES).filter(|_| self.random.below(3) == 0).collect();
         let (wide, limited) = self.named(&roles);
         let unit_ids: Vec<&String> = units.iter().map(|unit| &self.units[*unit]).collect();
-        let item = json!({ "email": self.slots[slot].email, "roleIds": wide, "unitRoles": limited, "unitIds": unit_ids });
+        let item =
+            json!({ "email": self.slots[slot].email, "roleIds": wide, "unitRoles": limited, "unitIds": unit_ids });
         let input = json!({ "invitations": [item], "send": send });
         let answer =
             self.app.mutate(Some(&self.owner.token), "memberInvite", input, "invitations { id member { id } }").await?;
@@ -617,7 +643,8 @@ impl Walk<'_> {
         )
         .fetch_all(&self.app.db.pool)
         .await?;
-        let members = self.slots.iter().chain(&self.left).filter_map(|slot| Some((&slot.email, &slot.member.as_ref()?.roles)));
+        let members =
+            self.slots.iter().chain(&self.left).filter_map(|slot| Some((&slot.email, &slot.member.as_ref()?.roles)));
         let mut wanted = Vec::new();
         for (email, roles) in members.chain([(&self.owner.email, &self.owner_roles)]) {
             for (role, scope) in roles {
