@@ -31,7 +31,10 @@ pub(crate) const FIELDS: &[(&str, &str)] = &[
     ("Statement", "billToAddress billToName billToTaxId due id issuedAt issuedOn lines net number state tax total"),
     ("StatementConnection", "edges nodes pageInfo"),
     ("StatementEdge", "cursor node"),
-    ("StatementLine", "changeId daysOfPeriod fromOn kind net paid productId productName quantity tax taxRate unitPrice untilOn"),
+    (
+        "StatementLine",
+        "changeId daysOfPeriod fromOn kind net paid productId productName quantity reason tax taxRate unitPrice untilOn",
+    ),
     ("TrialOffer", "days maximum"),
     ("TrialOptInPayload", "licensePools userErrors"),
     ("TrialOptOutPayload", "licensePools userErrors"),
