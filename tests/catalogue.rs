@@ -25,11 +25,12 @@ const NOT_DISTRIBUTED: [&str; 9] = [
 ];
 
 /// Everything else, by `account_id`.
-const BY_ACCOUNT: [&str; 43] = [
+const BY_ACCOUNT: [&str; 44] = [
     "account",
     "account_billing",
     "account_feed",
     "account_owner",
+    "billing_credit",
     "billing_period",
     "billing_period_product",
     "charge_attempt",

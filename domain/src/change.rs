@@ -113,9 +113,11 @@ impl Change {
         &mut self.tx
     }
 
-    /// Lets a statement of this transaction take a minute: for the writes of an import, which are many at once.
+    /// Lets a statement of this transaction take a minute: for the writes of an import, which are many at once. Statements are planned anew
+    /// each time: a plan of the beginning would go through tables from end to end that have grown within the transaction.
     pub(crate) async fn take_long(&mut self) -> Result<()> {
-        sqlx::raw_sql("SET LOCAL statement_timeout = '60s'").execute(self.conn()).await?;
+        let settings = "SET LOCAL statement_timeout = '60s'; SET LOCAL plan_cache_mode = force_custom_plan";
+        sqlx::raw_sql(settings).execute(self.conn()).await?;
         Ok(())
     }
 

@@ -35,7 +35,7 @@ async fn a_cancelled_import_stops_between_two_batches_and_gives_its_seats_back()
     else {
         panic!()
     };
-    assert_eq!((list[0].code, &list[0].field[..]), (Code::ImportEnded, &["memberImportId".to_owned()][..]));
+    assert_eq!((list[0].code.as_str(), &list[0].field[..]), ("IMPORT_ENDED", &["memberImportId".to_owned()][..]));
     world.end().await;
 }
 

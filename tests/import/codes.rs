@@ -53,9 +53,8 @@ async fn only_addresses_at_the_accounts_domains_are_imported() {
     world.end().await;
 }
 
-/// There are five roles until accounts can make their own: these are written as those will be.
 #[tokio::test]
-async fn a_row_names_at_most_twenty_roles() {
+async fn a_row_names_at_most_twenty_roles_and_a_hundred_groups() {
     let world = World::new(10).await;
     let made = "INSERT INTO role (account_id, role_id, name, created_at)
                 SELECT $1, gen_random_uuid(), 'Role ' || n, now() FROM generate_series(1, 21) n";
@@ -64,6 +63,9 @@ async fn a_row_names_at_most_twenty_roles() {
     let file =
         format!("{HEADER}\na@firm.example,A,B,Attorney,{}\nb@firm.example,A,B,Attorney,{}\n", names(20), names(21));
     assert_eq!(rejected(&world, file.as_bytes()).await, [(3, vec!["TOO_MANY_ROLES"])]);
+    let groups = (1..=101).map(|n| format!("Group {n}")).collect::<Vec<_>>().join("|");
+    let file = format!("{}\nc@firm.example,A,B,Attorney,{groups}\n", HEADER.replace("roles", "groups"));
+    assert_eq!(rejected(&world, file.as_bytes()).await, [(2, vec!["TOO_MANY_GROUPS"])]);
     world.end().await;
 }
 

@@ -306,7 +306,7 @@ event_types! {
         /// How much, without tax.
         credited: Option<EventAmount> = amount("/amount");
         /// Why.
-        reason: String = detail("/reason");
+        reason: Option<String> = detail("/reason");
     }
     /// A statement was issued.
     StatementIssued => StatementIssuedEvent(statement) {
