@@ -65,12 +65,12 @@ pub(super) async fn count_new(change: &mut Change, emails: &[String]) -> Result<
     let (account, now) = (change.account(), change.now());
     let count = sqlx::query_scalar!(
         r#"SELECT count(*)::int AS "count!" FROM unnest($2::text[]) e(email)
-           WHERE NOT EXISTS (
-               SELECT FROM member m
-               LEFT JOIN invitation i ON i.account_id = m.account_id AND i.member_id = m.member_id AND i.finished_at IS NULL
-               WHERE m.account_id = $1 AND m.email = e.email
-                 AND (m.status = 'INVITED' AND (i.state = 'EXPIRED' OR (i.state = 'PENDING' AND (i.expires_at <= $3
-                      OR (i.sent_at IS NULL AND i.queued_at <= $4))))) IS NOT TRUE)"#,
+           LEFT JOIN LATERAL (SELECT member_id, status FROM member WHERE account_id = $1 AND email = e.email LIMIT 1) m ON true
+           LEFT JOIN LATERAL (SELECT state, expires_at, sent_at, queued_at FROM invitation
+                              WHERE account_id = $1 AND member_id = m.member_id AND finished_at IS NULL LIMIT 1) i ON true
+           WHERE m.member_id IS NULL
+              OR (m.status = 'INVITED' AND (i.state = 'EXPIRED' OR (i.state = 'PENDING' AND (i.expires_at <= $3
+                  OR (i.sent_at IS NULL AND i.queued_at <= $4)))))"#,
         account.0,
         emails,
         now,
@@ -81,11 +81,12 @@ pub(super) async fn count_new(change: &mut Change, emails: &[String]) -> Result<
     Ok(count)
 }
 
-/// Also says whether anybody's invitation is overdue.
+/// Also says whether anybody's invitation is overdue. Each address is looked up by itself (`LIMIT 1`; there is one at most): joined as
+/// tables, the whole account would be read for each batch as soon as the statistics of the tables are older than their rows.
 async fn look(change: &mut Change, emails: &[String]) -> Result<(HashMap<String, Existing>, bool)> {
     let (account, now) = (change.account(), change.now());
     let rows = sqlx::query!(
-        r#"SELECT m.email, m.member_id AS "member_id: MemberId", m.status AS "status: Status", m.version,
+        r#"SELECT m.email AS "email!", m.member_id AS "member_id!: MemberId", m.status AS "status!: Status", m.version AS "version!",
                   EXISTS (SELECT FROM account_owner o WHERE o.account_id = $1 AND o.member_id = m.member_id) AS "owner!",
                   i.invitation_id AS "invitation_id?: InvitationId", (m.status = 'INVITED' AND i.state = 'EXPIRED') IS TRUE AS "lapsed!",
                   (m.status = 'INVITED' AND i.state = 'PENDING'
@@ -97,9 +98,10 @@ async fn look(change: &mut Change, emails: &[String]) -> Result<(HashMap<String,
                   (SELECT count(*)::int FROM member_role r WHERE r.account_id = $1 AND r.member_id = m.member_id) AS "assignments!",
                   ARRAY(SELECT g.group_id FROM group_member g WHERE g.account_id = $1 AND g.member_id = m.member_id)
                       AS "groups!: Vec<GroupId>"
-           FROM member m
-           LEFT JOIN invitation i ON i.account_id = m.account_id AND i.member_id = m.member_id AND i.finished_at IS NULL
-           WHERE m.account_id = $1 AND m.email = ANY($2)"#,
+           FROM unnest($2::text[]) e(email)
+           CROSS JOIN LATERAL (SELECT * FROM member WHERE account_id = $1 AND email = e.email LIMIT 1) m
+           LEFT JOIN LATERAL (SELECT invitation_id, state, expires_at, sent_at, queued_at FROM invitation
+                              WHERE account_id = $1 AND member_id = m.member_id AND finished_at IS NULL LIMIT 1) i ON true"#,
         account.0,
         emails,
         now,
