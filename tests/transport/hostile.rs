@@ -171,3 +171,30 @@ async fn no_document_asks_the_database_hundreds_of_times() -> Result<()> {
     assert!(most > 40, "the walk has lost its way: {most}");
     app.finish().await
 }
+
+/// U+0000 is no character of any text; a text that holds it is the sender's fault wherever it is looked up.
+#[tokio::test]
+async fn a_text_with_a_nul_is_told_to_its_sender() -> Result<()> {
+    let app = App::start().await?;
+    let owner = app.found("olivia@harborandfinch.example", 5).await?;
+    for (mutation, input) in [
+        ("trialOptOut", json!({ "productId": "a\u{0}b" })),
+        ("trialStart", json!({ "productId": "a\u{0}b", "quantity": 1 })),
+        ("licenseAllocate", json!({ "productId": "a\u{0}b", "memberIds": [owner.member_id] })),
+        ("licenseQuoteCreate", json!({ "change": "ADD", "productId": "a\u{0}b", "quantity": 1 })),
+    ] {
+        let document =
+            format!("mutation ($input: {}Input!) {{ {mutation}(input: $input) {{ __typename }} }}", capital(mutation));
+        let answer = app.graphql(Some(&owner.token), &document, json!({ "input": input })).await?;
+        assert!(answer.errors().iter().all(|code| code == "BAD_USER_INPUT"), "{mutation}: {}", answer.body);
+    }
+    let document = "query ($id: String!) { account { members(filter: { productId: $id }) { nodes { id } } } }";
+    let answer = app.graphql(Some(&owner.token), document, json!({ "id": "a\u{0}b" })).await?;
+    assert_eq!(answer.errors(), ["BAD_USER_INPUT"], "{}", answer.body);
+    app.finish().await
+}
+
+fn capital(name: &str) -> String {
+    let (first, rest) = name.split_at(1);
+    first.to_uppercase() + rest
+}

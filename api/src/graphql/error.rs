@@ -162,6 +162,9 @@ pub fn of_database(error: &sqlx::Error) -> Error {
         tracing::warn!("a statement took too long");
         return ErrorCode::Timeout.error("The request took too long.");
     }
+    if let Some(NO_CHARACTER | NO_JSON_CHARACTER) = sqlstate(error).as_deref() {
+        return ErrorCode::BadUserInput.error("A text has the character U+0000, which is none. Leave it out.");
+    }
     tracing::error!(%error, "the database refused a statement");
     ErrorCode::InternalServerError.error(INTERNAL_MESSAGE)
 }
@@ -195,6 +198,9 @@ fn refusal(list: &[domain::error::Refused]) -> Error {
 }
 
 const STATEMENT_CANCELLED: &str = "57014";
+/// What the database calls U+0000 in a text, and in JSON: only what somebody has sent can hold one.
+const NO_CHARACTER: &str = "22021";
+const NO_JSON_CHARACTER: &str = "22P05";
 const LOCK_TIMEOUT: &str = "55P03";
 const DEADLOCK: &str = "40P01";
 
