@@ -10,6 +10,7 @@ use crate::infra::page::{self, Cursor, Page, Request, SortKind, SortValue};
 
 mod manage;
 
+pub(crate) use manage::put_in;
 pub use manage::{Moved, NewGroup, Update, add_members, archive, create, remove_members, unarchive, update};
 
 /// A set of members.

@@ -197,19 +197,7 @@ pub async fn add_members(
         return Err(Refused::new(Code::Archived).at("groupId").into());
     }
     settle(policy, &refused)?;
-    let (account, now) = (change.account(), change.now());
-    let added = sqlx::query_scalar!(
-        r#"INSERT INTO group_member (account_id, group_id, member_id, added_at)
-           SELECT $1, $2, u.member_id, $3 FROM unnest($4::uuid[]) u(member_id)
-           ON CONFLICT DO NOTHING RETURNING member_id AS "member_id: MemberId""#,
-        account.0,
-        group.0,
-        now,
-        &ids,
-    )
-    .fetch_all(change.conn())
-    .await?;
-    moved(change, group, EventKind::GroupMembersAdded, &added);
+    put_in(change, group, &ids).await?;
     Ok(Moved { group_id: group, refused })
 }
 
@@ -244,6 +232,24 @@ fn settle(policy: ErrorPolicy, refused: &[Refused]) -> Result<()> {
     if policy == ErrorPolicy::AllOrNothing && !refused.is_empty() {
         return Err(Error::Refused(refused.to_vec()));
     }
+    Ok(())
+}
+
+/// Puts members into a group, both under lock; who is in it already stays as they are.
+pub(crate) async fn put_in(change: &mut Change, group: GroupId, ids: &[Uuid]) -> Result<()> {
+    let (account, now) = (change.account(), change.now());
+    let added = sqlx::query_scalar!(
+        r#"INSERT INTO group_member (account_id, group_id, member_id, added_at)
+           SELECT $1, $2, u.member_id, $3 FROM unnest($4::uuid[]) u(member_id)
+           ON CONFLICT DO NOTHING RETURNING member_id AS "member_id: MemberId""#,
+        account.0,
+        group.0,
+        now,
+        ids,
+    )
+    .fetch_all(change.conn())
+    .await?;
+    moved(change, group, EventKind::GroupMembersAdded, &added);
     Ok(())
 }
 

@@ -9,6 +9,7 @@ use crate::actor::Standing;
 use crate::change::Change;
 use crate::error::{Error, Result};
 use crate::event::{EventKind, NewEvent};
+use crate::group;
 use crate::id::MemberId;
 use crate::invitation::{self, NewInvitation};
 use crate::member::updated;
@@ -141,26 +142,11 @@ async fn add_roles(change: &mut Change, standing: &Standing, edits: &[&Edit]) ->
 }
 
 async fn add_groups(change: &mut Change, edits: &[&Edit]) -> Result<()> {
-    let (account, now) = (change.account(), change.now());
     let mut joining: Vec<_> = joining(edits.iter().copied()).into_iter().collect();
     joining.sort_unstable_by_key(|(group, _)| *group);
     for (group, members) in joining {
         let ids: Vec<Uuid> = members.iter().map(|member| member.0).collect();
-        let added = sqlx::query_scalar!(
-            r#"INSERT INTO group_member (account_id, group_id, member_id, added_at)
-               SELECT $1, $2, u.member_id, $3 FROM unnest($4::uuid[]) u(member_id)
-               ON CONFLICT DO NOTHING RETURNING member_id AS "member_id: MemberId""#,
-            account.0,
-            group.0,
-            now,
-            &ids,
-        )
-        .fetch_all(change.conn())
-        .await?;
-        if !added.is_empty() {
-            let detail = json!({ "members": added });
-            change.record(NewEvent::new(EventKind::GroupMembersAdded).subject(group.0).detail(detail));
-        }
+        group::put_in(change, group, &ids).await?;
     }
     Ok(())
 }
