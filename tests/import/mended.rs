@@ -108,6 +108,10 @@ async fn links_end_with_time_and_with_the_right_and_lead_nobody_elsewhere() -> R
     assert_eq!(done.codes(), Vec::<String>::new(), "{}", done.body);
     assert_eq!(fetch(&app, &url).await?.0, 404, "who may not see imports any more fetches none");
 
+    for name in ["Tax", "Partners"] {
+        let made = app.mutate(Some(&owner.token), "groupCreate", json!({ "name": name }), "group { id }").await?;
+        assert_eq!(made.codes(), Vec::<String>::new(), "{}", made.body);
+    }
     let document = "{ memberImportTemplate { url columns { name required values maxLength example description } } }";
     let template = app.graphql(Some(&owner.token), document, Value::Null).await?;
     let columns = template.data("/memberImportTemplate/columns").as_array().unwrap();
@@ -116,6 +120,10 @@ async fn links_end_with_time_and_with_the_right_and_lead_nobody_elsewhere() -> R
     let url = template.text("/memberImportTemplate/url");
     let (status, file) = fetch(&app, &url).await?;
     assert_eq!(status, 200);
+    let text = String::from_utf8(file.clone())?;
+    let (header, example) = text.trim_end().split_once("\r\n").unwrap();
+    assert!(header.ends_with("groups,permitted_roles,permitted_groups"), "{header}");
+    assert!(example.contains(" | Member manager | ") && example.ends_with("Partners | Tax"), "{example}");
     let imported = import(&app, &owner, &file, json!({})).await?;
     assert_eq!(
         (&imported["rowsInvited"], &imported["rowsRejected"]),

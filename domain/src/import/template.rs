@@ -3,11 +3,13 @@
 use sqlx::PgConnection;
 
 use super::column::Column;
-use super::report::BYTE_ORDER_MARK;
+use super::report::{BYTE_ORDER_MARK, guarded};
 use crate::id::AccountId;
 
 /// Names of roles, or groups, that are listed at most: a file of any size is made of a few.
 const LISTED: i64 = 1_000;
+/// Bytes of a list of names at most; a spreadsheet's cell holds 32,767 characters.
+const LONGEST_CELL: usize = 32_000;
 
 /// A column of the template.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,12 +75,33 @@ fn told(column: Column) -> (&'static str, &'static str) {
     }
 }
 
-/// The template as a file that spreadsheets open and that can be imported: a header and an example row.
+/// The template as a file that spreadsheets open and that can be imported: a header and an example row. The account's roles and groups
+/// stand in two further columns, which an import keeps aside.
 pub fn csv(columns: &[TemplateColumn]) -> Vec<u8> {
     let mut writer = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(BYTE_ORDER_MARK.to_vec());
-    let names = columns.iter().map(|column| column.column.name());
-    writer.write_record(names).expect("a vector takes every byte");
-    let examples = columns.iter().map(|column| super::report::guarded(column.example));
-    writer.write_record(examples).expect("a vector takes every byte");
+    let named = |column: &&TemplateColumn| matches!(column.column, Column::Roles | Column::Groups);
+    let permitted = columns.iter().filter(named);
+    let names = columns.iter().map(|column| column.column.name().to_owned());
+    let further = permitted.clone().map(|column| format!("permitted_{}", column.column.name()));
+    writer.write_record(names.chain(further)).expect("a vector takes every byte");
+    let examples = columns.iter().map(|column| guarded(column.example));
+    let lists: Vec<String> = permitted.map(|column| in_one_cell(column.values.iter().flatten())).collect();
+    writer.write_record(examples.chain(lists.iter().map(|list| guarded(list)))).expect("a vector takes every byte");
     writer.into_inner().expect("a vector takes every byte")
+}
+
+/// As many names as a cell of a spreadsheet holds.
+fn in_one_cell<'n>(names: impl Iterator<Item = &'n String>) -> String {
+    let mut cell = String::new();
+    for name in names {
+        if cell.len() + name.len() > LONGEST_CELL {
+            cell.push_str(" | …");
+            break;
+        }
+        if !cell.is_empty() {
+            cell.push_str(" | ");
+        }
+        cell.push_str(name);
+    }
+    cell
 }
