@@ -119,6 +119,7 @@ kinds! {
     ImportReopened = "import.reopened";
     ImportCanceled = "import.canceled";
     ImportInvitationsSent = "import.invitations_sent";
+    ImportInvitationsFinished = "import.invitations_finished";
     ImportFinished = "import.finished";
     ExportCreated = "export.created";
     ExportFinished = "export.finished";
@@ -168,6 +169,11 @@ impl NewEvent {
     pub fn personal(mut self, personal: Value) -> Self {
         self.personal = Some(personal);
         self
+    }
+
+    /// Of the erasable part, if there is one.
+    pub(crate) fn personal_digest(&self) -> Option<Vec<u8>> {
+        self.personal.as_ref().map(|body| personal_digest(&self.salt, body))
     }
 }
 

@@ -1,10 +1,13 @@
 //! The mails of an import count like those of invitations that are sent one by one.
 
-use domain::invitation;
+use domain::actor::Actor;
+use domain::id::ImportId;
 use domain::job::Verdict;
 use domain::permission::SystemRole;
+use domain::{import, invitation};
 use futures::FutureExt as _;
 use jiff::SignedDuration;
+use serde_json::json;
 
 use super::world::World;
 
@@ -66,5 +69,36 @@ async fn without_mails_no_limit_applies_and_none_is_counted() {
     assert_eq!(world.rejected(import).await, []);
     // The upload and the import are counted, and nothing else.
     assert_eq!(world.count("SELECT sum(hits) FROM rate_counter").await, before + 2);
+    world.end().await;
+}
+
+/// What the events say of an import whose invitations were sent later.
+async fn told(world: &World) -> Vec<serde_json::Value> {
+    let sql = "SELECT detail - 'import' FROM event WHERE kind = 'import.invitations_finished' ORDER BY seq";
+    sqlx::query_scalar(sql).fetch_all(&world.db.pool).await.unwrap()
+}
+
+#[tokio::test]
+async fn how_many_invitations_could_not_be_sent_is_told() {
+    let world = tired_of_eve(20).await;
+    let send = |by: Actor, id: ImportId| {
+        let world = &world;
+        async move {
+            world.ask(&by, move |change, actor| import::send_invitations(change, actor, id).boxed()).await.unwrap();
+        }
+    };
+    let manager = world.member("mia@firm.example", SystemRole::MemberManager).await;
+    let import = world.start(&world.owner, FILE, false).await;
+    assert_eq!(world.work().await, Verdict::Settled);
+    // Whoever asked may not invite by the time it is done.
+    send(manager.clone(), import).await;
+    let sql = "UPDATE member_role SET role_id = $1 WHERE member_id = $2";
+    let standard = SystemRole::Standard.id().0;
+    sqlx::query(sql).bind(standard).bind(manager.member_id.0).execute(&world.db.pool).await.unwrap();
+    assert_eq!(world.work().await, Verdict::Settled);
+    send(world.owner.clone(), import).await;
+    assert_eq!(world.work().await, Verdict::Settled);
+    let wanted = [json!({ "notSent": 3, "errorCode": "NOT_PERMITTED" }), json!({ "notSent": 1, "errorCode": null })];
+    assert_eq!(told(&world).await, wanted, "Eve waits for the limit");
     world.end().await;
 }

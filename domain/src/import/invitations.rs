@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::Step;
+use super::{FailureCode, Step};
 use crate::actor::{Action, Actor, Author, Origin, Target};
 use crate::change::{Change, Kind, is_transient, pause_after};
 use crate::error::{Code, Error, Refused, Result};
@@ -94,26 +94,53 @@ impl Sending {
     }
 
     async fn try_step(&mut self) -> Result<Step> {
-        let author = Author::Member(self.payload.member_id);
-        let origin = Origin { author, request_id: self.request_id.clone(), network_address: None };
-        let mut change = Change::begin(&self.db, self.account, Kind::Asked, origin, None).await?;
-        if !outbox::hold(change.conn(), self.job).await? {
+        let Some(mut change) = self.begin(Kind::Asked, Author::Member(self.payload.member_id)).await? else {
             return Ok(Step::Nothing);
-        }
+        };
         let due = self.due(&mut change).await?;
         let Some((last, _)) = due.last().copied() else {
-            outbox::finish(change.conn(), &[self.job]).await?;
-            change.commit().await?;
-            return Ok(Step::Ended);
+            drop(change);
+            return self.end(None).await;
         };
         let ids: Vec<InvitationId> = due.into_iter().map(|(_, id)| id).collect();
         match send(change, self.payload.member_id, &ids).await {
-            // Who may not invite any more, or in an account that is read-only, sends nothing more.
-            Err(Error::Refused(_)) => return Ok(Step::Nothing),
+            Err(Error::Refused(list)) => {
+                let read_only = list.iter().any(|refused| refused.code == Code::AccountReadOnly);
+                let why = if read_only { FailureCode::AccountReadOnly } else { FailureCode::NotPermitted };
+                return self.end(Some(why)).await;
+            }
             other => other?,
         }
         self.row = last;
         Ok(Step::Going)
+    }
+
+    /// None: somebody else has the job by now.
+    async fn begin(&self, kind: Kind, author: Author) -> Result<Option<Change>> {
+        let origin = Origin { author, request_id: self.request_id.clone(), network_address: None };
+        let mut change = Change::begin(&self.db, self.account, kind, origin, None).await?;
+        Ok(outbox::hold(change.conn(), self.job).await?.then_some(change))
+    }
+
+    /// Tells how many were not sent: because of a limit on mails, or `why` nothing more was. Also in an account that is read-only by now.
+    async fn end(&self, why: Option<FailureCode>) -> Result<Step> {
+        let Some(mut change) = self.begin(Kind::System, Author::System).await? else { return Ok(Step::Nothing) };
+        let import = self.payload.import_id;
+        let left = sqlx::query_scalar!(
+            r#"SELECT count(*)::int AS "left!" FROM member_import_row r
+               JOIN invitation i ON i.account_id = r.account_id AND i.member_id = r.member_id
+               WHERE r.account_id = $1 AND r.import_id = $2 AND r.outcome = 'INVITED' AND i.finished_at IS NULL
+                 AND i.state = 'NOT_SENT'"#,
+            self.account.0,
+            import.0,
+        )
+        .fetch_one(change.conn())
+        .await?;
+        let detail = json!({ "import": import, "notSent": left, "errorCode": why.map(FailureCode::as_str) });
+        change.record(NewEvent::new(EventKind::ImportInvitationsFinished).subject(import.0).detail(detail));
+        outbox::finish(change.conn(), &[self.job]).await?;
+        change.commit().await?;
+        Ok(Step::Ended)
     }
 
     async fn due(&self, change: &mut Change) -> Result<Vec<(i32, InvitationId)>> {

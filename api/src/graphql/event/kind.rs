@@ -878,6 +878,15 @@ event_types! {
         /// The import.
         import_id: ID = detail("/import");
     }
+    /// The invitations of an import that were asked for have been sent, as far as they could be.
+    ImportInvitationsFinished => ImportInvitationsFinishedEvent(import) {
+        /// The import.
+        import_id: ID = detail("/import");
+        /// Invitations of the import that still have not been sent. Without an error code they wait for a limit on mails to end.
+        not_sent: Option<i32> = detail("/notSent");
+        /// Why nothing more was sent: `NOT_PERMITTED` or `ACCOUNT_READ_ONLY`; null if that was not it.
+        error_code: Option<JobErrorCode> = detail("/errorCode");
+    }
     /// An import that had been given up goes on.
     ImportReopened => ImportReopenedEvent(import) {
         /// The import.
