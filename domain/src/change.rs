@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
+use sqlx::types::Json;
 use sqlx::{PgConnection, Postgres, Transaction};
 use tracing::Instrument as _;
 use uuid::Uuid;
 
 use crate::actor::{Actor, Author, Origin, Rights, Standing, read_rights};
 use crate::error::{Code, Error, Result};
-use crate::event::{NewEvent, personal_digest};
+use crate::event::NewEvent;
 use crate::id::{AccountId, MemberId};
 use crate::infra::clock::Timestamp;
 use crate::infra::db::{Db, Place};
@@ -113,11 +114,9 @@ impl Change {
         &mut self.tx
     }
 
-    /// Lets a statement of this transaction take a minute: for the writes of an import, which are many at once. Statements are planned anew
-    /// each time: a plan of the beginning would go through tables from end to end that have grown within the transaction.
+    /// Lets a statement of this transaction take a minute: for the writes of an import, which are many at once.
     pub(crate) async fn take_long(&mut self) -> Result<()> {
-        let settings = "SET LOCAL statement_timeout = '60s'; SET LOCAL plan_cache_mode = force_custom_plan";
-        sqlx::raw_sql(settings).execute(self.conn()).await?;
+        sqlx::raw_sql("SET LOCAL statement_timeout = '60s'").execute(self.conn()).await?;
         Ok(())
     }
 
@@ -191,15 +190,25 @@ impl Change {
 
     /// Leaves an event of this change's account.
     pub fn record(&mut self, event: NewEvent) {
+        let event = self.addressed(event);
         self.feeds.entry(self.account()).or_default().events.push(event);
     }
 
     /// Leaves an event of any account, for identity acts. It names the person by their place there, `member`: no account learns
     /// of another one.
     pub fn record_in(&mut self, account: AccountId, member: MemberId, event: NewEvent) {
+        let event = self.addressed(event);
         let feed = self.feeds.entry(account).or_default();
         feed.author = Some(Author::Member(member));
         feed.events.push(event);
+    }
+
+    /// Where the request came from is kept with the erasable part.
+    fn addressed(&self, mut event: NewEvent) -> NewEvent {
+        if let Some(address) = self.origin.network_address {
+            event.personal.get_or_insert_with(|| json!({}))["networkAddress"] = Value::String(address.to_string());
+        }
+        event
     }
 
     /// Says that what an existing principal of the account may do has changed.
@@ -269,11 +278,11 @@ impl Change {
         let mut salts = Vec::new();
         let mut bodies = Vec::new();
         for event in &feed.events {
-            if let Some(body) = self.personal_body(event) {
+            if let Some(body) = &event.personal {
                 ids.push(event.id.0);
                 subjects.push(event.subject);
-                salts.push(event.salt.to_vec());
-                bodies.push(body);
+                salts.push(&event.salt[..]);
+                bodies.push(Json(body));
             }
         }
         if ids.is_empty() {
@@ -286,8 +295,8 @@ impl Change {
             self.author(feed).1,
             &ids,
             &subjects as &[Option<Uuid>],
-            &salts,
-            &bodies,
+            &salts as &[&[u8]],
+            &bodies as &[Json<&Value>],
         )
         .execute(&mut *self.tx)
         .await?;
@@ -303,20 +312,6 @@ impl Change {
         }
     }
 
-    fn personal_body(&self, event: &NewEvent) -> Option<Value> {
-        let address = self.origin.network_address.map(|address| address.to_string());
-        match (&event.personal, address) {
-            (None, None) => None,
-            (None, Some(address)) => Some(json!({ "networkAddress": address })),
-            (Some(body), None) => Some(body.clone()),
-            (Some(body), Some(address)) => {
-                let mut body = body.clone();
-                body["networkAddress"] = Value::String(address);
-                Some(body)
-            }
-        }
-    }
-
     /// One statement numbers and writes the events, checks that the account may be written and that the writer's rights are
     /// still those the rules looked at. It is the last one before the commit, so the account's hot row is held shortest.
     async fn write_feed(&mut self, account: AccountId, feed: &Feed) -> Result<()> {
@@ -329,9 +324,8 @@ impl Change {
         let ids: Vec<Uuid> = events.iter().map(|e| e.id.0).collect();
         let kinds: Vec<String> = events.iter().map(|e| e.kind.as_str().to_owned()).collect();
         let subjects: Vec<Option<Uuid>> = events.iter().map(|e| e.subject).collect();
-        let details: Vec<Value> = events.iter().map(|e| e.detail.clone()).collect();
-        let digests: Vec<Option<Vec<u8>>> =
-            events.iter().map(|e| self.personal_body(e).map(|body| personal_digest(&e.salt, &body))).collect();
+        let details: Vec<Json<&Value>> = events.iter().map(|e| Json(&e.detail)).collect();
+        let digests: Vec<Option<Vec<u8>>> = events.iter().map(NewEvent::personal_digest).collect();
         let seen = if Some(account) == self.account { self.seen } else { None };
         let first = sqlx::query_scalar!(
             r#"WITH f AS (
@@ -357,7 +351,7 @@ impl Change {
             &ids,
             &kinds,
             &subjects as &[Option<Uuid>],
-            &details,
+            &details as &[Json<&Value>],
             &digests as &[Option<Vec<u8>>],
         )
         .fetch_optional(&mut *self.tx)

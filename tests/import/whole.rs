@@ -163,6 +163,54 @@ async fn a_role_that_is_archived_while_all_takes_effect_is_given_to_nobody() {
     world.end().await;
 }
 
+/// By the statistics of an installation in which each account has one member, an account's id is as good as a member's to find them by.
+#[tokio::test]
+async fn statistics_from_before_an_account_grew_are_taken_anew() {
+    for options in [Options::default(), WHOLE()] {
+        let world = World::new(5_000).await;
+        let analyze = "RESET ROLE; ANALYZE member; SET ROLE muster_runtime";
+        sqlx::raw_sql(analyze).execute(&mut *world.db.pool.acquire().await.unwrap()).await.unwrap();
+        let known = "SELECT reltuples::bigint FROM pg_class WHERE oid = 'member'::regclass";
+        assert_eq!(world.count(known).await, 1);
+        world.import(&people(2_200), options).await;
+        assert!(world.count(known).await >= 500);
+        world.end().await;
+    }
+}
+
+/// Whoever archives a group does not wait for an import that puts people into it, and nobody comes into an archived one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_can_be_archived_while_all_takes_effect() {
+    let world = World::new(30).await;
+    let new = NewGroup { name: "Tax".to_owned(), description: None, excluded_from_custom_rates: false };
+    let tax = world.ask(&world.owner, move |c, a| {
+        let new = new.clone();
+        async move { group::create(c, a, &new, 100).await }.boxed()
+    });
+    let tax = tax.await.unwrap();
+    let file = b"email,first_name,last_name,subscription_type,groups\nann@firm.example,A,B,Attorney,Tax\n";
+    let import = world.start_with(&world.owner, file, WHOLE()).await;
+    let job = world.claim().await;
+    let mut run = world.run_of(&job, import);
+    while world.read(import).await.rows_invited < 1 {
+        assert_eq!(run.step().await.unwrap(), Step::Going);
+    }
+    // It waits once somebody is in the group.
+    let mut row = world.db.pool.begin().await.unwrap();
+    sqlx::query("SELECT FROM member_import_row FOR UPDATE").execute(&mut *row).await.unwrap();
+    let others = async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        world.ask(&world.owner, move |c, a| group::archive(c, a, tax).boxed()).await.unwrap();
+        row.rollback().await.unwrap();
+    };
+    let work = async { while run.step().await.unwrap() == Step::Going {} };
+    tokio::join!(others, work);
+    assert_eq!(world.read(import).await.error_code.as_deref(), Some("ROWS_REJECTED"));
+    assert_eq!(world.rejected(import).await, [(2, vec!["UNKNOWN_GROUP"])]);
+    assert_eq!((members(&world).await, world.seats().await), (0, (1, 1)));
+    world.end().await;
+}
+
 /// The handler is dropped wherever it happens to be, again and again.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_killed_anywhere_leaves_all_or_nothing() {

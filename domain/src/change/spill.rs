@@ -3,12 +3,13 @@
 //! Jobs and the erasable parts of events go where they belong. The events themselves are numbered under the account's feed row, which
 //! nobody may hold for long; until the end they wait in a table that only this transaction sees.
 
+use sqlx::types::Json;
 use sqlx::{Executor as _, raw_sql};
 use uuid::Uuid;
 
 use super::{Change, Feed, Kind};
 use crate::error::Result;
-use crate::event::personal_digest;
+use crate::event::NewEvent;
 use crate::id::AccountId;
 use crate::job::Lane;
 
@@ -54,14 +55,13 @@ impl Change {
         }
         self.write_personal(account, &feed).await?;
         self.tx.execute(raw_sql(MAKE)).await?;
-        let digests: Vec<Option<Vec<u8>>> =
-            feed.events.iter().map(|e| self.personal_body(e).map(|body| personal_digest(&e.salt, &body))).collect();
+        let digests: Vec<Option<Vec<u8>>> = feed.events.iter().map(NewEvent::personal_digest).collect();
         sqlx::query(KEEP)
             .persistent(false)
             .bind(feed.events.iter().map(|e| e.id.0).collect::<Vec<Uuid>>())
             .bind(feed.events.iter().map(|e| e.kind.as_str()).collect::<Vec<_>>())
             .bind(feed.events.iter().map(|e| e.subject).collect::<Vec<_>>())
-            .bind(feed.events.iter().map(|e| e.detail.clone()).collect::<Vec<_>>())
+            .bind(feed.events.iter().map(|e| Json(&e.detail)).collect::<Vec<_>>())
             .bind(digests)
             .execute(&mut *self.tx)
             .await?;

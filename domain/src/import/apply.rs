@@ -1,30 +1,25 @@
 //! All rows or none: the file was looked through row by row without a fault, its seats are held, and now one transaction does all
 //! of it. The pool is not touched in it, and the account's feed only at its end, so that others go on meanwhile.
 
-use std::sync::Arc;
-
 use tokio::time::sleep;
 use uuid::Uuid;
 
 use super::Failure;
 use super::batch::{give_seats, standing};
+use super::batches::Batches;
 use super::duplicates::SeenAddresses;
 use super::encoding::Encoding;
 use super::fate::{Fate, Judged, Tally, decide};
-use super::file::MemberFile;
 use super::look::{head, open};
 use super::relied::Relied;
-use super::run::{ATTEMPTS, Halt, Run, Source, Step, next};
-use super::write::take_effect;
+use super::run::{ATTEMPTS, BATCH, Halt, Run, Step};
+use super::write::{refresh_statistics, take_effect};
 use crate::actor::Author;
 use crate::change::{Change, Kind, is_transient, pause_after};
 use crate::error::{Error, Result};
 use crate::infra::fault::fail_point;
 use crate::infra::metrics;
 use crate::{invitation, license, upload};
-
-/// Rows that are in memory together.
-const CHUNK: usize = 500;
 
 /// Batches of overdue invitations that lapse beforehand; whatever is left lapses on the way.
 const LAPSES: usize = 1_000;
@@ -86,20 +81,20 @@ impl Run {
 
     async fn try_apply(&mut self) -> Result<Applied, Halt> {
         let author = Author::Member(self.begun().created_by);
-        let (mut file, domains) = (self.reopen().await?, self.domains().await?);
+        let mut batches = self.reopen().await?;
         let mut change = self.change(Kind::Asked, author).await?;
         self.look_for_cancel(&mut change).await?;
         let begun = self.begun();
-        let (held, options, header) = (begun.seats_held, begun.options.clone(), Arc::clone(&begun.header));
+        let (held, options) = (begun.seats_held, begun.options.clone());
         let (created_by, send) = (begun.created_by, options.send_welcome_email);
         let standing = standing(&mut change, created_by, &options).await?;
-        let (mut seen, mut total, mut relied) = (SeenAddresses::default(), Tally::default(), Relied::default());
+        let (mut total, mut relied) = (Tally::default(), Relied::default());
         loop {
-            let chunk = read_chunk(&mut file, &mut seen, &domains).await?;
+            let chunk = batches.next().await?;
             if chunk.is_empty() {
                 break;
             }
-            let mut fates = decide(&mut change, &standing, (&options, &header), &chunk, true).await?;
+            let mut fates = decide(&mut change, &standing, (&options, batches.header()), &chunk, true).await?;
             give_seats(&mut change, &mut fates, held - total.invited, send, true).await?;
             let tally = Tally::of(&fates);
             if tally.rejected > 0 {
@@ -109,9 +104,14 @@ impl Run {
             let ids: Vec<Uuid> = members.into_iter().map(|member| member.0).collect();
             name_members(&mut change, self.import.0, &chunk, &fates, &ids).await?;
             relied.add(&fates);
+            let first = total.rows() == 0;
             total.add(&tally);
             change.spill().await?;
+            if first {
+                refresh_statistics(change.conn()).await?;
+            }
         }
+        relied.lock_groups(&mut change).await?;
         self.mark_applied(&mut change, &total).await?;
         // In all this time somebody's rights will have changed. That matters only if this import hangs on them.
         let now = self::standing(&mut change, created_by, &options).await?;
@@ -124,13 +124,14 @@ impl Run {
         Ok(Applied::Yes)
     }
 
-    async fn reopen(&mut self) -> Result<MemberFile<Source>, Halt> {
+    async fn reopen(&mut self) -> Result<Batches, Halt> {
         let mut conn = self.db.pool.acquire().await?;
         let head = head(&mut conn, self.account, self.import).await?.ok_or(Halt::Superseded)?;
         let stored = upload::find_file(&mut conn, self.account, head.upload_id).await?;
         drop(conn);
         let stored = stored.ok_or(Halt::Failed(Failure::FileLost))?;
-        open(&self.files, &stored, head.encoding.unwrap_or(Encoding::Utf8), self.limits).await
+        let file = open(&self.files, &stored, head.encoding.unwrap_or(Encoding::Utf8), self.limits).await?;
+        Ok(Batches::read((self.db.clone(), self.account), file, SeenAddresses::default(), BATCH))
     }
 
     /// Locks nothing, so that whoever asks for the end does not wait for it.
@@ -189,20 +190,6 @@ impl Run {
         self.begun = None;
         Ok(Step::Going)
     }
-}
-
-async fn read_chunk(
-    file: &mut MemberFile<Source>,
-    seen: &mut SeenAddresses,
-    domains: &crate::infra::personal_domain::DomainPolicy,
-) -> Result<Vec<Judged>, Halt> {
-    let mut chunk = Vec::new();
-    while chunk.len() < CHUNK
-        && let Some(judged) = next(file, seen, domains).await?
-    {
-        chunk.push(judged);
-    }
-    Ok(chunk)
 }
 
 /// Writes what became of each row, now that there are members.

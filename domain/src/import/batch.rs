@@ -12,7 +12,7 @@ use super::{Failure, write};
 use crate::actor::{Action, Author, Standing, Target};
 use crate::change::{Change, Kind};
 use crate::error::{Code, Detail, Error, Result};
-use crate::id::{MemberId, RoleId};
+use crate::id::{GroupId, MemberId, RoleId};
 use crate::infra::db::Db;
 use crate::infra::email_address::EmailAddress;
 use crate::infra::metrics;
@@ -48,7 +48,7 @@ impl Run {
         }
         let (at_once, looked_up) = (begun.options.at_once(), begun.wanted);
         let standing = standing(&mut change, begun.created_by, &begun.options).await?;
-        let looks = (&begun.options, &*begun.header);
+        let looks = (&begun.options, &**begun.batches.header());
         let mut fates = decide(&mut change, &standing, looks, &begun.batch, at_once).await?;
         if at_once && Tally::of(&fates).invited > looked_up {
             // Somebody was deleted since seats were taken for the others: there may be one for this row, too.
@@ -65,6 +65,7 @@ impl Run {
         give_seats(&mut change, &mut fates, seats, begun.options.send_welcome_email, at_once).await?;
         let tally = Tally::of(&fates);
         let members = if at_once {
+            lock_groups(&mut change, groups(&fates)).await?;
             write::take_effect(&mut change, &standing, begun.options.send_welcome_email, &fates).await?
         } else {
             Vec::new()
@@ -145,13 +146,17 @@ fn addresses(fates: &[Fate]) -> Vec<&EmailAddress> {
     invited(fates).map(|item| &item.email).collect()
 }
 
-/// Groups that a batch puts people into, locked after the members so that none is archived meanwhile.
+/// Groups that a batch puts people into.
+fn groups(fates: &[Fate]) -> Vec<GroupId> {
+    let of_new = invited(fates).flat_map(|item| item.place.groups.iter().copied());
+    of_new.chain(edits(fates).flat_map(|edit| edit.add_groups.iter().copied())).collect()
+}
+
+/// Locks groups, after the members, so that none is archived meanwhile.
 ///
 /// # Errors
 /// [`Error::Stale`] when one is by now.
-pub(super) async fn lock_groups(change: &mut Change, fates: &[Fate]) -> Result<()> {
-    let of_new = invited(fates).flat_map(|item| item.place.groups.iter().copied());
-    let mut groups: Vec<_> = of_new.chain(edits(fates).flat_map(|edit| edit.add_groups.iter().copied())).collect();
+pub(super) async fn lock_groups(change: &mut Change, mut groups: Vec<GroupId>) -> Result<()> {
     groups.sort_unstable();
     groups.dedup();
     match check_groups(change, &groups).await {

@@ -274,6 +274,11 @@ impl Tally {
         tally
     }
 
+    /// Rows in all.
+    pub(super) fn rows(&self) -> i32 {
+        self.invited + self.updated + self.unchanged + self.rejected
+    }
+
     pub(super) fn add(&mut self, other: &Self) {
         self.invited += other.invited;
         self.updated += other.updated;

@@ -1,9 +1,8 @@
 //! The look through the whole file before anything of it is imported, and the way back to where another worker stopped.
 
-use std::sync::Arc;
-
 use tokio::io::{AsyncReadExt as _, sink};
 
+use super::batches::Batches;
 use super::column::Header;
 use super::duplicates::SeenAddresses;
 use super::encoding::{Encoding, Text, decoded, detect};
@@ -11,7 +10,7 @@ use super::fate::{Judged, Tally, decide};
 use super::file::{self, FileFault, FileLimits, MemberFile, ReadError, Resume, Survey};
 use super::options::Options;
 use super::row::shown;
-use super::run::{Begun, Halt, Run, Source, Step, next};
+use super::run::{BATCH, Begun, Halt, Run, Source, Step};
 use super::{Failure, State, batch};
 use crate::actor::Author;
 use crate::change::Kind;
@@ -21,9 +20,6 @@ use crate::infra::files::Files;
 use crate::invitation::ErrorPolicy;
 use crate::license;
 use crate::upload::{self, Stored};
-
-/// Rows looked at together where they are only counted.
-const COUNTED: usize = 1_000;
 
 /// An import as it is stored when a worker takes it up.
 pub(super) struct Head {
@@ -64,9 +60,7 @@ impl Run {
         let (file, seen) = self.open(&head, &stored, encoding).await?;
         self.begun = Some(Begun {
             created_by: head.created_by,
-            header: Arc::clone(file.header()),
-            file,
-            seen,
+            batches: Batches::read((self.db.clone(), self.account), file, seen, BATCH),
             rows_left: head.rows_total.unwrap_or_default() - head.rows_done,
             next_row: head.next_row,
             seats_held: head.seats_held,
@@ -162,20 +156,15 @@ impl Run {
 
     /// How many of the file's rows would become members, as far as seats do not matter.
     async fn count_new(&mut self, stored: &Stored, encoding: Encoding) -> Result<i32, Halt> {
-        let mut file = open(&self.files, stored, encoding, self.limits).await?;
-        let (mut seen, domains) = (SeenAddresses::default(), self.domains().await?);
+        let file = open(&self.files, stored, encoding, self.limits).await?;
+        let mut batches = Batches::read((self.db.clone(), self.account), file, SeenAddresses::default(), BATCH);
         let mut required = 0;
         loop {
-            let mut rows = Vec::new();
-            while rows.len() < COUNTED
-                && let Some(judged) = next(&mut file, &mut seen, &domains).await?
-            {
-                rows.push(judged);
-            }
+            let rows = batches.next().await?;
             if rows.is_empty() {
                 return Ok(required);
             }
-            required += self.tally(file.header(), &rows).await?.invited;
+            required += self.tally(batches.header(), &rows).await?.invited;
         }
     }
 

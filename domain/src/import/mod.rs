@@ -25,6 +25,7 @@ use crate::{rate, upload};
 
 mod apply;
 mod batch;
+mod batches;
 pub mod column;
 pub mod duplicates;
 pub mod encoding;

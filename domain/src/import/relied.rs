@@ -4,21 +4,23 @@ use std::collections::{BTreeSet, HashMap};
 
 use uuid::Uuid;
 
+use super::batch::lock_groups;
 use super::fate::{Fate, Wanted, edits, invited, may_edit};
 use crate::actor::{Action, Assignment, Grants, Standing, Target, of_assignments};
 use crate::change::Change;
 use crate::error::Result;
-use crate::id::{MemberId, RoleId};
+use crate::id::{GroupId, MemberId, RoleId};
 use crate::member::status::look_at_many;
 
 /// Members looked at together.
 const TOGETHER: usize = 500;
 
-/// What was given, and who was changed. Members and groups are locked by whoever decided; rights and roles are not.
+/// What was given, and who was changed. Members are locked by whoever decided; rights, roles and groups are not, so that nobody waits
+/// for them all the while.
 #[derive(Default)]
 pub(super) struct Relied {
     roles: BTreeSet<RoleId>,
-    groups: bool,
+    groups: BTreeSet<GroupId>,
     /// Who was changed, and the roles they got.
     edits: Vec<(Wanted, Vec<RoleId>)>,
 }
@@ -28,18 +30,26 @@ impl Relied {
     pub(super) fn add(&mut self, fates: &[Fate]) {
         for item in invited(fates) {
             self.roles.extend(item.place.roles());
-            self.groups |= !item.place.groups.is_empty();
+            self.groups.extend(&item.place.groups);
         }
         for edit in edits(fates) {
             self.roles.extend(&edit.add_roles);
-            self.groups |= !edit.add_groups.is_empty();
+            self.groups.extend(&edit.add_groups);
             self.edits.push((edit.wanted(), edit.add_roles.clone()));
         }
     }
 
+    /// Locks the groups that people were put into, before the commit.
+    ///
+    /// # Errors
+    /// [`Error::Stale`] when one is archived by now.
+    pub(super) async fn lock_groups(&self, change: &mut Change) -> Result<()> {
+        lock_groups(change, self.groups.iter().copied().collect()).await
+    }
+
     /// Whether the importer may do all of it by the rights of now.
     pub(super) async fn holds(&self, change: &mut Change, now: &Standing) -> Result<bool> {
-        if self.groups && now.may(Action::ManageGroups, Target::Account).is_err() {
+        if !self.groups.is_empty() && now.may(Action::ManageGroups, Target::Account).is_err() {
             return Ok(false);
         }
         let Some(grants) = self.grants(change).await? else { return Ok(false) };

@@ -6,23 +6,19 @@
 //! Where all rows are to take effect or none, the batches only look (and the import is not applied); then [`super::apply`] does all
 //! of it in one transaction.
 
-use std::sync::Arc;
-
 use tokio::io::AsyncRead;
 use tokio::time::sleep;
 use uuid::Uuid;
 
 use super::Failure;
-use super::column::Header;
-use super::duplicates::SeenAddresses;
+use super::batches::Batches;
 use super::end::{self, Ending};
 use super::existing;
 use super::fate::Judged;
-use super::file::{FileLimits, MemberFile, ReadError};
+use super::file::{FileLimits, ReadError};
 use super::options::Options;
-use super::row::judge;
 use super::shortage::Shortage;
-use crate::account;
+use super::write::refresh_statistics;
 use crate::actor::{Author, Origin};
 use crate::change::{Change, Kind, is_transient, pause_after};
 use crate::error::{Code, Error, Result};
@@ -31,13 +27,12 @@ use crate::infra::db::Db;
 use crate::infra::fault::fail_point;
 use crate::infra::files::Files;
 use crate::infra::metrics;
-use crate::infra::personal_domain::DomainPolicy;
 use crate::job::Claimed;
 use crate::license::{self, Wanted};
 use crate::outbox;
 
 /// Rows of a transaction.
-const BATCH: usize = 500;
+pub(super) const BATCH: usize = 500;
 /// Seats are taken for so many batches like the one that lacks some: the transactions of rows leave the pool alone, so that nobody waits
 /// for it.
 const BATCHES_AHEAD: i32 = 4;
@@ -116,13 +111,11 @@ pub struct Run {
     pub(super) begun: Option<Begun>,
 }
 
-/// What is known once the file was looked at. It can be sent to another thread but not shared: a file is read by one.
+/// What is known once the file was looked at.
 pub(super) struct Begun {
     pub(super) created_by: MemberId,
     pub(super) options: Options,
-    pub(super) header: Arc<Header>,
-    pub(super) file: MemberFile<Source>,
-    pub(super) seen: SeenAddresses,
+    pub(super) batches: Batches,
     pub(super) rows_left: i32,
     /// The row at which the batch begins, as stored.
     pub(super) next_row: i32,
@@ -205,22 +198,21 @@ impl Run {
         if outbox::hold(change.conn(), self.job).await? { Ok(change) } else { Err(Halt::Superseded) }
     }
 
-    /// Reads rows and checks each by itself.
+    /// Takes the next batch, unless there is one whose writing failed.
     async fn read_batch(&mut self) -> Result<(), Halt> {
-        let domains = self.domains().await?;
         let begun = self.begun();
-        while begun.batch.len() < BATCH
-            && let Some(judged) = next(&mut begun.file, &mut begun.seen, &domains).await?
-        {
-            begun.batch.push(judged);
+        if !begun.batch.is_empty() {
+            return Ok(());
+        }
+        match begun.batches.next().await {
+            Ok(batch) => begun.batch = batch,
+            Err(halt) => {
+                // Whoever goes on opens the file anew.
+                self.begun = None;
+                return Err(halt);
+            }
         }
         Ok(())
-    }
-
-    /// Which addresses the account accepts.
-    pub(super) async fn domains(&mut self) -> Result<DomainPolicy, Halt> {
-        let account = account::read(&mut *self.db.pool.acquire().await?, self.account).await?;
-        Ok(account.policy.domains(&self.db))
     }
 
     /// Writes the batch, again if it lost against another transaction.
@@ -240,12 +232,16 @@ impl Run {
         let written = self.commit_batch().await?;
         fail_point!("import.after_batch");
         let begun = self.begun();
+        let first = begun.next_row == 0 && begun.options.at_once();
         begun.rows_left -= to_i32(begun.batch.len());
         begun.next_row = written.next_row;
         if begun.options.at_once() {
             begun.seats_held -= written.tally.invited;
         }
         begun.batch.clear();
+        if first && begun.rows_left > 0 {
+            refresh_statistics(&mut *self.db.pool.acquire().await?).await?;
+        }
         Ok(())
     }
 
@@ -362,15 +358,4 @@ impl Run {
 
 fn to_i32(count: usize) -> i32 {
     i32::try_from(count).expect("a batch is small")
-}
-
-/// The next row, checked by itself.
-pub(super) async fn next(
-    file: &mut MemberFile<Source>,
-    seen: &mut SeenAddresses,
-    domains: &DomainPolicy,
-) -> Result<Option<Judged>, Halt> {
-    let Some(record) = file.next().await? else { return Ok(None) };
-    let earlier = seen.note(&record);
-    Ok(Some(Judged { row: record.row, end: record.end, checked: judge(&record, domains, earlier) }))
 }

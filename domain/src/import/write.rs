@@ -1,9 +1,10 @@
 //! What a batch of rows does: new members with their invitations, and other values, roles and groups of those who are there.
 
 use serde_json::json;
+use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::batch::{lock_groups, roles_after};
+use super::batch::roles_after;
 use super::fate::{Edit, Fate, edits, joining};
 use crate::actor::Standing;
 use crate::change::Change;
@@ -15,7 +16,7 @@ use crate::invitation::{self, NewInvitation};
 use crate::member::updated;
 use crate::profile::{Profile, SubscriptionType};
 
-/// Lets rows take effect, and returns the new members in the order of their rows.
+/// Lets rows take effect, and returns the new members in the order of their rows. The groups they come into are not locked.
 ///
 /// # Errors
 /// [`Error::Stale`] when others were faster.
@@ -25,7 +26,6 @@ pub(super) async fn take_effect(
     send: bool,
     fates: &[Fate],
 ) -> Result<Vec<MemberId>> {
-    lock_groups(change, fates).await?;
     let edits: Vec<&Edit> = edits(fates).collect();
     if !edits.is_empty() {
         update_profiles(change, &edits).await?;
@@ -33,6 +33,12 @@ pub(super) async fn take_effect(
         add_groups(change, &edits).await?;
     }
     invite(change, (standing.member_id, send), fates).await
+}
+
+/// Has plans made for an account that grows: after the first rows of an import, while there are few members in all accounts.
+pub(super) async fn refresh_statistics(conn: &mut PgConnection) -> sqlx::Result<()> {
+    sqlx::query!("SELECT refresh_member_statistics()").execute(conn).await?;
+    Ok(())
 }
 
 async fn invite(change: &mut Change, (importer, send): (MemberId, bool), fates: &[Fate]) -> Result<Vec<MemberId>> {

@@ -105,7 +105,7 @@ pub(crate) async fn may_give(
 pub(crate) async fn check_units(change: &mut Change, units: &[UnitId]) -> Result<()> {
     let account = change.account();
     let ids: Vec<Uuid> = units.iter().map(|unit| unit.0).collect();
-    // FOR KEY SHARE waits for whoever archives one of them.
+    // FOR SHARE waits for whoever archives one of them.
     let rows = sqlx::query!(
         r#"SELECT unit_id, archived_at IS NOT NULL AS "archived!" FROM unit
            WHERE account_id = $1 AND unit_id = ANY($2) ORDER BY unit_id FOR SHARE"#,
