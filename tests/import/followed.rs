@@ -77,6 +77,9 @@ async fn a_lack_of_licences_says_what_adding_them_would_cost_now() -> Result<()>
     let url = reqwest::Url::parse(&told.text("/memberImport/failedRowsUrl"))?;
     let file = app.http.get(format!("{}{}", app.url, url.path())).send().await?.text().await?;
     assert_eq!(file.matches(&sentence).count(), 3, "{file}");
+    let letter = app.letter(OWNER).await?;
+    let lacking = format!("3 licences are missing; adding them costs {amount} {currency} now");
+    assert!(letter.text.contains(&lacking), "{}", letter.text);
     app.finish().await
 }
 

@@ -102,6 +102,8 @@ impl From<ReadError> for Halt {
 /// An import that this process works, under the claim of its job.
 pub struct Run {
     pub(super) db: Db,
+    /// One connection for all transactions: it knows their statements, and how to check the foreign keys of what they write.
+    writer: Db,
     pub(super) files: Files,
     pub(super) limits: FileLimits,
     pub(super) account: AccountId,
@@ -134,6 +136,7 @@ impl Run {
     /// The import of a claimed job.
     pub fn new(db: Db, files: Files, limits: FileLimits, job: &Claimed, import: ImportId) -> Self {
         Self {
+            writer: db.with_own_connections(1),
             db,
             files,
             limits,
@@ -193,7 +196,7 @@ impl Run {
     /// A transaction for what the importer asked. It holds the job's row before it takes any other lock.
     pub(super) async fn change(&mut self, kind: Kind, author: Author) -> Result<Change, Halt> {
         let origin = Origin { author, request_id: self.request_id.clone(), network_address: None };
-        let mut change = Change::begin(&self.db, self.account, kind, origin, None).await?;
+        let mut change = Change::begin(&self.writer, self.account, kind, origin, None).await?;
         change.take_long().await?;
         if outbox::hold(change.conn(), self.job).await? { Ok(change) } else { Err(Halt::Superseded) }
     }

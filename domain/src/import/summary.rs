@@ -3,7 +3,9 @@
 use sqlx::PgConnection;
 
 use super::link::{self, File};
+use super::shortage::Shortage;
 use super::{MemberImport, State};
+use crate::error::Error;
 use crate::id::{AccountId, ImportId};
 use crate::infra::db::Db;
 use crate::upload::FILE_LIFETIME;
@@ -19,6 +21,8 @@ pub struct Summary {
     pub account_name: String,
     /// The import.
     pub import: MemberImport,
+    /// What some rows lacked that would have been imported otherwise.
+    pub shortage: Option<Shortage>,
     /// The last parts of the address of the rejected rows, if there are any.
     pub failed_rows: Option<String>,
 }
@@ -36,17 +40,35 @@ pub async fn mail(db: &Db, conn: &mut PgConnection, account: AccountId, id: Impo
         account.0,
         import.created_by.0,
     )
-    .fetch_optional(conn)
+    .fetch_optional(&mut *conn)
     .await?;
-    Ok(found.map(|found| {
-        let until = import.created_at + FILE_LIFETIME;
-        let link = || link::path(db, account, import.created_by, File::FailedRows(id), until);
-        Summary {
-            email: found.email,
-            first_name: found.first_name,
-            account_name: found.account_name,
-            failed_rows: (import.rows_rejected > 0).then(link),
-            import,
-        }
+    let Some(found) = found else { return Ok(None) };
+    let shortage = shortage_of(db, conn, account, &import).await?;
+    let until = import.created_at + FILE_LIFETIME;
+    let link = || link::path(db, account, import.created_by, File::FailedRows(id), until);
+    Ok(Some(Summary {
+        email: found.email,
+        first_name: found.first_name,
+        account_name: found.account_name,
+        shortage,
+        failed_rows: (import.rows_rejected > 0).then(link),
+        import,
     }))
+}
+
+async fn shortage_of(
+    db: &Db,
+    conn: &mut PgConnection,
+    account: AccountId,
+    import: &MemberImport,
+) -> sqlx::Result<Option<Shortage>> {
+    if import.rows_without_seat == 0 || import.error_code.is_some() {
+        return Ok(None);
+    }
+    let now = db.now_on(conn).await?;
+    match Shortage::of(db, conn, account, now, import.rows_without_seat).await {
+        Err(Error::Database(error)) => Err(error),
+        // The mail is sent without it rather than not at all.
+        reckoned => Ok(reckoned.ok()),
+    }
 }

@@ -145,7 +145,7 @@ pub struct ImportSummary {
     pub applied: bool,
     /// Whether somebody stopped it.
     pub canceled: bool,
-    /// Why it ended early, if something ended it.
+    /// Why it ended early, or what rows lacked that have no other fault.
     pub problem: Option<String>,
     /// Rows of the file, if it could be read.
     pub rows: Option<i32>,

@@ -39,7 +39,7 @@ impl MailKind for Summary {
                 dry_run: import.dry_run,
                 applied: import.applied,
                 canceled: import.state == State::Canceled,
-                problem: import.error_message,
+                problem: import.error_message.or(found.shortage.map(|shortage| shortage.to_string())),
                 rows: import.rows_total,
                 invited: import.rows_invited,
                 updated: import.rows_updated,
