@@ -104,8 +104,8 @@ impl Sending {
         };
         let ids: Vec<InvitationId> = due.into_iter().map(|(_, id)| id).collect();
         match send(change, self.payload.member_id, &ids).await {
-            Err(Error::Refused(list)) => {
-                let read_only = list.iter().any(|refused| refused.code == Code::AccountReadOnly);
+            Err(Error::Refused(reasons)) => {
+                let read_only = reasons.iter().any(|refused| refused.code == Code::AccountReadOnly);
                 let why = if read_only { FailureCode::AccountReadOnly } else { FailureCode::NotPermitted };
                 return self.end(Some(why)).await;
             }

@@ -81,9 +81,9 @@ pub fn csv(columns: &[TemplateColumn]) -> Vec<u8> {
     let mut writer = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(BYTE_ORDER_MARK.to_vec());
     let named = |column: &&TemplateColumn| matches!(column.column, Column::Roles | Column::Groups);
     let permitted = columns.iter().filter(named);
-    let names = columns.iter().map(|column| column.column.name().to_owned());
+    let header = columns.iter().map(|column| column.column.name().to_owned());
     let further = permitted.clone().map(|column| format!("permitted_{}", column.column.name()));
-    writer.write_record(names.chain(further)).expect("a vector takes every byte");
+    writer.write_record(header.chain(further)).expect("a vector takes every byte");
     let examples = columns.iter().map(|column| guarded(column.example));
     let lists: Vec<String> = permitted.map(|column| in_one_cell(column.values.iter().flatten())).collect();
     writer.write_record(examples.chain(lists.iter().map(|list| guarded(list)))).expect("a vector takes every byte");
