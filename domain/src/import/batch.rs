@@ -48,7 +48,7 @@ impl Run {
         }
         let (at_once, looked_up) = (begun.options.at_once(), begun.wanted);
         let standing = standing(&mut change, begun.created_by, &begun.options).await?;
-        let looks = (&begun.options, &**begun.batches.header());
+        let looks = (&begun.options, begun.batches.header());
         let mut fates = decide(&mut change, &standing, looks, &begun.batch, at_once).await?;
         if at_once && Tally::of(&fates).invited > looked_up {
             // Somebody was deleted since seats were taken for the others: there may be one for this row, too.

@@ -51,7 +51,7 @@ impl Batches {
         Self { header, read, reader: Some(tokio::spawn(task.in_current_span())) }
     }
 
-    pub(super) fn header(&self) -> &Arc<Header> {
+    pub(super) fn header(&self) -> &Header {
         &self.header
     }
 

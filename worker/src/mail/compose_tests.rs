@@ -86,6 +86,7 @@ fn every_mail_has_both_parts_and_only_its_own_links() {
                 | Mail::Succession { .. }
                 | Mail::ValidityEnd { .. }
                 | Mail::Billing { .. }
+                | Mail::ImportSummary(ImportSummary { failed_rows_url: None, .. })
         );
         let links: &[&str] = if linkless { &[] } else { &["https://muster.example.com/a?b=1&c=2"] };
         assert_intact(&compose(&mail, Some("Ann Lee")), links);
