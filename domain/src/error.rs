@@ -72,6 +72,8 @@ pub enum Detail {
     },
     /// When it may be tried again.
     RetryAt(Timestamp),
+    /// The currency to use.
+    Currency(String),
     /// Accounts that cannot be entered, and why.
     Accounts(Vec<ClosedAccount>),
 }
@@ -130,6 +132,11 @@ impl Refused {
         self
     }
 
+    /// WRONG_CURRENCY, naming the one to use.
+    pub fn wanting(currency: &str) -> Self {
+        Self { detail: Detail::Currency(currency.to_owned()), ..Self::new(Code::WrongCurrency) }
+    }
+
     /// Puts an outer segment before the path.
     #[must_use]
     #[expect(clippy::needless_pass_by_value, reason = "names and positions read best without a reference")]
@@ -150,6 +157,7 @@ impl Refused {
             }
             Detail::Seats { required, available } => format!("{sentence} Needed: {required}, free: {available}."),
             Detail::RetryAt(at) => format!("{sentence} Try again at {}.", at.0),
+            Detail::Currency(currency) => format!("{sentence} It is {currency}."),
             Detail::Accounts(accounts) if accounts.is_empty() => sentence.to_owned(),
             Detail::Accounts(accounts) => {
                 let why = |account: &ClosedAccount| match (account.valid_from, account.valid_until) {
@@ -241,6 +249,7 @@ macro_rules! with_codes {
             InvalidCurrency = "INVALID_CURRENCY", "This is not a currency code of three capital letters (ISO 4217), like USD.";
             InvalidAmount = "INVALID_AMOUNT", "This is not an amount of the currency. It looks like 125.50, with no more decimal places than the currency has.";
             CurrencyMismatch = "CURRENCY_MISMATCH", "The resource has rates in another currency. Use that one, or remove those rates first.";
+            WrongCurrency = "WRONG_CURRENCY", "The account is billed in another currency. Use that one.";
             GroupExcluded = "GROUP_EXCLUDED", "This group is excluded from custom rates. Take the exclusion back first, or choose another group.";
             PersonalDomain = "PERSONAL_DOMAIN", "Personal e-mail addresses are not accepted. Use a work address, or allow this domain in the account's policy.";
             DomainNotAllowed = "DOMAIN_NOT_ALLOWED", "The account's policy does not allow addresses of this domain.";

@@ -65,7 +65,7 @@ async fn what_is_paid_already_is_not_given_back_by_a_credit() -> Result<()> {
 async fn a_credit_names_what_it_is_for_and_how_much() -> Result<()> {
     let firm = Firm::new().await?;
     for (product, amount, currency, reason, refusal) in [
-        ("base", "1.00", "USD", "x", "INVALID_AMOUNT"),
+        ("base", "1.00", "USD", "x", "WRONG_CURRENCY"),
         ("base", "0.00", "EUR", "x", "INVALID_AMOUNT"),
         ("base", "-1.00", "EUR", "x", "INVALID_AMOUNT"),
         ("base", "1.001", "EUR", "x", "INVALID_AMOUNT"),
@@ -74,5 +74,7 @@ async fn a_credit_names_what_it_is_for_and_how_much() -> Result<()> {
     ] {
         assert_eq!(code(give(&firm, product, amount, currency, reason).await), refusal, "{amount} {currency}");
     }
+    let Err(Error::Refused(told)) = give(&firm, "base", "1.00", "USD", "x").await else { panic!("it was given") };
+    assert_eq!(told[0].message(), "The account is billed in another currency. Use that one. It is EUR.");
     firm.finish().await
 }

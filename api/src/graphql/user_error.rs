@@ -152,7 +152,7 @@ impl From<Refused> for UserError {
         let field = (!refused.field.is_empty())
             .then(|| std::iter::once("input".to_owned()).chain(refused.field).collect::<Vec<String>>());
         match refused.detail {
-            Detail::None => Self::Plain(PlainError { code, field, message }),
+            Detail::None | Detail::Currency(_) => Self::Plain(PlainError { code, field, message }),
             Detail::Missing(missing) => {
                 let permissions = missing.iter().map(|permission| permission.key().to_owned()).collect();
                 Self::NotPermitted(NotPermittedError { code, field, message, permissions })

@@ -20,15 +20,18 @@ const REASON_CHARS: usize = 200;
 /// Gives a credit, whose amount is without tax: that goes back along with it, at the account's rate when it is used.
 ///
 /// # Errors
-/// NOT_FOUND at `productId`; INVALID_AMOUNT at `amount`, for one that is not positive, or not in the currency of the account's plan;
-/// REQUIRED and TOO_LONG at `reason`; ACCOUNT_READ_ONLY for an account that has ended.
+/// NOT_FOUND at `productId`; INVALID_AMOUNT at `amount`, for one that is not positive; WRONG_CURRENCY at `currency`, for another than the
+/// account's plan has; REQUIRED and TOO_LONG at `reason`; ACCOUNT_READ_ONLY for an account that has ended.
 pub async fn give(change: &mut Change, product: &str, amount: Money, reason: &str) -> Result<CreditId> {
     let billing = lock(change).await?;
     let (account, now, id, reason) = (change.account(), change.now(), CreditId::new(), reason.trim());
     if billing.ended {
         return Err(Code::AccountReadOnly.into());
     }
-    if amount.minor <= 0 || amount.currency.code() != billing.currency {
+    if amount.currency.code() != billing.currency {
+        return Err(Refused::wanting(&billing.currency).at("currency").into());
+    }
+    if amount.minor <= 0 {
         return Err(Refused::new(Code::InvalidAmount).at("amount").into());
     }
     match reason.chars().count() {
