@@ -200,10 +200,11 @@ pub async fn last_error(conn: &mut PgConnection, job_id: Uuid) -> Result<Option<
 }
 
 /// Prolongs the lease of a job in its handler's own transaction, from now and not from when that began, so that until the transaction's end nobody else takes, ends or
-/// buries the job. False: somebody else has it; roll back.
+/// buries the job. A commit is an advance: attempts are counted anew from there, so that a long job is not given up for being interrupted
+/// now and then. False: somebody else has it; roll back.
 pub async fn hold(conn: &mut PgConnection, job: (Uuid, Uuid)) -> Result<bool> {
     let written = sqlx::query!(
-        "UPDATE outbox SET wake_at = clock_timestamp() + interval '20 s' WHERE job_id = $1 AND claim = $2",
+        "UPDATE outbox SET wake_at = clock_timestamp() + interval '20 s', attempts = 1 WHERE job_id = $1 AND claim = $2",
         job.0,
         job.1,
     )

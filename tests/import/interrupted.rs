@@ -76,6 +76,20 @@ async fn a_worker_killed_anywhere_is_followed_by_one_that_goes_on() {
     world.end().await;
 }
 
+/// It is interrupted now and then, and goes on each time: that is no reason to give it up.
+#[tokio::test]
+async fn attempts_are_counted_from_the_last_batch_on() {
+    let world = World::new(5_000).await;
+    let import = world.start(&world.owner, &people(600), false).await;
+    let job = world.claim().await;
+    let mut run = world.run_of(&job, import);
+    let spend = "UPDATE outbox SET attempts = $1 WHERE kind = 'import.members'";
+    sqlx::query(spend).bind(JobKind::ImportMembers.max_attempts()).execute(&world.db.pool).await.unwrap();
+    assert_eq!(run.step().await.unwrap(), Step::Going);
+    assert_eq!(world.count("SELECT attempts::bigint FROM outbox WHERE kind = 'import.members'").await, 1);
+    world.end().await;
+}
+
 #[tokio::test]
 async fn a_stopping_worker_gives_the_job_back() {
     let world = World::new(5_000).await;

@@ -127,11 +127,13 @@ impl Db {
         }
     }
 
-    /// The same database over connections of its own, made when they are needed: for work that must not wait behind others.
+    /// The same database over connections of its own, made when they are needed: for work that must not wait behind others, nor they
+    /// behind it.
     #[must_use]
     pub fn with_own_connections(&self, connections: u32) -> Self {
         let options = self.pool.options().clone().max_connections(connections);
-        Self { pool: options.connect_lazy_with((*self.pool.connect_options()).clone()), ..self.clone() }
+        let pool = options.connect_lazy_with((*self.pool.connect_options()).clone());
+        Self { pool, writers: Arc::default(), ..self.clone() }
     }
 
     /// The same database for callers, who are refused rather than kept waiting behind many others of their account.
