@@ -69,6 +69,33 @@ async fn failed_rows_are_mended_and_uploaded_as_they_are() -> Result<()> {
     app.finish().await
 }
 
+#[tokio::test]
+async fn the_report_of_all_or_nothing_has_all_rows_because_none_took_effect() -> Result<()> {
+    let app = App::start().await?;
+    let owner = app.found(OWNER, 2_000).await?;
+    let whole = json!({ "errorPolicy": "ALL_OR_NOTHING" });
+    let rows: String = (0..1_200)
+        .map(|n| {
+            format!(
+                "p{n}@harborandfinch.example,Pat,\"Number, {n}\",{}\n",
+                if n % 600 == 7 { "Lawyer" } else { "Attorney" }
+            )
+        })
+        .collect();
+    let file = format!("email,first_name,last_name,subscription_type\n{rows}");
+    let first = import(&app, &owner, file.as_bytes(), whole.clone()).await?;
+    assert_eq!((&first["applied"], &first["rowsRejected"]), (&json!(false), &json!(2)), "{first}");
+    let (_, report) = fetch(&app, first["failedRowsUrl"].as_str().unwrap()).await?;
+    let text = String::from_utf8(report)?;
+    assert_eq!(text.lines().count(), 1_201);
+    assert_eq!(text.lines().nth(1), Some("p0@harborandfinch.example,Pat,\"Number, 0\",Attorney,,,"));
+    let faulty = text.lines().filter(|line| line.contains(",Lawyer,INVALID_SUBSCRIPTION_TYPE,subscription_type,"));
+    assert_eq!(faulty.count(), 2);
+    let mended = import(&app, &owner, text.replace(",Lawyer,", ",Attorney,").as_bytes(), whole).await?;
+    assert_eq!((&mended["applied"], &mended["rowsInvited"]), (&json!(true), &json!(1_200)), "{mended}");
+    app.finish().await
+}
+
 /// The row with values that nobody could find fault with, and the columns of the report as they are.
 fn mend(record: &csv::StringRecord, n: usize) -> String {
     let good = [

@@ -1,4 +1,5 @@
 //! The rejected rows of an import as a file: read again from the uploaded one as it is sent, so that it takes no memory and no space.
+//! Where all rows were to take effect or none, none did, and all have to be uploaded again: then the others are in it, too.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -32,16 +33,19 @@ struct Reading {
     import: ImportId,
     file: MemberFile<Source>,
     header: Arc<Header>,
+    /// Whether it has the other rows as well.
+    whole: bool,
     /// Rejected rows that were not yet found in the file.
     rejected: VecDeque<(i32, Vec<RowFault>)>,
-    after: i32,
+    /// The last of those; none when there are no more.
+    after: Option<i32>,
     /// How many seats are missing, if any are.
     shortage: Option<Shortage>,
     /// What is to be sent before the rows.
     begun: bool,
 }
 
-/// The rejected rows of an import in the form of its file, with what is wrong with each. `None`: there is no such import, its file
+/// The rejected rows of an import in the form of its file, with what is wrong with each; all rows, if all were to take effect or none. `None`: there is no such import, its file
 /// could not be read as one, or is deleted by now.
 pub async fn failed_rows(
     db: Db,
@@ -57,8 +61,8 @@ pub async fn failed_rows(
     let (Some(stored), Some(encoding)) = (stored, head.encoding) else { return Ok(None) };
     let Some(file) = open_file(files, &stored, encoding, limits).await? else { return Ok(None) };
     let header = Arc::clone(file.header());
-    let reading =
-        Reading { db, account, import, file, header, rejected: VecDeque::new(), after: 0, shortage, begun: false };
+    let (whole, rejected, after) = (head.options.all_or_nothing(), VecDeque::new(), Some(0));
+    let reading = Reading { db, account, import, file, header, whole, rejected, after, shortage, begun: false };
     Ok(Some(futures::stream::try_unfold(reading, |mut reading| async move {
         let chunk = reading.next().await?;
         Ok((!chunk.is_empty()).then(|| (Bytes::from(chunk), reading)))
@@ -101,21 +105,25 @@ impl Reading {
             chunk.extend(report.header());
         }
         while chunk.len() < CHUNK {
-            if self.rejected.is_empty() && !self.look().await? {
+            self.look().await?;
+            if self.rejected.is_empty() && !self.whole {
                 break;
             }
             let Some(record) = self.record().await? else { break };
-            let row = i32::try_from(record.row).expect("bounded by the limit on rows");
-            while self.rejected.front().is_some_and(|(rejected, _)| *rejected < row) {
-                self.rejected.pop_front();
-            }
-            if self.rejected.front().is_some_and(|(rejected, _)| *rejected == row)
-                && let Some((_, faults)) = self.rejected.pop_front()
-            {
-                chunk.extend(report.row(&record, &faults));
+            match self.faults(record.row) {
+                Some(faults) => chunk.extend(report.row(&record, &faults)),
+                None if self.whole => chunk.extend(report.row(&record, &[])),
+                None => {}
             }
         }
         Ok(chunk)
+    }
+
+    /// What is wrong with a row, if anything is.
+    fn faults(&mut self, row: u32) -> Option<Vec<RowFault>> {
+        let row = i32::try_from(row).expect("bounded by the limit on rows");
+        while self.rejected.pop_front_if(|(rejected, _)| *rejected < row).is_some() {}
+        self.rejected.pop_front_if(|(rejected, _)| *rejected == row).map(|(_, faults)| faults)
     }
 
     /// The next row of the file. It was read to its end before, unless the limits are others by now: then it ends there.
@@ -127,19 +135,20 @@ impl Reading {
         }
     }
 
-    /// Reads further rejected rows; false if there are none.
-    async fn look(&mut self) -> Result<bool> {
+    /// Reads further rejected rows, when those before were found.
+    async fn look(&mut self) -> Result<()> {
+        let Some(after) = self.after.filter(|_| self.rejected.is_empty()) else { return Ok(()) };
         let rows = sqlx::query!(
             r#"SELECT row_no, faults AS "faults: sqlx::types::Json<Vec<RowFault>>" FROM member_import_row
                WHERE account_id = $1 AND import_id = $2 AND outcome = 'REJECTED' AND row_no > $3 ORDER BY row_no LIMIT $4"#,
             self.account.0,
             self.import.0,
-            self.after,
+            after,
             PAGE,
         )
         .fetch_all(&self.db.pool)
         .await?;
-        self.after = rows.last().map_or(self.after, |last| last.row_no);
+        self.after = rows.last().map(|last| last.row_no);
         let shortage = self.shortage;
         self.rejected.extend(rows.into_iter().map(|row| {
             let mut faults = row.faults.0;
@@ -150,7 +159,7 @@ impl Reading {
             }
             (row.row_no, faults)
         }));
-        Ok(!self.rejected.is_empty())
+        Ok(())
     }
 }
 
