@@ -69,3 +69,24 @@ async fn one_that_has_not_begun_or_takes_effect_as_a_whole_does_nothing() {
     assert_eq!(world.seats().await, (1, 1));
     world.end().await;
 }
+
+/// What has taken effect does not become undone by saying so.
+#[tokio::test]
+async fn one_whose_rows_are_all_done_is_not_cancelled_any_more() {
+    let world = World::new(5_000).await;
+    for error_policy in [ErrorPolicy::Partial, ErrorPolicy::AllOrNothing] {
+        let options = Options { error_policy, ..Options::default() };
+        let import = world.start_with(&world.owner, &people(10), options).await;
+        let job = world.claim().await;
+        let mut run = world.run_of(&job, import);
+        while world.read(import).await.rows_done() < 10 || !world.read(import).await.applied {
+            assert_eq!(run.step().await.unwrap(), Step::Going);
+        }
+        let asked = world.ask(&world.owner, move |c, a| import::cancel(c, a, import).boxed()).await;
+        let Err(Error::Refused(list)) = asked else { panic!() };
+        assert_eq!(list[0].code, Code::ImportEnded);
+        assert_eq!(run.step().await.unwrap(), Step::Ended);
+        assert_eq!(world.read(import).await.state, State::Finished);
+    }
+    world.end().await;
+}

@@ -1,12 +1,14 @@
 //! People who are there already: brought up to date if that is wanted, and never more than that.
 
-use domain::actor::Actor;
+use domain::actor::{Actor, Assignment};
 use domain::group::{self, NewGroup};
 use domain::id::{GroupId, MemberId};
 use domain::import::{Options, Outcome};
-use domain::invitation::ErrorPolicy;
-use domain::member;
+use domain::infra::clock::Date;
+use domain::invitation::{self, ErrorPolicy, Invite};
+use domain::member::{self, Place, Validity};
 use domain::permission::SystemRole;
+use domain::unit::{self, NewUnit};
 use futures::FutureExt as _;
 
 use super::world::World;
@@ -144,7 +146,10 @@ async fn nobody_changes_by_import_whom_they_could_not_change_otherwise() {
             (Outcome::Updated, vec![]),
         ]
     );
-    let duplicate = &world.rows(import_id, None).await[2].faults[0].sentence;
+    let rows = world.rows(import_id, None).await;
+    let quoted = |row: usize| rows[row].faults[0].value.as_deref();
+    assert_eq!((quoted(0), quoted(1)), (Some("admin@firm.example"), Some("Administrator")));
+    let duplicate = &rows[2].faults[0].sentence;
     assert!(duplicate.starts_with("Row 3 of the file"), "{duplicate}");
     world.end().await;
 }
@@ -176,6 +181,9 @@ async fn what_somebody_has_already_is_no_fault() {
         outcomes(&world, import_id).await,
         [unchanged(), unchanged(), (Outcome::Rejected, vec!["DOMAIN_NOT_ALLOWED"]), unchanged()]
     );
+    // Of somebody who is there as the row says, and is in the file twice, only that is told.
+    let import_id = import(&world, &manager, &[rows[1], rows[1]], Options::default()).await;
+    assert_eq!(outcomes(&world, import_id).await, [unchanged(), (Outcome::Rejected, vec!["DUPLICATE_IN_FILE"])]);
     // All that is wrong with a change is told at once.
     let rows = ["admin@firm.example,A,,,,Administrator,Sales"];
     let import_id = import(&world, &manager, &rows, UPDATE()).await;
@@ -229,5 +237,107 @@ async fn defaults_go_to_new_members_only_and_must_be_the_importers_to_give() {
     world.ask(&world.owner, move |c, a| group::archive(c, a, tax).boxed()).await.unwrap();
     assert_eq!(world.work().await, domain::job::Verdict::Settled);
     assert_eq!(world.read(later).await.error_code.as_deref(), Some("DEFAULTS_GONE"));
+    world.end().await;
+}
+
+/// Invites Lou with a role in a unit, a group, a message and a last day, and lets that lapse or only be overdue.
+async fn let_lapse(world: &World, swept: bool) {
+    let tax = group(world, "Tax").await;
+    let berlin = world.ask(&world.owner, |change, actor| {
+        let new = NewUnit { name: "Berlin".to_owned(), description: None };
+        async move { unit::create(change, actor, &new, 100).await }.boxed()
+    });
+    let berlin = berlin.await.unwrap();
+    let until = Date(jiff::civil::date(2199, 12, 31));
+    let invite = Invite {
+        wishes: Vec::new(),
+        email: "lou@firm.example".to_owned(),
+        first_name: Some("Lou".to_owned()),
+        last_name: Some("Lee".to_owned()),
+        message: Some("Come in".to_owned()),
+        subscription_type: None,
+        place: Place {
+            assignments: vec![Assignment { role_id: SystemRole::Standard.id(), unit_id: berlin }],
+            units: vec![berlin],
+            groups: vec![tax],
+        },
+        validity: Validity { from: None, until: Some(until) },
+    };
+    let invited = world.ask(&world.owner, move |change, actor| {
+        let invite = invite.clone();
+        async move { invitation::invite(change, actor, &[invite], true, ErrorPolicy::AllOrNothing).await }.boxed()
+    });
+    assert!(invited.await.unwrap().refused.is_empty());
+    // Its mail was never sent.
+    world.db.clock.advance(jiff::SignedDuration::from_hours(73));
+    if swept {
+        let system = domain::actor::Origin::system();
+        let begun =
+            domain::change::Change::begin(&world.db, world.account(), domain::change::Kind::System, system, None);
+        let mut change = begun.await.unwrap();
+        assert_eq!(invitation::lapse_account(&mut change).await.unwrap(), 1);
+        change.commit().await.unwrap();
+    }
+}
+
+/// All that an invitation gives Lou.
+async fn given(world: &World) -> String {
+    let sql = "SELECT concat_ws(', ', m.first_name, m.job_title, m.valid_until, i.message, i.state,
+                   (SELECT string_agg(r.name || coalesce(' in ' || u.name, ''), ' and ' ORDER BY r.name) FROM member_role
+                    JOIN role r USING (account_id, role_id) LEFT JOIN unit u USING (account_id, unit_id) WHERE member_id = m.member_id),
+                   (SELECT string_agg(u.name, ' ') FROM member_unit JOIN unit u USING (account_id, unit_id) WHERE member_id = m.member_id),
+                   (SELECT string_agg(g.name, ' ') FROM group_member JOIN member_group g USING (account_id, group_id)
+                    WHERE member_id = m.member_id))
+               FROM member m JOIN invitation i USING (account_id, member_id) WHERE m.email LIKE 'lou@%'";
+    text(world, sql).await
+}
+
+#[tokio::test]
+async fn whoever_let_an_invitation_lapse_is_invited_anew_only_if_their_row_differs_and_keeps_the_rest() {
+    for (swept, policy) in [
+        (true, ErrorPolicy::Partial),
+        (false, ErrorPolicy::Partial),
+        (true, ErrorPolicy::AllOrNothing),
+        (false, ErrorPolicy::AllOrNothing),
+    ] {
+        let world = World::new(20).await;
+        let_lapse(&world, swept).await;
+        let options = || Options { error_policy: policy, ..Options::default() };
+        let before = given(&world).await;
+        let state = if swept { "EXPIRED" } else { "PENDING" };
+        assert_eq!(before, format!("Lou, 2199-12-31, Come in, {state}, Standard in Berlin, Berlin, Tax"));
+        let same = import(&world, &world.owner, &["lou@firm.example,Lou,Lee,,,,"], options()).await;
+        assert_eq!(outcomes(&world, same).await, [(Outcome::Unchanged, vec![])]);
+        assert_eq!(
+            given(&world).await,
+            before.replace("PENDING", "EXPIRED"),
+            "what is overdue lapses, and nothing else changes"
+        );
+
+        let differs = import(&world, &world.owner, &["lou@firm.example,Lou,Lee,,Clerk,Auditor,"], options()).await;
+        assert_eq!(outcomes(&world, differs).await, [(Outcome::Invited, vec![])]);
+        assert_eq!(
+            given(&world).await,
+            "Lou, Clerk, 2199-12-31, Come in, NOT_SENT, Auditor and Standard in Berlin, Berlin, Tax"
+        );
+        let replaced = "SELECT count(*) FROM invitation WHERE state = 'REVOKED' AND member_id IS NULL";
+        assert_eq!((world.count(replaced).await, world.seats().await), (1, (2, 2)));
+        world.end().await;
+    }
+}
+
+#[tokio::test]
+async fn nobody_gives_anew_what_they_could_not_give() {
+    let world = World::new(20).await;
+    let manager = world.member("manager@firm.example", SystemRole::MemberManager).await;
+    world.invite(&world.owner, "lou@firm.example", SystemRole::Administrator.id()).await.unwrap();
+    world.db.clock.advance(jiff::SignedDuration::from_hours(73));
+    let actor = Actor { now: world.db.now().await.unwrap(), ..manager };
+    let import_id = import(&world, &actor, &["lou@firm.example,Lou,Lee,Attorney,,,"], Options::default()).await;
+    assert_eq!(outcomes(&world, import_id).await, [(Outcome::Rejected, vec!["ROLE_NOT_PERMITTED"])]);
+    let policy = "UPDATE account SET allowed_domains = '{elsewhere.example}'";
+    sqlx::query(policy).execute(&world.db.pool).await.unwrap();
+    let import_id = import(&world, &world.owner, &["lou@firm.example,Lou,Lee,Attorney,,,"], Options::default()).await;
+    assert_eq!(outcomes(&world, import_id).await, [(Outcome::Rejected, vec!["DOMAIN_NOT_ALLOWED"])]);
     world.end().await;
 }

@@ -211,6 +211,65 @@ async fn a_group_can_be_archived_while_all_takes_effect() {
     world.end().await;
 }
 
+/// Whoever suspends somebody, say, does not wait until all new members are written.
+#[tokio::test(flavor = "multi_thread")]
+async fn members_who_change_are_locked_at_the_end_only() {
+    let world = World::new(2_000).await;
+    world.member("ann@firm.example", SystemRole::Standard).await;
+    let file = [&people(1_100)[..], b"ann@firm.example,Ann,Lee,Attorney,Auditor,\n"].concat();
+    // She is among the first rows as well as the new ones.
+    let file = String::from_utf8(file).unwrap();
+    let (header, rows) = file.split_once('\n').unwrap();
+    let mut rows: Vec<&str> = rows.lines().collect();
+    rows.rotate_right(1);
+    let file = format!("{header}\n{}\n", rows.join("\n"));
+    let import = world.start_with(&world.owner, file.as_bytes(), Options { update_existing: true, ..WHOLE() }).await;
+    let job = world.claim().await;
+    let mut run = world.run_of(&job, import);
+    while world.read(import).await.rows_invited < 1_100 {
+        assert_eq!(run.step().await.unwrap(), Step::Going);
+    }
+    // It waits once the first chunk is written.
+    let mut row = world.db.pool.begin().await.unwrap();
+    sqlx::query("SELECT FROM member_import_row FOR UPDATE").execute(&mut *row).await.unwrap();
+    let others = async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let free = "SELECT FROM member WHERE email = 'ann@firm.example' FOR UPDATE NOWAIT";
+        let free = sqlx::query(free).execute(&world.db.pool).await;
+        row.rollback().await.unwrap();
+        free.unwrap();
+    };
+    let work = async { while run.step().await.unwrap() == Step::Going {} };
+    tokio::join!(others, work);
+    let read = world.read(import).await;
+    assert_eq!((read.applied, read.rows_invited, read.rows_updated, read.error_code), (true, 1_100, 1, None));
+    let ann = "SELECT count(*) FROM member JOIN member_role USING (account_id, member_id) WHERE first_name = 'Ann' AND version = 3";
+    assert_eq!(world.count(ann).await, 2);
+    assert_eq!(world.rows(import, Some(Outcome::Updated)).await[0].row_no, 2);
+    let events = "SELECT count(*) FROM event WHERE kind IN ('member.updated', 'member.roles_changed')";
+    assert_eq!(world.count(events).await, 2);
+    world.end().await;
+}
+
+/// Two that write in the account all the while are all that may, of those that share a process's connections.
+#[tokio::test]
+async fn an_import_does_not_wait_for_others_who_write() {
+    let world = World::new(30).await;
+    let import = world.start_with(&world.owner, &people(10), WHOLE()).await;
+    let job = world.claim().await;
+    let mut others = Vec::new();
+    for _ in 0..2 {
+        let (kind, origin) = (domain::change::Kind::System, domain::actor::Origin::system());
+        others.push(domain::change::Change::begin(&world.db, world.account(), kind, origin, None).await.unwrap());
+    }
+    let mut run = world.run_of(&job, import);
+    let work = async { while run.step().await.unwrap() == Step::Going {} };
+    tokio::time::timeout(Duration::from_secs(20), work).await.unwrap();
+    assert_eq!(members(&world).await, 10);
+    drop(others);
+    world.end().await;
+}
+
 /// The handler is dropped wherever it happens to be, again and again.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_killed_anywhere_leaves_all_or_nothing() {

@@ -7,22 +7,66 @@ use uuid::Uuid;
 use super::Failure;
 use super::batch::{give_seats, standing};
 use super::batches::Batches;
+use super::column::Header;
 use super::duplicates::SeenAddresses;
 use super::encoding::Encoding;
-use super::fate::{Fate, Judged, Tally, decide};
+use super::fate::{Fate, Hold, Judged, Tally, decide};
 use super::look::{head, open};
+use super::options::Options;
 use super::relied::Relied;
 use super::run::{ATTEMPTS, BATCH, Halt, Run, Step};
-use super::write::{refresh_statistics, take_effect};
-use crate::actor::Author;
+use super::write::{self, refresh_statistics};
+use crate::actor::{Author, Standing};
 use crate::change::{Change, Kind, is_transient, pause_after};
 use crate::error::{Error, Result};
+use crate::id::MemberId;
 use crate::infra::fault::fail_point;
 use crate::infra::metrics;
+use crate::member::status::hold_in_order;
 use crate::{invitation, license, upload};
 
-/// Batches of overdue invitations that lapse beforehand; whatever is left lapses on the way.
+/// Batches of overdue invitations that lapse beforehand.
 const LAPSES: usize = 1_000;
+
+/// The one transaction.
+struct Work {
+    change: Change,
+    /// What the importer may do, as of the last look.
+    standing: Standing,
+    options: Options,
+    relied: Relied,
+    /// Rows that change somebody, in their order.
+    edited: Vec<u32>,
+}
+
+impl Work {
+    async fn decide(&mut self, header: &Header, chunk: &[Judged], hold: Hold) -> Result<Vec<Fate>> {
+        decide(&mut self.change, &self.standing, (&self.options, header), chunk, hold).await
+    }
+
+    /// Notes what takes effect.
+    fn note(&mut self, chunk: &[Judged], fates: &[Fate]) {
+        self.relied.add(fates);
+        let edited = chunk.iter().zip(fates).filter(|(_, fate)| matches!(fate, Fate::Updated(_)));
+        self.edited.extend(edited.map(|(judged, _)| judged.row));
+    }
+
+    /// Whether the importer may still do all of it. In all this time somebody's rights will have changed, and again while that is
+    /// looked at: it is so until they have not.
+    async fn still_holds(&mut self) -> Result<bool, Halt> {
+        for _ in 0..ATTEMPTS {
+            let now = standing(&mut self.change, self.standing.member_id, &self.options).await?;
+            if now.rights.version == self.standing.rights.version {
+                return Ok(true);
+            }
+            if !self.relied.holds(&mut self.change, &now).await? {
+                return Ok(false);
+            }
+            self.standing = now;
+        }
+        Err(Error::Stale.into())
+    }
+}
 
 /// What the one transaction came to.
 enum Applied {
@@ -46,7 +90,6 @@ impl Run {
         if counts.rows_rejected > 0 {
             return Err(Halt::Failed(Failure::RowsRejected(counts.rows_rejected)));
         }
-        self.lapse_overdue().await?;
         self.hold_all(counts.rows_invited).await?;
         fail_point!("import.before_apply");
         for attempt in 1..=ATTEMPTS {
@@ -80,48 +123,88 @@ impl Run {
     }
 
     async fn try_apply(&mut self) -> Result<Applied, Halt> {
+        self.lapse_overdue().await?;
         let author = Author::Member(self.begun().created_by);
-        let mut batches = self.reopen().await?;
         let mut change = self.change(Kind::Asked, author).await?;
-        self.look_for_cancel(&mut change).await?;
         let begun = self.begun();
-        let (held, options) = (begun.seats_held, begun.options.clone());
-        let (created_by, send) = (begun.created_by, options.send_welcome_email);
-        let standing = standing(&mut change, created_by, &options).await?;
-        let (mut total, mut relied) = (Tally::default(), Relied::default());
+        let (importer, options) = (begun.created_by, begun.options.clone());
+        let standing = standing(&mut change, importer, &options).await?;
+        let mut work = Work { change, standing, options, relied: Relied::default(), edited: Vec::new() };
+        let Some(total) = self.invite_all(&mut work).await? else { return Ok(Applied::Differs) };
+        if !self.edit_all(&mut work).await? {
+            return Ok(Applied::Differs);
+        }
+        work.relied.lock_groups(&mut work.change).await?;
+        self.mark_applied(&mut work.change, &total).await?;
+        if !work.still_holds().await? {
+            return Ok(Applied::Differs);
+        }
+        work.change.commit().await?;
+        self.begun().seats_held -= total.invited;
+        metrics::import_rows(usize::try_from(total.invited).unwrap_or_default(), 0);
+        Ok(Applied::Yes)
+    }
+
+    /// Invites whoever is new, and names whom each row is about. `None` when a row cannot take effect any more.
+    async fn invite_all(&mut self, work: &mut Work) -> Result<Option<Tally>, Halt> {
+        let mut batches = self.reopen().await?;
+        let (held, send) = (self.begun().seats_held, work.options.send_welcome_email);
+        let mut total = Tally::default();
         loop {
             let chunk = batches.next().await?;
             if chunk.is_empty() {
-                break;
+                return Ok(Some(total));
             }
-            let mut fates = decide(&mut change, &standing, (&options, batches.header()), &chunk, true).await?;
-            give_seats(&mut change, &mut fates, held - total.invited, send, true).await?;
+            self.look_for_cancel(&mut work.change).await?;
+            let mut fates = work.decide(batches.header(), &chunk, Hold::Replaced).await?;
+            let change = &mut work.change;
+            give_seats(change, &mut fates, held - total.invited, send, true).await?;
             let tally = Tally::of(&fates);
             if tally.rejected > 0 {
-                return Ok(Applied::Differs);
+                return Ok(None);
             }
-            let members = take_effect(&mut change, &standing, send, &fates).await?;
-            let ids: Vec<Uuid> = members.into_iter().map(|member| member.0).collect();
-            name_members(&mut change, self.import.0, &chunk, &fates, &ids).await?;
-            relied.add(&fates);
+            let members = write::invite(change, (work.standing.member_id, send), &fates).await?;
+            name_members(change, self.import.0, &chunk, &fates, members).await?;
             let first = total.rows() == 0;
             total.add(&tally);
             change.spill().await?;
             if first {
                 refresh_statistics(change.conn()).await?;
             }
+            work.note(&chunk, &fates);
         }
-        relied.lock_groups(&mut change).await?;
-        self.mark_applied(&mut change, &total).await?;
-        // In all this time somebody's rights will have changed. That matters only if this import hangs on them.
-        let now = self::standing(&mut change, created_by, &options).await?;
-        if now.rights.version != standing.rights.version && !relied.holds(&mut change, &now).await? {
-            return Ok(Applied::Differs);
+    }
+
+    /// Changes those who are there already. It comes last, so that nobody waits for them all the while, and they are locked in one
+    /// order before the first of them is changed. False when a row cannot take effect any more.
+    async fn edit_all(&mut self, work: &mut Work) -> Result<bool, Halt> {
+        if work.edited.is_empty() {
+            return Ok(true);
         }
-        change.commit().await?;
-        self.begun().seats_held -= total.invited;
-        metrics::import_rows(usize::try_from(total.invited).unwrap_or_default(), 0);
-        Ok(Applied::Yes)
+        hold_in_order(&mut work.change, &work.relied.edited()).await?;
+        let mut batches = self.reopen().await?;
+        loop {
+            let mut chunk = batches.next().await?;
+            if chunk.is_empty() {
+                return Ok(true);
+            }
+            chunk.retain(|judged| work.edited.binary_search(&judged.row).is_ok());
+            if chunk.is_empty() {
+                continue;
+            }
+            self.look_for_cancel(&mut work.change).await?;
+            let fates = work.decide(batches.header(), &chunk, Hold::Edited).await?;
+            let tally = Tally::of(&fates);
+            if tally.rejected > 0 {
+                return Ok(false);
+            }
+            if tally.updated != tally.rows() {
+                // Somebody has done the same meanwhile, say.
+                return Err(Error::Stale.into());
+            }
+            write::edit(&mut work.change, &work.standing, &fates).await?;
+            work.change.spill().await?;
+        }
     }
 
     async fn reopen(&mut self) -> Result<Batches, Halt> {
@@ -193,8 +276,14 @@ impl Run {
 }
 
 /// Writes what became of each row, now that there are members.
-async fn name_members(change: &mut Change, import: Uuid, chunk: &[Judged], fates: &[Fate], new: &[Uuid]) -> Result<()> {
-    let mut new = new.iter().copied();
+async fn name_members(
+    change: &mut Change,
+    import: Uuid,
+    chunk: &[Judged],
+    fates: &[Fate],
+    new: Vec<MemberId>,
+) -> Result<()> {
+    let mut new = new.into_iter().map(|member| member.0);
     let (mut rows, mut outcomes, mut members) = (Vec::new(), Vec::new(), Vec::new());
     for (judged, fate) in chunk.iter().zip(fates) {
         rows.push(i32::try_from(judged.row).expect("bounded by the limit on rows"));

@@ -4,7 +4,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::column::Column;
-use super::fate::{Fate, Judged, Tally, decide, edits, invited};
+use super::fate::{Fate, Hold, Judged, Tally, decide, edits, invited};
 use super::options::Options;
 use super::row::RowFault;
 use super::run::{Halt, Run};
@@ -49,7 +49,9 @@ impl Run {
         let (at_once, looked_up) = (begun.options.at_once(), begun.wanted);
         let standing = standing(&mut change, begun.created_by, &begun.options).await?;
         let looks = (&begun.options, begun.batches.header());
-        let mut fates = decide(&mut change, &standing, looks, &begun.batch, at_once).await?;
+        let mut fates =
+            decide(&mut change, &standing, looks, &begun.batch, if at_once { Hold::Batch } else { Hold::Nobody })
+                .await?;
         if at_once && Tally::of(&fates).invited > looked_up {
             // Somebody was deleted since seats were taken for the others: there may be one for this row, too.
             return Err(Error::Stale.into());
@@ -66,7 +68,8 @@ impl Run {
         let tally = Tally::of(&fates);
         let members = if at_once {
             lock_groups(&mut change, groups(&fates)).await?;
-            write::take_effect(&mut change, &standing, begun.options.send_welcome_email, &fates).await?
+            write::edit(&mut change, &standing, &fates).await?;
+            write::invite(&mut change, (standing.member_id, begun.options.send_welcome_email), &fates).await?
         } else {
             Vec::new()
         };

@@ -17,14 +17,17 @@ pub(super) struct Existing {
     pub(super) member_id: MemberId,
     pub(super) status: Status,
     pub(super) owner: bool,
-    /// The invitation they have, if it has lapsed: they are invited anew.
+    /// The invitation they have, if it has lapsed: unless the row is as they are, they are invited anew.
     pub(super) lapsed: Option<InvitationId>,
+    /// What that said to them.
+    pub(super) message: Option<String>,
     pub(super) profile: Profile,
     pub(super) version: i32,
     /// Roles for the whole account.
     pub(super) roles: Vec<RoleId>,
     /// All assignments, also those limited to units.
     pub(super) assignments: i32,
+    /// Those that are not archived.
     pub(super) groups: Vec<GroupId>,
 }
 
@@ -34,7 +37,7 @@ impl Existing {
     pub(super) fn has(&self, fault: &RowFault) -> bool {
         let profile = &self.profile;
         match (fault.code, fault.column) {
-            (FieldFault::PersonalDomain | FieldFault::DomainNotAllowed, _) => false,
+            (code, _) if code.is_of_domain() => false,
             (FieldFault::Required, Some(Column::FirstName)) => profile.first_name.is_some(),
             (FieldFault::Required, Some(Column::LastName)) => profile.last_name.is_some(),
             (FieldFault::Required, Some(Column::SubscriptionType)) => profile.subscription_type.is_some(),
@@ -48,11 +51,10 @@ impl Existing {
     }
 }
 
-/// Reads who has some addresses. An overdue invitation counts as lapsed; if something is to be `written`, it lapses now, under the
-/// pool's lock.
-pub(super) async fn read(change: &mut Change, emails: &[String], written: bool) -> Result<HashMap<String, Existing>> {
+/// Reads who has some addresses. An overdue invitation counts as lapsed; if it is to `lapse`, it does now, under the pool's lock.
+pub(super) async fn read(change: &mut Change, emails: &[String], lapse: bool) -> Result<HashMap<String, Existing>> {
     let (found, overdue) = look(change, emails).await?;
-    if !overdue || !written {
+    if !overdue || !lapse {
         return Ok(found);
     }
     license::lock(change).await?;
@@ -60,7 +62,7 @@ pub(super) async fn read(change: &mut Change, emails: &[String], written: bool) 
     Ok(look(change, emails).await?.0)
 }
 
-/// How many of some addresses are nobody's who is in the account, lapsed invitations aside.
+/// How many of some addresses are nobody's who is in the account, lapsed invitations aside: at most so many are invited.
 pub(super) async fn count_new(change: &mut Change, emails: &[String]) -> Result<i32> {
     let (account, now) = (change.account(), change.now());
     let count = sqlx::query_scalar!(
@@ -88,7 +90,7 @@ async fn look(change: &mut Change, emails: &[String]) -> Result<(HashMap<String,
     let rows = sqlx::query!(
         r#"SELECT m.email AS "email!", m.member_id AS "member_id!: MemberId", m.status AS "status!: Status", m.version AS "version!",
                   EXISTS (SELECT FROM account_owner o WHERE o.account_id = $1 AND o.member_id = m.member_id) AS "owner!",
-                  i.invitation_id AS "invitation_id?: InvitationId", (m.status = 'INVITED' AND i.state = 'EXPIRED') IS TRUE AS "lapsed!",
+                  i.invitation_id AS "invitation_id?: InvitationId", i.message AS "message?", (m.status = 'INVITED' AND i.state = 'EXPIRED') IS TRUE AS "lapsed!",
                   (m.status = 'INVITED' AND i.state = 'PENDING'
                    AND (i.expires_at <= $3 OR (i.sent_at IS NULL AND i.queued_at <= $4))) IS TRUE AS "overdue!",
                   m.first_name, m.last_name, m.initials, m.time_zone, m.address, m.city, m.state, m.zip, m.country, m.phone, m.job_title,
@@ -96,11 +98,11 @@ async fn look(change: &mut Change, emails: &[String]) -> Result<(HashMap<String,
                   ARRAY(SELECT r.role_id FROM member_role r WHERE r.account_id = $1 AND r.member_id = m.member_id AND r.unit_ref IS NULL
                         ORDER BY r.role_id) AS "roles!: Vec<RoleId>",
                   (SELECT count(*)::int FROM member_role r WHERE r.account_id = $1 AND r.member_id = m.member_id) AS "assignments!",
-                  ARRAY(SELECT g.group_id FROM group_member g WHERE g.account_id = $1 AND g.member_id = m.member_id)
-                      AS "groups!: Vec<GroupId>"
+                  ARRAY(SELECT g.group_id FROM group_member g JOIN member_group USING (account_id, group_id)
+                        WHERE g.account_id = $1 AND g.member_id = m.member_id AND archived_at IS NULL) AS "groups!: Vec<GroupId>"
            FROM unnest($2::text[]) e(email)
            CROSS JOIN LATERAL (SELECT * FROM member WHERE account_id = $1 AND email = e.email LIMIT 1) m
-           LEFT JOIN LATERAL (SELECT invitation_id, state, expires_at, sent_at, queued_at FROM invitation
+           LEFT JOIN LATERAL (SELECT invitation_id, message, state, expires_at, sent_at, queued_at FROM invitation
                               WHERE account_id = $1 AND member_id = m.member_id AND finished_at IS NULL LIMIT 1) i ON true"#,
         account.0,
         emails,
@@ -130,6 +132,7 @@ async fn look(change: &mut Change, emails: &[String]) -> Result<(HashMap<String,
             status: row.status,
             owner: row.owner,
             lapsed: row.invitation_id.filter(|_| row.lapsed || row.overdue),
+            message: row.message,
             profile,
             version: row.version,
             roles: row.roles,

@@ -1,20 +1,21 @@
 //! What becomes of a row: looked at together with everybody who is in the account.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::column::{Column, Header};
 use super::existing::{self, Existing};
 use super::list::Outcome;
 use super::names::Names;
 use super::options::Options;
-use super::row::{Checked, RowFault};
+use super::row::{Checked, RowFault, shown};
 use crate::actor::{Action, Assignment, Grants, Standing, Target};
 use crate::change::Change;
 use crate::error::Result;
 use crate::id::{GroupId, MemberId, RoleId};
 use crate::infra::email_address::EmailAddress;
 use crate::invitation::{Lapsed, NewInvitation};
-use crate::member::status::{Locked, hold_many, look_at_many};
+use crate::member::place::distinct;
+use crate::member::status::{Locked, hold_many, lock_many, look_at_many};
 use crate::member::{MAX_ROLES, Place, Status, Validity};
 use crate::profile::{FieldFault, Profile};
 
@@ -73,31 +74,59 @@ impl Edit {
     }
 }
 
-/// Looks at what depends on the account: roles, groups, and who is there already. All faults of a row are told. Unless something is
-/// to be `written`, nothing is locked for it.
+/// Who is locked by whoever decides about rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hold {
+    /// Nobody: nothing is written.
+    Nobody,
+    /// Everybody whom a row changes. What is overdue lapses first, under the pool's lock: the transaction is short.
+    Batch,
+    /// In a long transaction, those alone who are invited anew. Where an invitation is overdue and has not lapsed, the transaction fails.
+    Replaced,
+    /// At the end of that, those who get other values.
+    Edited,
+}
+
+/// Looks at what depends on the account: roles, groups, and who is there already. All faults of a row are told.
 pub(super) async fn decide(
     change: &mut Change,
     standing: &Standing,
     (options, header): (&Options, &Header),
     batch: &[Judged],
-    written: bool,
+    hold: Hold,
 ) -> Result<Vec<Fate>> {
     let rows = || batch.iter().map(|judged| &judged.checked);
     let emails: Vec<String> =
         rows().filter_map(|row| row.email.as_ref()).map(|email| email.as_str().to_owned()).collect();
-    let existing = existing::read(change, &emails, written).await?;
+    let existing = existing::read(change, &emails, hold == Hold::Batch).await?;
     let names = Names::read(change, standing, rows()).await?;
     let judge = Judge { standing, options, header, names, place: options.place() };
     let mut fates = Vec::with_capacity(batch.len());
     for row in rows() {
         let found = row.email.as_ref().and_then(|email| existing.get(email.as_str()));
-        fates.push(match found {
-            Some(there) if there.lapsed.is_none() => judge.known(row, there),
-            found => judge.new_member(row, found.and_then(Existing::replaceable)),
-        });
+        fates.push(found.map_or_else(|| judge.new_member(row), |there| judge.known(row, there)));
     }
-    judge.check_edits(change, &mut fates, written).await?;
+    judge.check_known(change, &mut fates, hold).await?;
+    for (row, fate) in rows().zip(&mut fates) {
+        if let Fate::Rejected(faults) = fate {
+            faults.iter_mut().for_each(|fault| quote(fault, row));
+        }
+    }
     Ok(fates)
+}
+
+/// Says which of a row's values is rejected, where that is known by the column alone.
+fn quote(fault: &mut RowFault, row: &Checked) {
+    if fault.value.is_some() {
+        return;
+    }
+    let text = match fault.column {
+        Some(Column::Email) => row.email.as_ref().map(|email| email.as_str().to_owned()),
+        Some(Column::Roles) => Some(row.roles.join(" | ")),
+        Some(Column::Groups) => Some(row.groups.join(" | ")),
+        _ => None,
+    };
+    fault.value = text.filter(|text| !text.is_empty()).map(|text| shown(&text));
 }
 
 struct Judge<'a> {
@@ -109,36 +138,51 @@ struct Judge<'a> {
 }
 
 impl Judge<'_> {
-    fn new_member(&self, row: &Checked, lapsed: Option<Lapsed>) -> Fate {
+    fn new_member(&self, row: &Checked) -> Fate {
         let (roles, of_roles) = self.names.roles(row, &[]);
         let (groups, of_groups) = self.names.groups(row, &[]);
         let mut faults = row.faults.clone();
         faults.extend(of_roles.into_iter().chain(of_groups));
         let Some(email) = row.email.clone().filter(|_| faults.is_empty()) else { return Fate::Rejected(faults) };
         let mut place = if roles.is_empty() { self.place.clone() } else { Place::with_roles(roles) };
-        let mut all_groups = self.place.groups.clone();
-        all_groups.extend(groups.into_iter().filter(|group| !self.place.groups.contains(group)));
-        place.groups = all_groups;
+        place.groups = distinct(&[&self.place.groups[..], &groups].concat());
         let profile = row.profile.clone();
         let invitation = NewInvitation { email, profile, message: None, place, validity: Validity::default() };
-        Fate::Invited(Box::new(invitation), lapsed)
+        Fate::Invited(Box::new(invitation), None)
+    }
+
+    /// Whoever let an invitation lapse is invited anew, with what that gave them and what the row adds; the rest of it is known under
+    /// lock. The rules of new members count again.
+    fn anew(&self, row: &Checked, there: &Existing, lapsed: Lapsed, differs: Differs) -> Fate {
+        let Differs { after, add_roles, add_groups, mut faults, .. } = differs;
+        faults.extend(row.faults.iter().filter(|fault| fault.code.is_of_domain()).cloned());
+        let groups = distinct(&[&there.groups[..], &self.place.groups, &add_groups].concat());
+        if groups.len() > add_groups.len() && self.standing.may(Action::ManageGroups, Target::Account).is_err() {
+            faults.push(RowFault::new(Some(Column::Groups), None, FieldFault::NotPermitted));
+        }
+        let Some(email) = row.email.clone().filter(|_| faults.is_empty()) else { return Fate::Rejected(faults) };
+        let place = Place { groups, ..Place::with_roles(add_roles) };
+        let message = there.message.clone();
+        let invitation = NewInvitation { email, profile: after, message, place, validity: Validity::default() };
+        Fate::Invited(Box::new(invitation), Some(lapsed))
     }
 
     fn known(&self, row: &Checked, there: &Existing) -> Fate {
-        let (add_roles, of_roles) = self.names.roles(row, &there.roles);
-        let (add_groups, of_groups) = self.names.groups(row, &there.groups);
-        let (after, mut changed) = merged(&there.profile, &row.profile, self.header);
-        changed.extend((!add_roles.is_empty()).then_some(Column::Roles));
-        changed.extend((!add_groups.is_empty()).then_some(Column::Groups));
-        let mut faults: Vec<RowFault> = row.faults.iter().filter(|fault| there.has(fault)).cloned().collect();
-        faults.extend(of_roles.into_iter().chain(of_groups));
-        if faults.is_empty() && changed.is_empty() {
+        let mut differs = self.compare(row, there);
+        if differs.faults.is_empty() && differs.changed.is_empty() {
             return Fate::Unchanged(there.member_id);
         }
         let assignments = usize::try_from(there.assignments).unwrap_or_default();
-        if !add_roles.is_empty() && assignments + add_roles.len() > MAX_ROLES {
-            faults.push(RowFault::new(Some(Column::Roles), None, FieldFault::TooManyRoles));
+        if !differs.add_roles.is_empty() && assignments + differs.add_roles.len() > MAX_ROLES {
+            differs.faults.push(RowFault::new(Some(Column::Roles), None, FieldFault::TooManyRoles));
         }
+        if differs.changed.is_empty() && differs.faults.iter().all(|fault| fault.code == FieldFault::DuplicateInFile) {
+            return Fate::Rejected(differs.faults);
+        }
+        if let Some(lapsed) = there.replaceable() {
+            return self.anew(row, there, lapsed, differs);
+        }
+        let Differs { after, add_roles, add_groups, changed, mut faults } = differs;
         if let Some(code) = self.untouchable(there) {
             let email = row.email.as_ref().map(EmailAddress::as_str);
             faults.insert(0, RowFault::new(Some(Column::Email), email, code));
@@ -159,6 +203,17 @@ impl Judge<'_> {
         }))
     }
 
+    fn compare(&self, row: &Checked, there: &Existing) -> Differs {
+        let (add_roles, of_roles) = self.names.roles(row, &there.roles);
+        let (add_groups, of_groups) = self.names.groups(row, &there.groups);
+        let (after, mut changed) = merged(&there.profile, &row.profile, self.header);
+        changed.extend((!add_roles.is_empty()).then_some(Column::Roles));
+        changed.extend((!add_groups.is_empty()).then_some(Column::Groups));
+        let mut faults: Vec<RowFault> = row.faults.iter().filter(|fault| there.has(fault)).cloned().collect();
+        faults.extend(of_roles.into_iter().chain(of_groups));
+        Differs { after, add_roles, add_groups, changed, faults }
+    }
+
     /// Why somebody whose row differs keeps what is stored.
     fn untouchable(&self, there: &Existing) -> Option<FieldFault> {
         match there.status {
@@ -170,29 +225,81 @@ impl Judge<'_> {
         }
     }
 
-    /// Whether the importer may change those who are there: as they are under lock, where something is to be `written`.
-    async fn check_edits(&self, change: &mut Change, fates: &mut [Fate], written: bool) -> Result<()> {
-        let members: Vec<MemberId> = fates
-            .iter()
-            .filter_map(|fate| if let Fate::Updated(edit) = fate { Some(edit.member_id) } else { None })
-            .collect();
-        if members.is_empty() {
-            return Ok(());
-        }
-        let locked = if written { hold_many(change, &members).await? } else { look_at_many(change, &members).await? };
+    /// Whether the importer may change those who are there, and invite others anew: as they are under lock, where that is taken.
+    async fn check_known(&self, change: &mut Change, fates: &mut [Fate], hold: Hold) -> Result<()> {
+        let there = there(change, fates, hold).await?;
         for fate in fates {
-            let Fate::Updated(edit) = fate else { continue };
-            let locked = locked.get(&edit.member_id);
-            let within = |one: &&Assignment| one.unit().is_some();
-            edit.unit_roles = locked.iter().flat_map(|locked| &locked.assignments).filter(within).copied().collect();
-            let mut faults = may_edit(self.standing, edit.wanted(), &self.names.grants(&edit.add_roles), locked);
-            faults.append(&mut edit.faults);
+            let faults = match fate {
+                Fate::Updated(edit) => {
+                    let there = there.get(&edit.member_id);
+                    let within = |one: &&Assignment| one.unit().is_some();
+                    edit.unit_roles =
+                        there.iter().flat_map(|there| &there.assignments).filter(within).copied().collect();
+                    let mut faults = may_edit(self.standing, edit.wanted(), &self.names.grants(&edit.add_roles), there);
+                    faults.append(&mut edit.faults);
+                    faults
+                }
+                Fate::Invited(item, Some(lapsed)) => self.keep(item, there.get(&lapsed.member_id)),
+                _ => continue,
+            };
             if !faults.is_empty() {
                 *fate = Fate::Rejected(faults);
             }
         }
         Ok(())
     }
+
+    /// Adds what a lapsed invitation gave, if it is the importer's to give.
+    fn keep(&self, item: &mut NewInvitation, there: Option<&Locked>) -> Vec<RowFault> {
+        let Some(there) = there.filter(|there| there.status == Status::Invited) else {
+            return vec![RowFault::new(Some(Column::Email), Some(item.email.as_str()), FieldFault::NotImportable)];
+        };
+        if self.standing.may(Action::Import, Target::Grant(&there.held)).is_err() {
+            return vec![RowFault::new(Some(Column::Roles), None, FieldFault::RoleNotPermitted)];
+        }
+        let added = std::mem::take(&mut item.place.assignments);
+        item.place.assignments = distinct(&[&there.assignments[..], &added].concat());
+        item.place.units.clone_from(&there.units);
+        item.validity = there.validity;
+        Vec::new()
+    }
+}
+
+/// Those who are there, of those whom rows are about.
+async fn there(change: &mut Change, fates: &[Fate], hold: Hold) -> Result<BTreeMap<MemberId, Locked>> {
+    let (mut edited, mut replaced) = (Vec::new(), Vec::new());
+    for fate in fates {
+        match fate {
+            Fate::Updated(edit) => edited.push(edit.member_id),
+            Fate::Invited(_, Some(lapsed)) => replaced.push(lapsed.member_id),
+            _ => {}
+        }
+    }
+    let mut there = BTreeMap::new();
+    if hold == Hold::Replaced && !replaced.is_empty() {
+        there = lock_many(change, &std::mem::take(&mut replaced)).await?;
+    }
+    // One statement, so that all are locked in one order; who is replaced will be removed.
+    let remove = !replaced.is_empty();
+    edited.append(&mut replaced);
+    if edited.is_empty() {
+        return Ok(there);
+    }
+    there.append(&mut match hold {
+        Hold::Nobody | Hold::Replaced => look_at_many(change, &edited).await?,
+        Hold::Batch | Hold::Edited if remove => lock_many(change, &edited).await?,
+        Hold::Batch | Hold::Edited => hold_many(change, &edited).await?,
+    });
+    Ok(there)
+}
+
+/// How a row differs from somebody who is there, and what is wrong with it.
+struct Differs {
+    after: Profile,
+    add_roles: Vec<RoleId>,
+    add_groups: Vec<GroupId>,
+    changed: Vec<Column>,
+    faults: Vec<RowFault>,
 }
 
 /// What an edit wants, as far as rights matter.

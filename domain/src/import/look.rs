@@ -6,7 +6,7 @@ use super::batches::Batches;
 use super::column::Header;
 use super::duplicates::SeenAddresses;
 use super::encoding::{Encoding, Text, decoded, detect};
-use super::fate::{Judged, Tally, decide};
+use super::fate::{Hold, Judged, Tally, decide};
 use super::file::{self, FileFault, FileLimits, MemberFile, ReadError, Resume, Survey};
 use super::options::Options;
 use super::row::shown;
@@ -173,7 +173,7 @@ impl Run {
         let mut change = self.change(Kind::Asked, author).await?;
         let begun = self.begun();
         let standing = batch::standing(&mut change, begun.created_by, &begun.options).await?;
-        let fates = decide(&mut change, &standing, (&begun.options, header), rows, false).await?;
+        let fates = decide(&mut change, &standing, (&begun.options, header), rows, Hold::Nobody).await?;
         Ok(Tally::of(&fates))
     }
 }

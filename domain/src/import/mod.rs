@@ -170,8 +170,9 @@ pub async fn cancel(change: &mut Change, actor: &Actor, id: ImportId) -> Result<
     let (account, now) = (change.account(), change.now());
     let refused = |code| Refused::new(code).at("memberImportId");
     let row = sqlx::query!(
-        r#"SELECT finished_at IS NOT NULL AS "ended!", cancel_requested_at IS NOT NULL AS "asked!" FROM member_import
-           WHERE account_id = $1 AND import_id = $2 FOR NO KEY UPDATE"#,
+        r#"SELECT finished_at IS NOT NULL OR applied AND (all_or_nothing OR rows_done = rows_total) IS TRUE AS "ended!",
+                  cancel_requested_at IS NOT NULL AS "asked!"
+           FROM member_import WHERE account_id = $1 AND import_id = $2 FOR NO KEY UPDATE"#,
         account.0,
         id.0,
     )

@@ -15,8 +15,7 @@ use crate::member::status::look_at_many;
 /// Members looked at together.
 const TOGETHER: usize = 500;
 
-/// What was given, and who was changed. Members are locked by whoever decided; rights, roles and groups are not, so that nobody waits
-/// for them all the while.
+/// What was given, and who was changed. Nothing of it is locked all the while, so that nobody waits for it.
 #[derive(Default)]
 pub(super) struct Relied {
     roles: BTreeSet<RoleId>,
@@ -37,6 +36,13 @@ impl Relied {
             self.groups.extend(&edit.add_groups);
             self.edits.push((edit.wanted(), edit.add_roles.clone()));
         }
+    }
+
+    /// Who was changed, in the order of their ids.
+    pub(super) fn edited(&self) -> Vec<MemberId> {
+        let mut members: Vec<MemberId> = self.edits.iter().map(|(wanted, _)| wanted.member_id).collect();
+        members.sort_unstable();
+        members
     }
 
     /// Locks the groups that people were put into, before the commit.

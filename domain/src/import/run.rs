@@ -17,6 +17,7 @@ use super::existing;
 use super::fate::Judged;
 use super::file::{FileLimits, ReadError};
 use super::options::Options;
+use super::row::RowFault;
 use super::shortage::Shortage;
 use super::write::refresh_statistics;
 use crate::actor::{Author, Origin};
@@ -30,6 +31,7 @@ use crate::infra::metrics;
 use crate::job::Claimed;
 use crate::license::{self, Wanted};
 use crate::outbox;
+use crate::profile::FieldFault;
 
 /// Rows of a transaction.
 pub(super) const BATCH: usize = 500;
@@ -220,6 +222,16 @@ impl Run {
 
     /// Writes the batch, again if it lost against another transaction.
     async fn write_batch(&mut self) -> Result<(), Halt> {
+        let begun = self.begun();
+        let first = begun.next_row == 0 && begun.options.at_once();
+        self.persist_batch().await?;
+        if first && self.begun().rows_left > 0 {
+            refresh_statistics(&mut *self.db.pool.acquire().await?).await?;
+        }
+        Ok(())
+    }
+
+    async fn persist_batch(&mut self) -> Result<(), Halt> {
         for attempt in 1..=ATTEMPTS {
             match self.try_write_batch().await {
                 Err(Halt::Error(error)) if is_transient(&error) => sleep(pause_after(attempt)).await,
@@ -235,16 +247,12 @@ impl Run {
         let written = self.commit_batch().await?;
         fail_point!("import.after_batch");
         let begun = self.begun();
-        let first = begun.next_row == 0 && begun.options.at_once();
         begun.rows_left -= to_i32(begun.batch.len());
         begun.next_row = written.next_row;
         if begun.options.at_once() {
             begun.seats_held -= written.tally.invited;
         }
         begun.batch.clear();
-        if first && begun.rows_left > 0 {
-            refresh_statistics(&mut *self.db.pool.acquire().await?).await?;
-        }
         Ok(())
     }
 
@@ -269,7 +277,9 @@ impl Run {
     /// before takes seats from nobody.
     async fn look_up_wanted(&mut self) -> Result<i32, Halt> {
         let begun = self.begun();
-        let good = begun.batch.iter().filter(|judged| judged.checked.faults.is_empty());
+        // What is required is no fault of a row whose person has it, from an invitation that has lapsed.
+        let excused = |fault: &RowFault| fault.code == FieldFault::Required;
+        let good = begun.batch.iter().filter(|judged| judged.checked.faults.iter().all(excused));
         let emails: Vec<String> =
             good.filter_map(|judged| judged.checked.email.as_ref()).map(|email| email.as_str().to_owned()).collect();
         if begun.seats_held >= to_i32(emails.len()) {

@@ -16,23 +16,18 @@ use crate::invitation::{self, NewInvitation};
 use crate::member::updated;
 use crate::profile::{Profile, SubscriptionType};
 
-/// Lets rows take effect, and returns the new members in the order of their rows. The groups they come into are not locked.
+/// Changes those who are there and are locked. The groups they come into are not locked.
 ///
 /// # Errors
 /// [`Error::Stale`] when others were faster.
-pub(super) async fn take_effect(
-    change: &mut Change,
-    standing: &Standing,
-    send: bool,
-    fates: &[Fate],
-) -> Result<Vec<MemberId>> {
+pub(super) async fn edit(change: &mut Change, standing: &Standing, fates: &[Fate]) -> Result<()> {
     let edits: Vec<&Edit> = edits(fates).collect();
-    if !edits.is_empty() {
-        update_profiles(change, &edits).await?;
-        add_roles(change, standing, &edits).await?;
-        add_groups(change, &edits).await?;
+    if edits.is_empty() {
+        return Ok(());
     }
-    invite(change, (standing.member_id, send), fates).await
+    update_profiles(change, &edits).await?;
+    add_roles(change, standing, &edits).await?;
+    add_groups(change, &edits).await
 }
 
 /// Has plans made for an account that grows: after the first rows of an import, while there are few members in all accounts.
@@ -41,7 +36,15 @@ pub(super) async fn refresh_statistics(conn: &mut PgConnection) -> sqlx::Result<
     Ok(())
 }
 
-async fn invite(change: &mut Change, (importer, send): (MemberId, bool), fates: &[Fate]) -> Result<Vec<MemberId>> {
+/// Invites new members, and returns them in the order of their rows. The groups they come into are not locked.
+///
+/// # Errors
+/// [`Error::Stale`] when others were faster.
+pub(super) async fn invite(
+    change: &mut Change,
+    (importer, send): (MemberId, bool),
+    fates: &[Fate],
+) -> Result<Vec<MemberId>> {
     let mut items = Vec::new();
     let mut replaced = Vec::new();
     for fate in fates {

@@ -63,7 +63,7 @@ macro_rules! with_field_faults {
             MailLimit "MAIL_LIMIT" "The account sent this address too many invitations; upload the row again later, or import it without a mail."
             UnknownRole "UNKNOWN_ROLE" "The account has no role of this name; correct it, or leave the cell empty for the role that the import gives."
             RoleNotPermitted "ROLE_NOT_PERMITTED"
-                "You may not give this role, because it holds more than you do; leave it out, or ask an administrator to import the row."
+                "You may not give these roles to this person, because you lack the right to, or one that the roles or the person have; leave them out, or ask an administrator to import the row."
             TooManyRoles "TOO_MANY_ROLES" "A person has at most 20 roles; leave some out."
             TooManyGroups "TOO_MANY_GROUPS" "A row names at most 100 groups; leave some out."
             UnknownGroup "UNKNOWN_GROUP" "The account has no group of this name, or it is archived; correct it, or leave the cell empty."
@@ -76,6 +76,13 @@ macro_rules! with_field_faults {
 }
 
 with_field_faults!(faults);
+
+impl FieldFault {
+    /// Whether it is the account's policy about domains that refuses an address.
+    pub(crate) fn is_of_domain(self) -> bool {
+        matches!(self, Self::PersonalDomain | Self::DomainNotAllowed)
+    }
+}
 
 impl fmt::Display for FieldFault {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
