@@ -66,7 +66,9 @@ impl Raw {
             anyhow::Ok(())
         };
         tokio::time::timeout(PATIENCE, reading).await.context("nothing comes")??;
-        Ok(String::from_utf8_lossy(&all).into_owned())
+        let all = String::from_utf8_lossy(&all).into_owned();
+        anyhow::ensure!(all.ends_with(end), "the server closes after {all:?}");
+        Ok(all)
     }
 }
 

@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result};
 use domain::permission::SystemRole;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 use super::{PATIENCE, Raw};
@@ -189,11 +190,21 @@ impl Deed {
         }
     }
 
+    /// The connection on which it is done: of whoever is let in before they do harm, a socket.
+    async fn enter(self, url: &str, token: &str) -> Result<Raw> {
+        match self {
+            Self::NotReading => signed_in(Raw::narrow(url).await?, token).await,
+            Self::FloodOfPings | Self::FloodOfSubscribes | Self::FloodOfNonsense => {
+                signed_in(Raw::open(url).await?, token).await
+            }
+            _ => Raw::open(url).await,
+        }
+    }
+
     /// Does it, with what [`Deed::of_a_user`] says; answers how the server ended it.
-    async fn done(self, url: &str, token: &str, flood: Arc<Vec<u8>>) -> Result<Option<u16>> {
+    async fn done(self, mut raw: Raw, flood: Arc<Vec<u8>>) -> Result<Option<u16>> {
         match self {
             Self::NotReading => {
-                let mut raw = signed_in(Raw::narrow(url).await?, token).await?;
                 // Cut off in the middle. Only a failing write tells that, because nothing is read.
                 let writing = async {
                     let mut sent = raw.send(flood.as_slice()).await;
@@ -212,12 +223,11 @@ impl Deed {
                 Ok(closed(&raw.rest().await?))
             }
             Self::FloodOfPings | Self::FloodOfSubscribes | Self::FloodOfNonsense => {
-                let mut raw = signed_in(Raw::open(url).await?, token).await?;
                 let end = message(&json!({ "type": "nothing of the protocol" }));
                 exchange(&mut raw, &[flood.as_slice(), &end].concat(), &[]).await
             }
             _ => {
-                let mut raw = upgrade(Raw::open(url).await?).await?;
+                let mut raw = upgrade(raw).await?;
                 let (once, again) = self.of_a_stranger();
                 exchange(&mut raw, &once, &again).await
             }
@@ -244,19 +254,32 @@ async fn sockets_that_harm_end_and_nobody_else_notices() -> Result<()> {
         opened.push(app.db.pool.acquire().await?);
     }
     drop(opened);
-    let before = resident();
-    let mut deeds = JoinSet::new();
-    for (deed, end) in DEEDS {
+    // All are in before the first does harm: a server that is flooded already tells who would sign in to try again.
+    let mut live = Socket::enter(&app, &ben.token).await?;
+    live.subscribe("1", FEED, Value::Null).await?;
+    let mut entered = Vec::new();
+    for (deed, end) in DEEDS.into_iter().rev() {
         // Made here: a task that computes for long would keep this process from serving anybody.
         let flood = Arc::new(deed.of_a_user());
         for _ in 0..4 {
-            let (url, token, flood) = (app.url.clone(), owner.token.clone(), Arc::clone(&flood));
-            deeds.spawn(async move { (deed, end, deed.done(&url, &token, flood).await) });
+            entered.push((deed, end, deed.enter(&app.url, &owner.token).await?, Arc::clone(&flood)));
         }
     }
+    let before = resident();
+    let mut deeds = JoinSet::new();
+    for (deed, end, raw, flood) in entered {
+        deeds.spawn(async move { (deed, end, deed.done(raw, flood).await) });
+    }
     // Somebody else, all the while: over HTTP, and live.
-    let mut live = Socket::enter(&app, &ben.token).await?;
-    live.subscribe("1", FEED, Value::Null).await?;
+    let (over, mut is_over) = oneshot::channel::<()>();
+    let listening = tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                said = live.next() => said?,
+                _ = &mut is_over => return live.leave().await,
+            };
+        }
+    });
     let (mut asked, mut slowest, mut most) = (0, Duration::ZERO, before);
     let mut ended = Vec::new();
     loop {
@@ -283,7 +306,8 @@ async fn sockets_that_harm_end_and_nobody_else_notices() -> Result<()> {
         .collect();
     assert!(faults.is_empty(), "{}", faults.join("\n"));
     assert!(asked > 100, "{asked}");
-    live.leave().await?;
+    drop(over);
+    listening.await?.context("somebody else notices")?;
     let deadline = Instant::now() + PATIENCE;
     while app.sockets.count() > 0 {
         assert!(Instant::now() < deadline, "{} sockets are still counted", app.sockets.count());
