@@ -99,8 +99,39 @@ async fn what_is_no_text_or_was_damaged_is_refused_and_not_kept() {
     assert_eq!(put("content-digest", "sha-256=:no:", b"email\n").await, StatusCode::BAD_REQUEST);
     assert_eq!(world.stored().await, Vec::<String>::new());
     assert_eq!(put("content-digest", &digest(b"email\n"), b"email\n").await, StatusCode::NO_CONTENT);
-    assert_eq!(put("content-type", "text/csv; charset=utf-8", b"email\n").await, StatusCode::NO_CONTENT);
+    for of_a_table in ["text/csv; charset=utf-8", "text/comma-separated-values", "text/x-csv", "application/x-csv"] {
+        assert_eq!(put("content-type", of_a_table, b"email\n").await, StatusCode::NO_CONTENT, "{of_a_table}");
+    }
     assert_eq!(world.stored().await.len(), 1);
+    world.end().await;
+}
+
+/// As the API's errors are.
+#[tokio::test]
+async fn a_refusal_says_what_to_do() {
+    let world = World::new(200).await;
+    let base = serve(&world).await;
+    let id = world.create_upload(&world.owner).await;
+    let url = format!("{base}{}", world.upload_token(id));
+    let put = async |url: &str, name: &str, value: &str, body: Vec<u8>| {
+        let sent = reqwest::Client::new().put(url).header(name, value).body(body).send().await.unwrap();
+        let text = sent.text().await.unwrap();
+        let answer: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let error = &answer["errors"][0];
+        let told = error["message"].as_str().unwrap();
+        assert!(told.ends_with('.'), "{told}");
+        assert_eq!(error["extensions"]["requestId"].as_str().unwrap().len(), 32, "{text}");
+        error["extensions"]["code"].as_str().unwrap().to_owned()
+    };
+    let file = || b"email\n".to_vec();
+    assert_eq!(put(&url, "content-type", "text/html", file()).await, "UNSUPPORTED_MEDIA_TYPE");
+    assert_eq!(put(&url, "content-type", "text/csv", b"PK\x03\x04\x14".to_vec()).await, "NOT_TEXT");
+    assert_eq!(put(&url, "content-digest", "sha-256=:no:", file()).await, "INVALID_DIGEST");
+    let digest = format!("sha-256=:{}:", STANDARD.encode(Sha256::digest(b"other")));
+    assert_eq!(put(&url, "content-digest", &digest, file()).await, "DIGEST_MISMATCH");
+    assert_eq!(put(&url, "content-type", "text/csv", vec![b'x'; 20_001]).await, "FILE_TOO_LARGE");
+    assert_eq!(put(&url, "origin", "https://evil.example", file()).await, "FORBIDDEN");
+    assert_eq!(put(&format!("{base}nonsense"), "content-type", "text/csv", file()).await, "NOT_FOUND");
     world.end().await;
 }
 
