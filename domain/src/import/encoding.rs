@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, ReadBuf};
 
 /// Bytes read at once.
 const CHUNK: usize = 16 * 1024;
-/// Bytes in which text of two bytes per character without a mark is recognised.
+/// Bytes by which text of two bytes per character without a mark is recognised.
 const GLANCE: usize = 4 * 1024;
 
 /// How characters become bytes.
@@ -105,19 +105,33 @@ fn marked(beginning: &[u8]) -> Option<Encoding> {
     marks.into_iter().find(|(mark, _)| beginning.starts_with(mark)).map(|(_, encoding)| encoding)
 }
 
-/// Text in UTF-16 without a mark: names of columns are ASCII, so half of the bytes at the beginning are zero, every second one.
+/// Text in UTF-16 without a mark. Whatever language people's names in it are of, names of columns, addresses and separators are Latin
+/// letters and signs: of those one byte is zero, always the first or always the second one. In text of other encodings no byte is zero, and
+/// what programs keep for themselves has zeros in both places.
 fn wide(beginning: &[u8]) -> Option<Encoding> {
-    let (mut low_first, mut high_first) = (0, 0);
     let (pairs, _) = beginning.as_chunks::<2>();
+    let is_latin = |byte: u8| matches!(byte, b'\t' | b'\r' | b'\n' | b' '..=b'~' | 0xa0..);
+    let (mut low_first, mut high_first, mut other, mut narrow) = (0, 0, 0, 0);
     for pair in pairs {
-        low_first += usize::from(pair[0] != 0 && pair[1] == 0);
-        high_first += usize::from(pair[0] == 0 && pair[1] != 0);
+        match *pair {
+            [low, 0] if is_latin(low) => low_first += 1,
+            [0, low] if is_latin(low) => high_first += 1,
+            [0, _] | [_, 0] => other += 1,
+            [b' '..=b'~', b' '..=b'~'] => narrow += 1,
+            _ => {}
+        }
     }
-    let most = |count: usize| count >= 2 && count * 4 >= pairs.len() * 3;
-    match (most(low_first), most(high_first)) {
-        (true, _) => Some(Encoding::Utf16Le),
-        (_, true) => Some(Encoding::Utf16Be),
-        _ => None,
+    // Some letters have a zero byte of their own, like "Ā" or the Chinese "one".
+    // Two bytes of ASCII are two letters of another encoding, or a Chinese one.
+    let most = |count: usize, against: usize| {
+        count >= 2 && count * 8 >= pairs.len() && against * 8 <= count && narrow * 2 <= count
+    };
+    if most(low_first, high_first + other) {
+        Some(Encoding::Utf16Le)
+    } else if most(high_first, low_first + other) {
+        Some(Encoding::Utf16Be)
+    } else {
+        None
     }
 }
 
@@ -295,6 +309,39 @@ mod tests {
             let read = text(&bytes, encoding);
             let read = std::str::from_utf8(&read).expect("UTF-8").trim_start_matches('\u{feff}');
             assert!(header.starts_with(read), "{read:?}");
+        }
+    }
+
+    #[test]
+    fn utf_16_is_found_in_every_script() {
+        let header = "email;first_name;last_name;subscription_type;Примечание\r\n";
+        for row in [
+            "anna@firma.example;Анна;Каренина-Облонская;Attorney;Ведущий специалист юридического отдела\r\n",
+            "maria@etairia.example;Μαρία;Παπαδοπούλου;Non-attorney;Προϊσταμένη του νομικού τμήματος\r\n",
+            "zoe@firm.example;Zoë;Müller-Lüdenscheidt;Attorney;Ānāñ\r\n",
+            "li@firm.example;一;王一一;Attorney;\r\n",
+        ] {
+            for text in [format!("{header}{}", row.repeat(200)), format!("Сотрудники\r\n{header}{}", row.repeat(200))]
+            {
+                let low = found(&utf16(&text, u16::to_le_bytes)).map(|text| text.encoding);
+                let high = found(&utf16(&text, u16::to_be_bytes)).map(|text| text.encoding);
+                assert_eq!((low, high), (Some(Encoding::Utf16Le), Some(Encoding::Utf16Be)), "{row}");
+                assert_eq!(found(text.as_bytes()).map(|text| text.encoding), Some(Encoding::Utf8), "{row}");
+            }
+        }
+    }
+
+    #[test]
+    fn zero_bytes_alone_are_not_utf_16() {
+        let text = "email,first_name\r\n";
+        for other in [
+            format!("{text}{}", "\0".repeat(4_000)),
+            format!("{text}{}", "ann\0lee\0".repeat(500)),
+            format!("{text}a\0b"),
+            "\0".repeat(4_000),
+            "\x01\0\0\0\x02\0\0\0\x03\0\0\0".repeat(50),
+        ] {
+            assert_eq!(found(other.as_bytes()).map(|text| text.encoding), Some(Encoding::Utf8), "{}", other.len());
         }
     }
 
