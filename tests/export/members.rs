@@ -104,6 +104,37 @@ async fn a_file_is_read_back_to_what_it_was_made_of_and_changes_nothing() -> Res
     app.finish().await
 }
 
+/// As many as an account has of groups, and a member of roles.
+#[tokio::test]
+async fn whoever_is_in_every_group_comes_back_unchanged() -> Result<()> {
+    let app = App::start().await?;
+    let owner = app.found(OWNER, 10).await?;
+    let group = |n: i32| format!("Litigation and arbitration, team {n:04}");
+    for (table, id, count) in [("member_group", "group_id", 1_000), ("role", "role_id", 20)] {
+        let made = format!(
+            "INSERT INTO {table} (account_id, {id}, name, created_at)
+             SELECT account_id, gen_random_uuid(), 'Litigation and arbitration, team ' || lpad(n::text, 4, '0'), now()
+             FROM account, generate_series(1, $1) n"
+        );
+        sqlx::query(sqlx::AssertSqlSafe(made)).bind(count).execute(&app.db.pool).await?;
+    }
+    let names = |count: i32| (1..=count).map(group).collect::<Vec<_>>().join("|");
+    let header = "email,first_name,last_name,subscription_type,roles,groups";
+    let row = format!("ann@work.example,Ann,Lee,Attorney,\"{}\",\"{}\"", names(20), names(1_000));
+    import(&app, &owner, format!("{header}\n{row}\n")).await?;
+    let held = "SELECT concat_ws(' ', (SELECT count(*) FROM group_member), (SELECT count(*) FROM member_role r
+                WHERE r.member_id IN (SELECT member_id FROM group_member)))";
+    assert_eq!(app.look(held).await?.as_deref(), Some("1000 20"));
+
+    let file = app.http.get(made(&app, &owner, json!({})).await?).send().await?.bytes().await?;
+    let again = import(&app, &owner, file).await?;
+    let rows = "query ($id: ID!) { memberImport(id: $id) { rows(first: 9) { nodes { action errors { code } } } } }";
+    let rows = app.graphql(Some(&owner.token), rows, json!({ "id": again })).await?;
+    let unchanged = json!({ "action": "UNCHANGED", "errors": [] });
+    assert_eq!(rows.data("/memberImport/rows/nodes"), &json!([unchanged, unchanged]), "she and the owner");
+    app.finish().await
+}
+
 /// The cells of a file, without their quotes.
 fn csv_cells(text: &str) -> Vec<String> {
     let (mut cells, mut quoted) = (vec![String::new()], false);

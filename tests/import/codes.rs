@@ -54,7 +54,7 @@ async fn only_addresses_at_the_accounts_domains_are_imported() {
 }
 
 #[tokio::test]
-async fn a_row_names_at_most_twenty_roles_and_a_hundred_groups() {
+async fn a_row_names_at_most_twenty_roles_and_a_thousand_groups() {
     let world = World::new(10).await;
     let made = "INSERT INTO role (account_id, role_id, name, created_at)
                 SELECT $1, gen_random_uuid(), 'Role ' || n, now() FROM generate_series(1, 21) n";
@@ -63,7 +63,7 @@ async fn a_row_names_at_most_twenty_roles_and_a_hundred_groups() {
     let file =
         format!("{HEADER}\na@firm.example,A,B,Attorney,{}\nb@firm.example,A,B,Attorney,{}\n", names(20), names(21));
     assert_eq!(rejected(&world, file.as_bytes()).await, [(3, vec!["TOO_MANY_ROLES"])]);
-    let groups = (1..=101).map(|n| format!("Group {n}")).collect::<Vec<_>>().join("|");
+    let groups = (1..=1_001).map(|n| format!("Group {n}")).collect::<Vec<_>>().join("|");
     let file = format!("{}\nc@firm.example,A,B,Attorney,{groups}\n", HEADER.replace("roles", "groups"));
     assert_eq!(rejected(&world, file.as_bytes()).await, [(2, vec!["TOO_MANY_GROUPS"])]);
     world.end().await;

@@ -116,6 +116,21 @@ fn mend(record: &csv::StringRecord, n: usize) -> String {
     format!("mended{n}@harborandfinch.example,{},{}", good.join(","), report.join(","))
 }
 
+/// A note belongs to its owner, who gets it back; a value that is too long must be there to be shortened.
+#[tokio::test]
+async fn long_cells_are_in_the_report_as_they_were() -> Result<()> {
+    let app = App::start().await?;
+    let owner = app.found(OWNER, 10).await?;
+    let (note, city) = ("n".repeat(9_000), "ö".repeat(3_000));
+    let header = "Note,email,first_name,last_name,subscription_type,city";
+    let file = format!("{header}\n{note},nobody,A,B,Attorney,{city}\n");
+    let failed = import(&app, &owner, file.as_bytes(), json!({})).await?;
+    let (_, report) = fetch(&app, failed["failedRowsUrl"].as_str().unwrap()).await?;
+    let row = format!("{note},nobody,A,B,Attorney,{city},INVALID_EMAIL|TOO_LONG,email|city,");
+    assert!(std::str::from_utf8(&report)?.lines().nth(1).unwrap().starts_with(&row));
+    app.finish().await
+}
+
 #[tokio::test]
 async fn links_end_with_time_and_with_the_right_and_lead_nobody_elsewhere() -> Result<()> {
     let app = App::start().await?;

@@ -15,6 +15,7 @@ mod planned;
 mod readers;
 mod rows;
 mod seats;
+mod template;
 mod uploads;
 mod whole;
 mod world;

@@ -20,6 +20,9 @@ use crate::infra::personal_domain::DomainPolicy;
 /// Batches that wait to be taken. With the one that is being read and the one that is being written there are three in memory.
 const WAITING: usize = 1;
 
+/// Bytes of names of roles and groups after which a batch ends: a row may have a thousand of them.
+const NAME_BYTES: usize = 4 * 1024 * 1024;
+
 /// A file that somebody else reads.
 pub(super) struct Batches {
     header: Arc<Header>,
@@ -79,12 +82,15 @@ struct Reader {
 impl Reader {
     async fn batch(&mut self) -> Result<Vec<Judged>, Halt> {
         let domains = domains(&self.db, self.account).await?;
-        let mut batch = Vec::with_capacity(self.size);
+        let (mut batch, mut names) = (Vec::with_capacity(self.size), 0);
         while batch.len() < self.size
+            && names < NAME_BYTES
             && let Some(record) = self.file.next().await?
         {
             let earlier = self.seen.note(&record);
-            batch.push(Judged { row: record.row, end: record.end, checked: judge(&record, &domains, earlier) });
+            let checked = judge(&record, &domains, earlier);
+            names += checked.names().map(|name| size_of::<String>() + name.len()).sum::<usize>();
+            batch.push(Judged { row: record.row, end: record.end, checked });
         }
         Ok(batch)
     }

@@ -85,6 +85,11 @@ impl Column {
         }
     }
 
+    /// Whether it holds several names.
+    pub fn is_list(self) -> bool {
+        matches!(self, Self::Roles | Self::Groups)
+    }
+
     /// The most characters a value may have, where the length is what limits it.
     pub fn max_chars(self) -> Option<usize> {
         match self {
@@ -180,6 +185,15 @@ impl Delimiter {
             Self::Comma => "COMMA",
             Self::Semicolon => "SEMICOLON",
             Self::Tab => "TAB",
+        }
+    }
+
+    /// What people call several of them.
+    pub(super) const fn plural(self) -> &'static str {
+        match self {
+            Self::Comma => "commas",
+            Self::Semicolon => "semicolons",
+            Self::Tab => "tabulators",
         }
     }
 
@@ -281,11 +295,13 @@ impl Header {
 
     /// The names that are not imported, as a warning for the uploader; unnamed columns are left out.
     pub fn unknown_names(&self) -> impl Iterator<Item = &str> {
-        let pairs = self.names.iter().zip(&self.meanings);
-        pairs
-            .filter(|(name, meaning)| **meaning == Meaning::Unknown && !name.trim().is_empty())
-            .map(|(name, _)| name.trim())
+        unknown(&self.names)
     }
+}
+
+/// Of the names of a header, those that are no columns; unnamed ones are left out.
+pub(super) fn unknown(names: &[String]) -> impl Iterator<Item = &str> {
+    names.iter().map(|name| name.trim()).filter(|name| !name.is_empty() && Meaning::of(name) == Meaning::Unknown)
 }
 
 /// Why a header cannot be used.

@@ -1,31 +1,37 @@
 //! A CSV file of members, read record by record.
 //!
 //! The source is UTF-8, as [`super::encoding::decoded`] makes it of any file.
-//! What spreadsheets write is understood: a byte order mark, `,` `;` or tabulators, any line ends, rows of
-//! nothing but separators, unnamed cells to the right. Memory stays the same whatever the file holds: a record longer
-//! than 256 KB or 256 cells is skipped and faulty, and so is a cell longer than the limit. Nothing but the position is
-//! needed to go on in another process.
+//! What spreadsheets write is understood: a byte order mark, a first line `sep=;`, `,` `;` or tabulators, any line ends, rows of
+//! nothing but separators, rows that end with their last value, unnamed cells to the right. Memory stays the same whatever the
+//! file holds: a record longer than 256 KB or 256 cells is cut and faulty. Nothing but the position is needed to go on in another
+//! process.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-use tokio::io::AsyncRead;
+use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 use super::FailureCode;
-use super::column::{Column, Delimiter, Header, HeaderFault, LineEnd, Meaning};
+use super::column::{Column, Delimiter, Header, HeaderFault, LineEnd, Meaning, unknown};
 use super::raw::{self, RawReader, RawRecord, Window};
 use super::report;
 use super::row::RowFault;
 use crate::infra::config;
 use crate::profile::FieldFault;
 
+/// Bytes of a file that show how it is written.
+const BEGINNING: u64 = 64 * 1024;
+/// Bytes of a first line that may name the separator.
+const SEP_LINE: usize = 512;
+
 /// What a file may hold.
 #[derive(Clone, Copy, Debug)]
 pub struct FileLimits {
     /// Rows below the first, counted as a spreadsheet does: empty ones between others count.
     pub rows: u32,
-    /// Bytes of a cell.
+    /// Bytes of a cell that is imported. Lists of names are as long as a row may be.
     pub field_bytes: usize,
 }
 
@@ -36,11 +42,17 @@ impl From<&config::Limits> for FileLimits {
 }
 
 impl FileLimits {
-    fn check(&self, raw: &RawRecord<'_>) -> Result<(), ReadError> {
-        if raw.row.saturating_sub(1) > self.rows {
+    /// Looks at a record of a file whose text begins in row `first`.
+    fn check(&self, raw: &RawRecord<'_>, first: u32) -> Result<(), ReadError> {
+        if raw.row.saturating_sub(first) > self.rows {
             return Err(ReadError::File(FileFault::TooManyRows(self.rows), Some(raw.row)));
         }
         Ok(())
+    }
+
+    /// Bytes that a cell of a column may have.
+    fn of(&self, column: Column) -> usize {
+        if column.is_list() { raw::RECORD_BYTES } else { self.field_bytes }
     }
 }
 
@@ -53,6 +65,8 @@ pub enum FileFault {
     Encoding,
     /// No row at all.
     Empty,
+    /// A header with nothing below it.
+    NoRows,
     /// The first row is no header.
     MalformedHeader,
     /// Required columns are missing.
@@ -69,7 +83,7 @@ impl FileFault {
         match self {
             Self::NotText => FailureCode::NotText,
             Self::Encoding => FailureCode::InvalidEncoding,
-            Self::Empty => FailureCode::EmptyFile,
+            Self::Empty | Self::NoRows => FailureCode::EmptyFile,
             Self::MalformedHeader => FailureCode::MalformedHeader,
             Self::MissingColumns(_) => FailureCode::MissingColumn,
             Self::DuplicateColumn(_) => FailureCode::DuplicateColumn,
@@ -82,7 +96,12 @@ impl FileFault {
         match self {
             Self::MissingColumns(columns) => columns,
             Self::DuplicateColumn(column) => std::slice::from_ref(column),
-            Self::NotText | Self::Encoding | Self::Empty | Self::MalformedHeader | Self::TooManyRows(_) => &[],
+            Self::NotText
+            | Self::Encoding
+            | Self::Empty
+            | Self::NoRows
+            | Self::MalformedHeader
+            | Self::TooManyRows(_) => &[],
         }
     }
 }
@@ -98,6 +117,9 @@ impl fmt::Display for FileFault {
             Self::TooManyRows(limit) => {
                 write!(formatter, "The file has more than {limit} rows; split it into several.")
             }
+            Self::NoRows => formatter.write_str(
+                "There is nothing to import: the file has names of columns but no row below them. Add a row for each person.",
+            ),
             Self::NotText | Self::Encoding | Self::Empty | Self::MalformedHeader => {
                 formatter.write_str(self.code().sentence())
             }
@@ -138,8 +160,10 @@ impl From<FileFault> for ReadError {
 pub struct Resume {
     /// Byte of the file at which the next row begins.
     pub offset: u64,
-    /// That row, as a spreadsheet shows it.
+    /// That row, counted as in [`Record::row`].
     pub row: u32,
+    /// The row in which the text of the file begins: 2 below a line that names the separator, or else 1.
+    pub first_row: u32,
     /// What separates cells.
     pub delimiter: Delimiter,
     /// The names of the header.
@@ -157,13 +181,14 @@ impl Resume {
 /// One row of the file. `Debug` hides the cells.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Record {
-    /// The row as a spreadsheet shows it: the header is row 1, empty rows count, a line break within a cell does not.
+    /// The row, counted from the first of the file: the header is row 1 unless something comes before it, empty rows count, a line
+    /// break within a cell does not. So a spreadsheet shows it, but for a first line `sep=;`, which counts and which some hide.
     pub row: u32,
     /// Byte of the file at which the next row begins.
     pub end: u64,
     /// The cells, without their quotes and without the apostrophe that an error report puts before a formula; too long
-    /// ones are cut, and what is not UTF-8 is replaced. May be fewer or more than the columns of the header, then
-    /// [`Record::faults`] says so.
+    /// ones are whole, and what is not UTF-8 is replaced. May be fewer than the columns of the header: those of the others are
+    /// absent. If required ones are, or there are more, [`Record::faults`] says so.
     pub cells: Vec<String>,
     /// What is wrong with the row as text. If one has no column, the cells may stand in wrong columns.
     pub faults: Vec<RowFault>,
@@ -192,6 +217,7 @@ impl fmt::Debug for Record {
 /// A file of members, read up to some record.
 pub struct MemberFile<R> {
     raw: RawReader<R>,
+    first_row: u32,
     header: Arc<Header>,
     limits: FileLimits,
 }
@@ -199,13 +225,8 @@ pub struct MemberFile<R> {
 impl<R: AsyncRead + Unpin> MemberFile<R> {
     /// Reads the header. The source stands at the beginning of the file.
     pub async fn open(source: R, limits: FileLimits) -> Result<Self, ReadError> {
-        let mut window = Window::new(source, 0);
-        let beginning = window.fill().await?;
-        if beginning.starts_with(b"\xef\xbb\xbf") {
-            window.skip(3);
-        }
-        let delimiter = guess_delimiter(window.available());
-        let mut raw = RawReader::new(window, delimiter, 1);
+        let (mut raw, delimiter) = begin(source).await?;
+        let (first_row, _) = raw.position();
         let header = loop {
             let record = raw.next().await?.ok_or(FileFault::Empty)?;
             if !record.is_blank() {
@@ -215,14 +236,15 @@ impl<R: AsyncRead + Unpin> MemberFile<R> {
                 break header.map_err(|fault| ReadError::File(fault, Some(row)))?;
             }
         };
-        Ok(Self { raw, header: Arc::new(header), limits })
+        Ok(Self { raw, first_row, header: Arc::new(header), limits })
     }
 
     /// Goes on where [`MemberFile::position`] was. The source stands at [`Resume::offset`].
     pub fn resume(source: R, resume: Resume, limits: FileLimits) -> Result<Self, FileFault> {
         let header = Arc::new(Header::new(resume.names, resume.delimiter)?);
         let window = Window::new(source, resume.offset);
-        Ok(Self { raw: RawReader::new(window, resume.delimiter, resume.row), header, limits })
+        let raw = RawReader::new(window, resume.delimiter, resume.row);
+        Ok(Self { raw, first_row: resume.first_row, header, limits })
     }
 
     /// The header.
@@ -233,7 +255,8 @@ impl<R: AsyncRead + Unpin> MemberFile<R> {
     /// Where the next record will be looked for.
     pub fn position(&self) -> Resume {
         let (row, offset) = self.raw.position();
-        Resume { offset, row, delimiter: self.header.delimiter(), names: self.header.names().to_vec() }
+        let (delimiter, names) = (self.header.delimiter(), self.header.names().to_vec());
+        Resume { offset, row, first_row: self.first_row, delimiter, names }
     }
 
     /// The next record that has something in it; `None` at the end. After an error the file cannot be read further.
@@ -242,8 +265,8 @@ impl<R: AsyncRead + Unpin> MemberFile<R> {
             if raw.is_blank() {
                 continue;
             }
-            self.limits.check(&raw)?;
-            return Ok(Some(decode(&raw, &self.header, self.limits.field_bytes)));
+            self.limits.check(&raw, self.first_row)?;
+            return Ok(Some(decode(&raw, &self.header, self.limits)));
         }
         Ok(None)
     }
@@ -268,10 +291,69 @@ pub async fn survey<R: AsyncRead + Unpin>(source: R, limits: FileLimits) -> Resu
         if raw.is_blank() {
             continue;
         }
-        limits.check(&raw)?;
+        limits.check(&raw, file.first_row)?;
         records += 1;
     }
     Ok(Survey { line_end: file.raw.line_end(), header: file.header, records })
+}
+
+/// How a file is written, as far as its beginning shows: known also of one that cannot be imported.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Format {
+    /// What was taken for the separator of cells.
+    pub delimiter: Delimiter,
+    /// What most lines end with; `None` if there is only one.
+    pub line_end: Option<LineEnd>,
+    /// Names in the first row with something in it that are no columns; none if the row is no text.
+    pub unknown_names: Vec<String>,
+}
+
+/// Looks at the beginning of a file. `None`: there is nothing in it.
+pub async fn format_of<R: AsyncRead + Unpin>(source: R) -> io::Result<Option<Format>> {
+    let (mut raw, delimiter) = begin(source.take(BEGINNING)).await?;
+    let mut names = None;
+    while let Some(record) = raw.next().await? {
+        if names.is_none() && !record.is_blank() {
+            names = Some(header_names(&record).unwrap_or_default());
+        }
+    }
+    Ok(names.map(|names| {
+        let unknown_names = unknown(&names).map(str::to_owned).collect();
+        Format { delimiter, line_end: raw.line_end(), unknown_names }
+    }))
+}
+
+/// A reader that stands before the header, and the delimiter that the first line names, or else the header shows.
+async fn begin<R: AsyncRead + Unpin>(source: R) -> io::Result<(RawReader<R>, Delimiter)> {
+    let mut window = Window::new(source, 0);
+    if window.fill().await?.starts_with(b"\xef\xbb\xbf") {
+        window.skip(3);
+    }
+    let named = named_delimiter(window.available());
+    let delimiter = named.unwrap_or_else(|| guess_delimiter(window.available()));
+    let mut raw = RawReader::new(window, delimiter, 1);
+    if named.is_some() {
+        raw.next().await?;
+    }
+    Ok((raw, delimiter))
+}
+
+/// The delimiter of a first line like `sep=;`, which programs write for Excel. It may be quoted, and filled up with separators by a
+/// program that took it for a row.
+fn named_delimiter(beginning: &[u8]) -> Option<Delimiter> {
+    let line = beginning.split(|byte| matches!(byte, b'\r' | b'\n')).next().filter(|line| line.len() <= SEP_LINE)?;
+    // A quotation mark that never closes would take the rest of the file with it.
+    match line.split(|byte| *byte == b'"').count() {
+        1 => {}
+        3 if line[0] == b'"' => {}
+        _ => return None,
+    }
+    let bare: Vec<u8> = line.iter().copied().filter(|byte| *byte != b'"').collect();
+    let (name, rest) = bare.split_at_checked(4)?;
+    let (sign, filling) = rest.split_first()?;
+    let delimiter = Delimiter::ALL.into_iter().find(|delimiter| delimiter.byte() == *sign)?;
+    let is_filled = filling.iter().all(|byte| [b' ', *sign].contains(byte));
+    (name.eq_ignore_ascii_case(b"sep=") && is_filled).then_some(delimiter)
 }
 
 /// The delimiter that finds most known columns in the header.
@@ -292,51 +374,47 @@ fn header_names(record: &RawRecord<'_>) -> Result<Vec<String>, FileFault> {
     if record.cut || record.unclosed { Err(FileFault::MalformedHeader) } else { Ok(names) }
 }
 
-fn decode(raw: &RawRecord<'_>, header: &Arc<Header>, field_bytes: usize) -> Record {
+fn decode(raw: &RawRecord<'_>, header: &Arc<Header>, limits: FileLimits) -> Record {
     let mut cells = Vec::with_capacity(header.names().len());
     let mut faults = Vec::new();
     for (place, bytes) in raw.cells().enumerate() {
-        let (cell, fault) = decode_cell(bytes, field_bytes);
-        if let (Some(fault), Some(Meaning::Imported(column))) = (fault, header.meanings().get(place)) {
-            faults.push(RowFault::new(Some(*column), Some(&cell), fault));
+        let text = String::from_utf8_lossy(bytes);
+        let cell = report::unguarded(&text).to_owned();
+        if let Some(Meaning::Imported(column)) = header.meanings().get(place) {
+            let long = bytes.len() > limits.of(*column);
+            // Only what is no text was copied to have it replaced.
+            let fault = if long {
+                Some(FieldFault::TooLong)
+            } else {
+                matches!(text, Cow::Owned(_)).then_some(FieldFault::InvalidEncoding)
+            };
+            faults.extend(fault.map(|fault| RowFault::new(Some(*column), Some(&cell), fault)));
         }
         cells.push(cell);
     }
     while cells.len() > header.names().len() && cells.last().is_some_and(|cell| cell.trim().is_empty()) {
         cells.pop();
     }
-    if let Some(fault) = misaligned(raw, cells.len(), header.names().len()) {
+    if let Some(fault) = misaligned(raw, cells.len(), header) {
         faults.push(RowFault::new(None, None, fault));
     }
     Record { row: raw.row, end: raw.end, cells, faults, header: Arc::clone(header) }
 }
 
-/// Why cells may stand in wrong columns, if they may.
-fn misaligned(raw: &RawRecord<'_>, cells: usize, columns: usize) -> Option<FieldFault> {
+/// Why cells may stand in wrong columns, if they may. Spreadsheets leave empty cells at the end of rows out, so it is none that those
+/// of optional and ignored columns are missing.
+fn misaligned(raw: &RawRecord<'_>, cells: usize, header: &Header) -> Option<FieldFault> {
+    let ends_before = |column: &Column| header.place(*column).is_some_and(|place| place >= cells);
     if raw.unclosed {
         Some(FieldFault::MalformedRow)
     } else if raw.cut {
         Some(FieldFault::TooLong)
-    } else if cells < columns {
+    } else if Column::REQUIRED.iter().any(ends_before) {
         Some(FieldFault::TooFewColumns)
-    } else if cells > columns {
+    } else if cells > header.names().len() {
         Some(FieldFault::TooManyColumns)
     } else {
         None
-    }
-}
-
-/// The text of a cell, and what is wrong with its bytes.
-fn decode_cell(bytes: &[u8], field_bytes: usize) -> (String, Option<FieldFault>) {
-    let kept = &bytes[..bytes.len().min(field_bytes)];
-    let cut = (kept.len() < bytes.len()).then_some(FieldFault::TooLong);
-    match std::str::from_utf8(kept) {
-        Ok(text) => (report::unguarded(text).to_owned(), cut),
-        // The cut went through a character.
-        Err(error) if cut.is_some() && error.error_len().is_none() => {
-            (report::unguarded(&String::from_utf8_lossy(&kept[..error.valid_up_to()])).to_owned(), cut)
-        }
-        Err(_) => (report::unguarded(&String::from_utf8_lossy(kept)).to_owned(), Some(FieldFault::InvalidEncoding)),
     }
 }
 

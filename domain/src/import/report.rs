@@ -178,6 +178,16 @@ mod tests {
         assert!(!again[1].is_aligned(), "until somebody has moved the cells beyond");
     }
 
+    #[test]
+    fn long_cells_come_back_as_they_were() {
+        let (note, name) = ("n".repeat(6_000), "ü".repeat(5_000));
+        let header = "Note,email,first_name,last_name,subscription_type";
+        let records = read(format!("{header}\n{note},a@b.example,{name},c,d\n").as_bytes());
+        assert_eq!(records[0].faults.len(), 1);
+        let again = read(&report(&records, &records[0].faults));
+        assert_eq!(again[0].cells[..3], [note, "a@b.example".to_owned(), name]);
+    }
+
     proptest! {
         #[test]
         fn a_report_reads_as_what_was_reported(

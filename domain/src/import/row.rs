@@ -1,5 +1,6 @@
 //! What a record asks for, or everything that is wrong with it.
 
+use std::collections::HashSet;
 use std::fmt;
 
 use super::column::Column;
@@ -9,11 +10,13 @@ use super::shortage::Shortage;
 use crate::infra::clock::Timestamp;
 use crate::infra::email_address::EmailAddress;
 use crate::infra::personal_domain::DomainPolicy;
-use crate::member::{MAX_PLACES, MAX_ROLES};
+use crate::member::MAX_ROLES;
 use crate::profile::{self, FieldFault, Profile, SubscriptionType};
 
 /// Characters of a quoted text that are kept.
 const VALUE_CHARS: usize = 200;
+/// Groups that a row names at most: as many as an account has, so that whoever is in all of them can be exported and imported.
+const MAX_GROUPS: usize = 1_000;
 
 /// A valid record. Which of the optional columns the file has at all is in the record's header.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -135,11 +138,16 @@ fn check(record: &Record, policy: &DomainPolicy) -> Checked {
     }
     let profile = cells.profile();
     let roles = cells.names(Column::Roles, (MAX_ROLES, FieldFault::TooManyRoles));
-    let groups = cells.names(Column::Groups, (MAX_PLACES, FieldFault::TooManyGroups));
+    let groups = cells.names(Column::Groups, (MAX_GROUPS, FieldFault::TooManyGroups));
     Checked { email, profile, roles, groups, faults: cells.faults }
 }
 
 impl Checked {
+    /// Names of roles and groups.
+    pub(super) fn names(&self) -> impl Iterator<Item = &String> {
+        self.roles.iter().chain(&self.groups)
+    }
+
     fn whole(self) -> Result<ImportRow, Vec<RowFault>> {
         match self.email {
             Some(email) if self.faults.is_empty() => {
@@ -196,8 +204,13 @@ impl Cells<'_> {
 
 /// Names as they stand in one cell: separated by `|`. A `|` within a name is written `\\|`, and a backslash `\\\\`.
 pub(crate) fn joined(names: &[String]) -> String {
-    let names: Vec<String> = names.iter().map(|name| name.replace('\\', r"\\").replace('|', r"\|")).collect();
+    let names: Vec<String> = names.iter().map(|name| escaped(name)).collect();
     names.join("|")
+}
+
+/// A name as it stands in a cell among others.
+pub(super) fn escaped(name: &str) -> String {
+    name.replace('\\', r"\\").replace('|', r"\|")
 }
 
 /// The names of a cell, as [`joined`] wrote them. A backslash before anything else is one.
@@ -217,10 +230,10 @@ fn parted(text: &str) -> Vec<String> {
 /// Names separated by `|`, each once, in their order. More than so many are one fault, so that a cell full of names costs no more than
 /// any other.
 fn names(text: &str, (limit, too_many): (usize, FieldFault)) -> Result<Vec<String>, FieldFault> {
-    let mut names = Vec::new();
+    let (mut names, mut seen) = (Vec::new(), HashSet::new());
     for name in parted(text).iter().filter(|name| !name.trim().is_empty()) {
         let name = profile::line(name, profile::NAME_CHARS)?;
-        if !names.contains(&name) {
+        if seen.insert(name.clone()) {
             names.push(name);
         }
         if names.len() > limit {

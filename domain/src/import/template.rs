@@ -4,6 +4,7 @@ use sqlx::PgConnection;
 
 use super::column::Column;
 use super::report::{BYTE_ORDER_MARK, guarded};
+use super::row::escaped;
 use crate::id::AccountId;
 
 /// Names of roles, or groups, that are listed at most: a file of any size is made of a few.
@@ -79,7 +80,7 @@ fn told(column: Column) -> (&'static str, &'static str) {
 /// stand in two further columns, which an import keeps aside.
 pub fn csv(columns: &[TemplateColumn]) -> Vec<u8> {
     let mut writer = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(BYTE_ORDER_MARK.to_vec());
-    let named = |column: &&TemplateColumn| matches!(column.column, Column::Roles | Column::Groups);
+    let named = |column: &&TemplateColumn| column.column.is_list();
     let permitted = columns.iter().filter(named);
     let header = columns.iter().map(|column| column.column.name().to_owned());
     let further = permitted.clone().map(|column| format!("permitted_{}", column.column.name()));
@@ -90,10 +91,10 @@ pub fn csv(columns: &[TemplateColumn]) -> Vec<u8> {
     writer.into_inner().expect("a vector takes every byte")
 }
 
-/// As many names as a cell of a spreadsheet holds.
+/// As many names as a cell of a spreadsheet holds, each as it is written in a row.
 fn in_one_cell<'n>(names: impl Iterator<Item = &'n String>) -> String {
     let mut cell = String::new();
-    for name in names {
+    for name in names.map(|name| escaped(name)) {
         if cell.len() + name.len() > LONGEST_CELL {
             cell.push_str(" | …");
             break;
@@ -101,7 +102,7 @@ fn in_one_cell<'n>(names: impl Iterator<Item = &'n String>) -> String {
         if !cell.is_empty() {
             cell.push_str(" | ");
         }
-        cell.push_str(name);
+        cell.push_str(&name);
     }
     cell
 }

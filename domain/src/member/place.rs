@@ -14,7 +14,7 @@ use crate::permission::PermissionSet;
 /// Roles a member may have, each of them for the whole account or a unit.
 pub(crate) const MAX_ROLES: usize = 20;
 /// Units, and groups, that can be named at once for one person.
-pub(crate) const MAX_PLACES: usize = 100;
+const MAX_PLACES: usize = 100;
 
 /// What somebody is given.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]

@@ -65,10 +65,10 @@ macro_rules! with_field_faults {
             RoleNotPermitted "ROLE_NOT_PERMITTED"
                 "You may not give these roles to this person, because you lack the right to, or one that the roles or the person have; leave them out, or ask an administrator to import the row."
             TooManyRoles "TOO_MANY_ROLES" "A person has at most 20 roles; leave some out."
-            TooManyGroups "TOO_MANY_GROUPS" "A row names at most 100 groups; leave some out."
+            TooManyGroups "TOO_MANY_GROUPS" "A row names at most 1,000 groups; leave some out."
             UnknownGroup "UNKNOWN_GROUP" "The account has no group of this name, or it is archived; correct it, or leave the cell empty."
             MalformedRow "MALFORMED_ROW" "A quotation mark opens in this row and never closes; remove it, or close it, and upload the rows from here on again."
-            TooFewColumns "TOO_FEW_COLUMNS" "The row has fewer cells than the header; add the missing ones, even if they are empty."
+            TooFewColumns "TOO_FEW_COLUMNS" "The row ends before a required column; add the missing cells."
             TooManyColumns "TOO_MANY_COLUMNS" "There are more cells than columns; put values that contain the separator in double quotes."
             InvalidEncoding "INVALID_ENCODING" "This is not text in the encoding of the rest of the file; type it again, or save the file as \"CSV UTF-8\"."
         }

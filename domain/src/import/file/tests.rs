@@ -141,19 +141,85 @@ fn a_cell_in_another_encoding_is_a_fault_of_its_row() {
 
 #[test]
 fn rows_with_too_few_or_too_many_cells_are_faulty() {
-    let records = read(format!("{HEADER},,\na,b,c\na,b,c,d,e\na,b,c,d,,\n").as_bytes()).expect("readable");
+    let records = read(format!("{HEADER},,\na,b,c\na,b,c,d,e\na,b,c,d,, \n").as_bytes()).expect("readable");
     assert_eq!(records[0].faults, [RowFault::new(None, None, FieldFault::TooFewColumns)]);
     assert_eq!(records[1].faults, [RowFault::new(None, None, FieldFault::TooManyColumns)]);
     assert_eq!(records[2].faults, [], "empty cells beyond the header are what spreadsheets add");
     assert_eq!(records[2].cells.len(), 4);
 }
 
+/// Spreadsheets leave empty cells at the end of rows out, in some rows and not in others.
 #[test]
-fn long_cells_are_cut_between_characters() {
+fn a_row_may_end_before_columns_that_need_no_value() {
+    let file = "Note,email,phone,subscription_type,first_name,last_name,job_title,Hobby\n\
+        n,a,p,d,b,c\nn,a,p,d,b,c,j\nn,a,p,d,b\nn\n";
+    let records = read(file.as_bytes()).expect("readable");
+    assert_eq!((&records[0].faults[..], &records[1].faults[..]), (&[][..], &[][..]));
+    assert_eq!((records[0].cell(Column::Phone), records[0].cell(Column::JobTitle)), (Some("p"), None));
+    assert_eq!(records[1].cell(Column::JobTitle), Some("j"));
+    for short in &records[2..] {
+        assert_eq!(short.faults, [RowFault::new(None, None, FieldFault::TooFewColumns)], "{}", short.row);
+    }
+}
+
+#[test]
+fn a_first_line_may_name_the_delimiter() {
+    for (line, sign) in
+        [("sep=;", ";"), ("SEP=,", ","), ("Sep=\t", "\t"), ("\"sep=;\"", ";"), ("\"sep=\";", ";"), ("sep=;;; ;", ";")]
+    {
+        for (mark, end) in [("", "\n"), ("\u{feff}", "\r\n"), ("", "\r")] {
+            // By their names alone the columns would be taken to be separated by commas.
+            let names = format!("\"a,b,phone,city,zip,state,country\"{sign}{}", HEADER.replace(',', sign));
+            let row = ["x", "a", "b", "c", "d"].join(sign);
+            let text = format!("{mark}{line}{end}{names}{end}{end}{row}{end}");
+            let records = read(text.as_bytes()).expect("readable");
+            assert_eq!((records.len(), records[0].row), (1, 4), "{text:?}: the line counts");
+            assert_eq!(records[0].header.delimiter().byte(), sign.as_bytes()[0]);
+            assert_eq!(records[0].cell(Column::Email), Some("a"), "{text:?}");
+        }
+    }
+}
+
+#[test]
+fn a_line_that_names_no_delimiter_is_the_header() {
+    for line in ["sep=", "sep=x", "sep=;email", "\"sep=;", "sep", "\nsep=;"] {
+        let text = format!("{line}\n{}\na;b;c;d\n", HEADER.replace(',', ";"));
+        assert!(matches!(read(text.as_bytes()), Err(ReadError::File(_, Some(1 | 2)))), "{text:?}");
+    }
+    assert_eq!(fault(b"sep=;\n"), FileFault::Empty);
+    assert_eq!(fault(b"sep=;"), FileFault::Empty);
+    assert_eq!(fault(b"sep=;\nemail,first_name\n"), FileFault::MissingColumns(Column::REQUIRED.to_vec()));
+}
+
+#[test]
+fn how_a_file_is_written_is_known_without_a_header_that_is_any_use() {
+    let format = |text: &str| wait(format_of(text.as_bytes())).expect("a slice can be read");
+    let of = |delimiter, line_end, names: &[&str]| {
+        Some(Format { delimiter, line_end, unknown_names: names.iter().map(|&name| name.to_owned()).collect() })
+    };
+    let title = "Staff of 2026\r\nemail;first_name\r\n";
+    assert_eq!(format(title), of(Delimiter::Comma, Some(LineEnd::CrLf), &["Staff of 2026"]));
+    let names = "sep=;\nemail;Surname; ;\"Kind\"\n";
+    assert_eq!(format(names), of(Delimiter::Semicolon, Some(LineEnd::Lf), &["Surname", "Kind"]));
+    assert_eq!(format("email\tfirst_name"), of(Delimiter::Tab, None, &[]));
+    assert_eq!(format("a\0,b\n"), of(Delimiter::Comma, Some(LineEnd::Lf), &[]), "what is no text is not told");
+    assert_eq!(format("\n\n"), None);
+    let endless = tokio::io::repeat(b'x');
+    assert_eq!(wait(format_of(endless)).expect("readable").map(|format| format.line_end), Some(None));
+}
+
+#[test]
+fn cells_stay_whole_however_long_they_are() {
+    let long = "é".repeat(5_000);
+    let file = format!("{HEADER},Note,groups\na,b,c,d,{long},{long}\na,b,c,d,{}\n", "x".repeat(300_000));
+    let records = read(file.as_bytes()).expect("readable");
+    assert_eq!(records[0].faults, [], "what is not imported is as long as a row may be, and so are lists of names");
+    assert_eq!((&records[0].cells[4], &records[0].cells[5]), (&long, &long));
+    assert_eq!(records[1].faults, [RowFault::new(None, None, FieldFault::TooLong)]);
     let records = read(format!("{HEADER}\na,{},c,d\n", "é".repeat(2048)).as_bytes()).expect("readable");
     assert_eq!(records[0].faults, []);
     let records = read(format!("{HEADER}\na,x{},c,d\n", "é".repeat(2048)).as_bytes()).expect("readable");
-    assert_eq!(records[0].cells[1], format!("x{}", "é".repeat(2047)));
+    assert_eq!(records[0].cells[1], format!("x{}", "é".repeat(2048)), "whoever shortens it needs all of it");
     assert_eq!(records[0].faults.len(), 1);
     assert_eq!(
         (records[0].faults[0].column, records[0].faults[0].code),
@@ -194,6 +260,9 @@ fn the_number_of_rows_is_limited() {
     assert_eq!(read(&file(1000)).expect("readable").len(), 1000);
     assert_eq!(wait(survey(&file(1000)[..], LIMITS)).expect("readable").records, 1000);
     assert_eq!(fault(&file(1001)), FileFault::TooManyRows(1000));
+    let below_a_line = |rows| [b"sep=,\n", &file(rows)[..]].concat();
+    assert_eq!(read(&below_a_line(1000)).expect("readable").len(), 1000, "the line takes no row's place");
+    assert_eq!(fault(&below_a_line(1001)), FileFault::TooManyRows(1000));
     let surveyed = wait(survey(&file(1001)[..], LIMITS));
     assert!(matches!(surveyed, Err(ReadError::File(FileFault::TooManyRows(1000), Some(1002)))));
 }
@@ -232,8 +301,14 @@ fn awkward_bytes() -> impl Strategy<Value = Vec<u8>> {
 
 proptest! {
     #[test]
-    fn stopping_after_every_record_changes_nothing(body in awkward_bytes(), bom in any::<bool>(), step in 1usize..9) {
-        let bytes = [if bom { &b"\xef\xbb\xbf"[..] } else { b"" }, HEADER.as_bytes(), b"\r\n", &body].concat();
+    fn stopping_after_every_record_changes_nothing(
+        body in awkward_bytes(),
+        bom in any::<bool>(),
+        sep in any::<bool>(),
+        step in 1usize..9,
+    ) {
+        let (mark, line) = (if bom { &b"\xef\xbb\xbf"[..] } else { b"" }, if sep { &b"sep=,\r\n"[..] } else { b"" });
+        let bytes = [mark, line, HEADER.as_bytes(), b"\r\n", &body].concat();
         let whole = read(&bytes).expect("readable");
         wait(async {
             let mut resume = MemberFile::open(Dribble { bytes: &bytes, step }, LIMITS).await.expect("header").position();

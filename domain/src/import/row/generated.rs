@@ -32,12 +32,33 @@ struct Form {
     ended: bool,
 }
 
-/// A row: its values, which of them are quoted without need, and how many blank lines come before it.
+/// A row: its values, which of them are quoted without need, how many blank lines come before it, and how it ends.
 #[derive(Clone, Debug)]
 struct Row {
     cells: Vec<Cell>,
     quoted: Vec<bool>,
     blank: usize,
+    end: End,
+}
+
+/// How a spreadsheet ends a row.
+#[derive(Clone, Copy, Debug)]
+enum End {
+    /// With its last value: empty cells behind it are left out.
+    Value,
+    /// With the last column, and so many empty cells more.
+    Column(usize),
+}
+
+impl Row {
+    /// The columns whose cells are written, in the order of the file.
+    fn written<'f>(&self, form: &'f Form) -> &'f [usize] {
+        let last = form.order.iter().rposition(|column| !self.cells[*column].0.is_empty());
+        match self.end {
+            End::Value => &form.order[..last.map_or(0, |last| last + 1)],
+            End::Column(_) => &form.order,
+        }
+    }
 }
 
 fn form() -> impl Strategy<Value = Form> {
@@ -94,11 +115,15 @@ fn row() -> impl Strategy<Value = Row> {
     ];
     let cells =
         (email(), name(), name(), country, phone, subscription, good(&["", "Partner"]), good(&["", "red\n", "\""]));
-    (cells, prop::collection::vec(any::<bool>(), COLUMNS.len()), 0usize..3).prop_map(|(cells, quoted, blank)| Row {
-        cells: <[Cell; COLUMNS.len()]>::from(cells).into(),
-        quoted,
-        blank,
-    })
+    let end = prop_oneof![2 => Just(End::Value), 3 => Just(End::Column(0)), 1 => (1usize..4).prop_map(End::Column)];
+    (cells, prop::collection::vec(any::<bool>(), COLUMNS.len()), 0usize..3, end)
+        .prop_map(|(cells, quoted, blank, end)| Row {
+            cells: <[Cell; COLUMNS.len()]>::from(cells).into(),
+            quoted,
+            blank,
+            end,
+        })
+        .prop_filter("a blank line is no row", |row| row.cells.iter().any(|(value, _)| !value.trim().is_empty()))
 }
 
 fn written(form: &Form, rows: &[Row]) -> Vec<u8> {
@@ -120,7 +145,11 @@ fn written(form: &Form, rows: &[Row]) -> Vec<u8> {
     let mut text = join(header.collect());
     for row in rows {
         text.push_str(&end.repeat(1 + row.blank));
-        text.push_str(&join(form.order.iter().map(|c| cell(&row.cells[*c].0, row.quoted[*c])).collect()));
+        let mut cells: Vec<String> = row.written(form).iter().map(|c| cell(&row.cells[*c].0, row.quoted[*c])).collect();
+        if let End::Column(more) = row.end {
+            cells.extend(std::iter::repeat_n(String::new(), more));
+        }
+        text.push_str(&join(cells));
     }
     if form.ended {
         text.push_str(end);
@@ -134,7 +163,8 @@ fn written(form: &Form, rows: &[Row]) -> Vec<u8> {
     }
 }
 
-/// Rows of a text, character by character, as RFC 4180 has them; blank lines are numbered and left out.
+/// Rows of a text, character by character, as RFC 4180 has them; blank lines are numbered and left out, and so are empty cells beyond the
+/// first row.
 fn reference(text: &str, delimiter: char) -> Vec<(u32, Vec<String>)> {
     let (mut rows, mut row, mut cell, mut number) = (Vec::new(), Vec::new(), String::new(), 1);
     let (mut quoted, mut chars) = (false, text.chars().peekable());
@@ -161,6 +191,11 @@ fn reference(text: &str, delimiter: char) -> Vec<(u32, Vec<String>)> {
         rows.push((number, row));
     }
     rows.retain(|(_, cells)| cells.iter().any(|cell| !cell.trim().is_empty()));
+    let columns = rows.first().map_or(0, |(_, cells)| cells.len());
+    for (_, cells) in &mut rows {
+        let values = cells.iter().rposition(|cell| !cell.is_empty()).map_or(0, |last| last + 1);
+        cells.truncate(values.max(columns));
+    }
     rows
 }
 
@@ -180,17 +215,22 @@ fn records(bytes: &[u8], encoding: Encoding) -> Vec<Record> {
 }
 
 /// Columns and codes that a row must have, given the addresses before.
-fn expected(row: &Row, seen: &mut BTreeSet<String>) -> BTreeSet<(Column, FieldFault)> {
+fn expected(form: &Form, row: &Row, seen: &mut BTreeSet<String>) -> BTreeSet<(Option<Column>, FieldFault)> {
     let mut faults = BTreeSet::new();
+    let required = ["email", "first_name", "last_name", "subscription_type"];
+    let missing = |(c, name): (usize, &&str)| required.contains(name) && !row.written(form).contains(&c);
+    if COLUMNS.iter().enumerate().any(missing) {
+        return BTreeSet::from([(None, FieldFault::TooFewColumns)]);
+    }
     for (name, (_, fault)) in COLUMNS.iter().zip(&row.cells) {
         if let (Ok(column), Some(fault)) = (name.parse(), fault) {
-            faults.insert((column, *fault));
+            faults.insert((Some(column), *fault));
         }
     }
     let address = row.cells[0].0.to_lowercase();
     let readable = matches!(row.cells[0].1, None | Some(FieldFault::PersonalDomain));
     if readable && !seen.insert(address) {
-        faults.insert((Column::Email, FieldFault::DuplicateInFile));
+        faults.insert((Some(Column::Email), FieldFault::DuplicateInFile));
     }
     faults
 }
@@ -271,8 +311,8 @@ proptest! {
         let (mut seen, mut addresses) = (SeenAddresses::default(), BTreeSet::new());
         for (record, row) in read.iter().zip(&rows) {
             let faults = check_row(record, &policy, &mut seen).err().unwrap_or_default();
-            let found: BTreeSet<_> = faults.iter().filter_map(|fault| Some((fault.column?, fault.code))).collect();
-            prop_assert_eq!(&found, &expected(row, &mut addresses), "{:?}", row);
+            let found: BTreeSet<_> = faults.iter().map(|fault| (fault.column, fault.code)).collect();
+            prop_assert_eq!(&found, &expected(&form, row, &mut addresses), "{:?}", row);
             prop_assert_eq!(found.len(), faults.len());
         }
         prop_assert_eq!(read.len(), rows.len());

@@ -158,6 +158,40 @@ fn names_that_contain_the_separator_are_read_as_they_were_written() {
 }
 
 #[test]
+fn whoever_is_in_every_group_can_be_named_in_a_row() {
+    let names: Vec<String> = (0..1_001).map(|n| format!("Group of the firm, number {n:04}")).collect();
+    let row = |names: &[String]| one(&format!("a@firm.example,A,B,attorney,,,,\"{}\"", joined(names)));
+    assert_eq!(row(&names[..1_000]).expect("valid").groups, names[..1_000]);
+    assert_eq!(codes(&row(&names).expect_err("faulty")), [(Some(Column::Groups), FieldFault::TooManyGroups)]);
+    let twice = [&names[..1_000], &names[..500]].concat();
+    assert_eq!(row(&twice).expect("valid").groups.len(), 1_000, "each counts once");
+}
+
+#[test]
+fn names_copied_from_the_template_are_read_as_they_are() {
+    let names = ["Front|desk", "a\\b", "Tax"].map(str::to_owned);
+    let column = |column, values| crate::import::template::TemplateColumn {
+        column,
+        required: false,
+        description: "",
+        values,
+        example: "",
+    };
+    let columns = [column(Column::Email, None), column(Column::Roles, Some(names.to_vec()))];
+    let csv = crate::import::template::csv(&columns);
+    let text = String::from_utf8(csv).expect("UTF-8");
+    let (_, list) = text.trim_end().rsplit_once(',').expect("a cell");
+    assert_eq!(one(&format!("a@firm.example,A,B,attorney,,,{list},")).expect("valid").roles, names);
+}
+
+#[test]
+fn a_row_that_ends_early_leaves_its_last_columns_absent() {
+    let row = one("a@firm.example,A,B,attorney").expect("valid");
+    assert_eq!((row.profile.phone, row.roles.len()), (None, 0));
+    assert_eq!(codes(&one("a@firm.example,A,B").expect_err("faulty")), [(None, FieldFault::TooFewColumns)]);
+}
+
+#[test]
 fn a_cell_full_of_names_is_one_fault() {
     let names: Vec<String> = (0..700).map(|n| format!("r{n}")).collect();
     let row = one(&format!("a@firm.example,A,B,attorney,,,{},", names.join("|")));
