@@ -3,8 +3,15 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::column::Delimiter;
 use super::file::FileFault;
 use super::shortage::Shortage;
+use crate::profile::is_disturbing;
+
+/// Names of a header that a sentence quotes.
+const QUOTED: usize = 10;
+/// Characters of each.
+const QUOTED_CHARS: usize = 40;
 
 macro_rules! codes {
     ($($name:ident $code:literal $sentence:literal)*) => {
@@ -135,5 +142,63 @@ impl fmt::Display for Failure {
             }
             other => f.write_str(other.code().sentence()),
         }
+    }
+}
+
+/// What was taken for the header, where its names are what is wrong: said when the sentence is read, because the names in the file go
+/// with it.
+pub(super) fn told_of_header(code: FailureCode, delimiter: Delimiter, unknown: &[String]) -> Option<String> {
+    if !matches!(code, FailureCode::MissingColumn | FailureCode::DuplicateColumn) {
+        return None;
+    }
+    let read = format!("The row was read as separated by {}.", delimiter.plural());
+    let quoted: Vec<String> = unknown.iter().take(QUOTED).map(|name| quoted(name)).collect();
+    let names = quoted.join(", ");
+    Some(match (quoted.is_empty(), unknown.len() - quoted.len()) {
+        (true, _) => read,
+        (false, 0) => format!("{read} Names in it that are not known: {names}."),
+        (false, more) => format!("{read} Names in it that are not known: {names} and {more} more."),
+    })
+}
+
+/// A name of a file within a sentence: short, and without anything that acts on the text around it.
+fn quoted(name: &str) -> String {
+    let harmless = |c: char| match c {
+        '"' => '\'',
+        c if is_disturbing(c) => '\u{fffd}',
+        c => c,
+    };
+    let mut chars = name.chars().map(harmless);
+    let text: String = chars.by_ref().take(QUOTED_CHARS).collect();
+    let rest = if chars.next().is_some() { "…" } else { "" };
+    format!("\"{text}{rest}\"")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(names: &[&str]) -> String {
+        let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+        told_of_header(FailureCode::MissingColumn, Delimiter::Semicolon, &names).expect("it is about names")
+    }
+
+    #[test]
+    fn what_was_taken_for_the_header_is_told() {
+        assert_eq!(told(&[]), "The row was read as separated by semicolons.");
+        assert_eq!(
+            told(&["Surname", "Kind"]),
+            "The row was read as separated by semicolons. Names in it that are not known: \"Surname\", \"Kind\"."
+        );
+        assert_eq!(told_of_header(FailureCode::MalformedHeader, Delimiter::Comma, &[]), None);
+    }
+
+    #[test]
+    fn what_a_hostile_header_has_stays_short_and_harmless() {
+        let long = format!("a\n\u{202e}\"{}", "é".repeat(1_000));
+        let told = told(&vec![&long[..]; 200]);
+        assert!(told.ends_with(" and 190 more."), "{told}");
+        assert_eq!(told.matches("\"a\u{fffd}\u{fffd}\'").count(), 10, "{told}");
+        assert!(told.chars().count() < 10 * 45 + 120 && !told.contains(is_disturbing), "{told}");
     }
 }

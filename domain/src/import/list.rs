@@ -7,6 +7,7 @@ use uuid::Uuid;
 use super::State;
 use super::column::{Column, Delimiter, LineEnd};
 use super::encoding::Encoding;
+use super::failure::told_of_header;
 use super::row::RowFault;
 use super::shortage::Shortage;
 use crate::actor::{Action, Actor};
@@ -49,7 +50,7 @@ pub struct MemberImport {
     pub state: State,
     /// Rows of the file; unknown until the worker has looked at it.
     pub rows_total: Option<i32>,
-    /// Names of columns that are not imported. They go 7 days after the import was started.
+    /// Names of columns that are not imported, also of a header that is no use. They go 7 days after the import was started.
     pub ignored_columns: Vec<String>,
     /// How the text of the file is written; unknown until the worker has looked at it.
     pub encoding: Option<Encoding>,
@@ -112,6 +113,17 @@ impl MemberImport {
     /// How far it is.
     pub fn progress(&self) -> Progress {
         Progress { done: self.rows_done(), total: self.rows_total }
+    }
+
+    /// With what was taken for the header in the sentence of a failure that is about it.
+    fn explained(mut self) -> Self {
+        let code = self.error_code.as_deref().and_then(|code| code.parse().ok());
+        if let (Some(message), Some(code), Some(delimiter)) = (&mut self.error_message, code, self.delimiter)
+            && let Some(told) = told_of_header(code, delimiter, &self.ignored_columns)
+        {
+            *message = format!("{message} {told}");
+        }
+        self
     }
 
     /// Rows that were dealt with, or looked at.
@@ -244,11 +256,12 @@ pub async fn read_many(conn: &mut PgConnection, actor: &Actor, ids: &[ImportId])
         return Ok(Vec::new());
     }
     let raw: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
-    sqlx::query_as(concat!(select!(), "$1 AND import_id = ANY($2)"))
+    let imports: Vec<MemberImport> = sqlx::query_as(concat!(select!(), "$1 AND import_id = ANY($2)"))
         .bind(actor.account_id.0)
         .bind(&raw)
         .fetch_all(conn)
-        .await
+        .await?;
+    Ok(imports.into_iter().map(MemberImport::explained).collect())
 }
 
 /// Reads an import, for Muster itself.
@@ -257,7 +270,8 @@ pub(super) async fn find(
     account: AccountId,
     id: ImportId,
 ) -> sqlx::Result<Option<MemberImport>> {
-    sqlx::query_as(concat!(select!(), "$1 AND import_id = $2")).bind(account.0).bind(id.0).fetch_optional(conn).await
+    let found = sqlx::query_as(concat!(select!(), "$1 AND import_id = $2")).bind(account.0).bind(id.0);
+    Ok(found.fetch_optional(conn).await?.map(MemberImport::explained))
 }
 
 /// A page of an account's imports, the newest first, each with its cursor. The caller has looked at the right to read imports.
@@ -272,6 +286,7 @@ pub async fn list(
     let imports: Vec<MemberImport> = statement.build_query_as().fetch_all(conn).await?;
     Ok(request
         .page(imports)
+        .map(MemberImport::explained)
         .map(|import| (Cursor::new(IMPORTS.0, SortValue::Instant(import.created_at), import.import_id.0), import)))
 }
 

@@ -78,12 +78,43 @@ impl Run {
         let text = detect(upload::open_stream(&self.files, stored, 0).await?).await.map_err(ReadError::from)?;
         let text = text.ok_or(ReadError::File(FileFault::NotText, None))?;
         let source = source(&self.files, stored, text.encoding, 0).await?;
-        let survey = file::survey(source, self.limits).await?;
+        let surveyed = match file::survey(source, self.limits).await {
+            Ok(survey) if survey.records == 0 => Err(FileFault::NoRows.into()),
+            other => other,
+        };
+        if matches!(surveyed, Err(ReadError::File(..))) {
+            self.record_format(stored, text).await?;
+        }
+        let survey = surveyed?;
         let total = i32::try_from(survey.records).expect("bounded by the limit on rows");
         self.record_survey(head, text, &survey, total).await?;
         fail_point!("import.after_survey");
         head.rows_total = Some(total);
         head.encoding = Some(text.encoding);
+        Ok(())
+    }
+
+    /// Stores how a file is written that cannot be imported, so that whoever mends it sees what was made of it.
+    async fn record_format(&mut self, stored: &Stored, text: Text) -> Result<(), Halt> {
+        let source = source(&self.files, stored, text.encoding, 0).await?;
+        let Some(format) = file::format_of(source).await.map_err(ReadError::from)? else { return Ok(()) };
+        let names: Vec<String> = format.unknown_names.iter().map(|name| shown(name)).collect();
+        // Also in an account that is read-only by now.
+        let mut change = self.change(Kind::System, Author::System).await?;
+        sqlx::query!(
+            "UPDATE member_import SET ignored_columns = $3, encoding = $4, byte_order_mark = $5, delimiter = $6, line_end = $7
+             WHERE account_id = $1 AND import_id = $2 AND state = 'QUEUED'",
+            self.account.0,
+            self.import.0,
+            &names,
+            text.encoding.as_str(),
+            text.byte_order_mark,
+            format.delimiter.as_str(),
+            format.line_end.map(super::column::LineEnd::as_str),
+        )
+        .execute(change.conn())
+        .await?;
+        change.commit().await?;
         Ok(())
     }
 

@@ -8,7 +8,7 @@ use std::fmt;
 use jiff::tz::TimeZoneDatabase;
 
 pub use fault::{FieldFault, UnknownFault};
-pub(crate) use text::line;
+pub(crate) use text::{is_disturbing, line};
 
 /// Characters of a first or last name.
 pub const NAME_CHARS: usize = 100;

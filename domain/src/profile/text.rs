@@ -34,7 +34,7 @@ fn checked(text: &str, max: usize, keeps: impl Fn(char) -> bool) -> Result<Strin
 /// and isolates of the bidirectional algorithm (UAX #9). They are refused rather than dropped, because what would
 /// remain is not what the person saw. The zero-width joiners and the directional marks stay: Persian, Hindi, Arabic and
 /// Hebrew names need them.
-fn is_disturbing(c: char) -> bool {
+pub(crate) fn is_disturbing(c: char) -> bool {
     c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
