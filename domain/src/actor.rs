@@ -16,7 +16,7 @@ mod host;
 
 pub(crate) use asker::inside;
 pub use asker::{Asker, Asks, Host};
-pub use grants::{Assignment, Grants, Reach, WHOLE_ACCOUNT, of_assignments, of_members};
+pub use grants::{Assignment, Grants, Reach, WHOLE_ACCOUNT, of_assignments, of_members, of_roles};
 pub use host::HostGrants;
 
 /// Who causes a change, as its events name them.

@@ -1,13 +1,17 @@
 //! What becomes of rows.
 
+use std::fmt::Write as _;
+
 use domain::import::{Outcome, Step};
 use domain::job::Verdict;
 use domain::member;
 use domain::permission::SystemRole;
 use futures::FutureExt as _;
+use tracing::Instrument as _;
 
 use super::world::{MEMBERS, World};
 use crate::support::firm::set_roles;
+use crate::support::statements::Statements;
 
 const HEADER: &str = "email,first_name,last_name,subscription_type,roles,groups";
 
@@ -75,6 +79,40 @@ async fn bad_rows_are_reported_and_good_ones_imported() {
     let first = &world.rows(import, Some(Outcome::Rejected)).await[0];
     assert_eq!(first.faults[0].value.as_deref(), Some("not-an-address"));
     assert!(first.faults[0].sentence.ends_with('.') && first.member_id.is_none());
+    world.end().await;
+}
+
+/// The statements of the batch of an import whose rows name these roles.
+async fn statements_of(world: &World, listening: &Statements, domain: &str, roles: &str) -> Vec<String> {
+    let mut file = format!("{HEADER}\n");
+    for row in 0..30 {
+        writeln!(file, "p{row}@{domain},Pat,Prior,Attorney,{roles},").unwrap();
+    }
+    let import = world.start(&world.owner, file.as_bytes(), false).await;
+    let job = world.claim().await;
+    let mut run = world.run_of(&job, import);
+    assert_eq!(run.step().await.unwrap(), Step::Going, "the look through the file");
+    listening.take();
+    assert_eq!(run.step().instrument(tracing::info_span!("request")).await.unwrap(), Step::Going);
+    let statements = listening.take();
+    assert_eq!(run.step().await.unwrap(), Step::Ended);
+    assert_eq!(world.read(import).await.rows_invited, 30);
+    statements
+}
+
+#[tokio::test]
+async fn a_role_costs_no_more_for_being_spelled_in_twenty_ways() {
+    let world = World::new(200).await;
+    let listening = Statements::listen();
+    let spelled = |capitals: u32| -> String {
+        let cased = |(place, c): (usize, char)| if capitals >> place & 1 == 1 { c.to_ascii_uppercase() } else { c };
+        "auditor".chars().enumerate().map(cased).collect()
+    };
+    let one = statements_of(&world, &listening, "one.example", "auditor").await;
+    let twenty = (0..20).map(spelled).collect::<Vec<_>>().join("|");
+    let twenty = statements_of(&world, &listening, "twenty.example", &twenty).await;
+    assert!(one.iter().any(|statement| statement.contains("role_permission")), "{one:#?}");
+    assert_eq!(twenty.len(), one.len(), "{twenty:#?}");
     world.end().await;
 }
 

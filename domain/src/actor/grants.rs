@@ -1,6 +1,6 @@
 //! What assignments of roles give: permissions for the whole account, and permissions within units.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -205,6 +205,30 @@ pub async fn of_assignments(conn: &mut PgConnection, account: AccountId, assignm
         }
     }
     Ok(grants)
+}
+
+/// What each of some roles gives where it is assigned for the whole account. Those that are archived or unknown are not in it.
+pub async fn of_roles(
+    conn: &mut PgConnection,
+    account: AccountId,
+    roles: &[RoleId],
+) -> sqlx::Result<HashMap<RoleId, Grants>> {
+    let ids: Vec<Uuid> = roles.iter().map(|role| role.0).collect();
+    let rows = sqlx::query!(
+        r#"SELECT r.role_id AS "role_id: RoleId", r.role_id = $3 AS "everything!",
+                  ARRAY(SELECT p.permission FROM role_permission p WHERE p.account_id = r.account_id AND p.role_id = r.role_id) AS "keys!"
+           FROM role r WHERE r.account_id = $1 AND r.role_id = ANY($2) AND r.archived_at IS NULL"#,
+        account.0,
+        &ids,
+        SystemRole::Administrator.id().0,
+    )
+    .fetch_all(conn)
+    .await?;
+    let given = rows.iter().map(|row| {
+        let permissions = super::permission_set(row.everything, &row.keys);
+        (row.role_id, Grants::wide_only(permissions))
+    });
+    Ok(given.collect())
 }
 
 /// The place of an assignment in the input: account-wide roles stand in `roleIds`, those limited to units after them in `unitRoles`.

@@ -2,11 +2,9 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use uuid::Uuid;
-
 use super::batch::lock_groups;
 use super::fate::{Fate, Wanted, edits, invited, may_edit};
-use crate::actor::{Action, Assignment, Grants, Standing, Target, of_assignments};
+use crate::actor::{Action, Grants, Standing, Target, of_roles};
 use crate::change::Change;
 use crate::error::Result;
 use crate::id::{GroupId, MemberId, RoleId};
@@ -77,21 +75,9 @@ impl Relied {
 
     /// What each role grants; none if one is archived by now.
     async fn grants(&self, change: &mut Change) -> Result<Option<HashMap<RoleId, Grants>>> {
-        let account = change.account();
-        let ids: Vec<Uuid> = self.roles.iter().map(|role| role.0).collect();
-        let archived = sqlx::query_scalar!(
-            r#"SELECT EXISTS (SELECT FROM role WHERE account_id = $1 AND role_id = ANY($2) AND archived_at IS NOT NULL) AS "archived!""#,
-            account.0,
-            &ids,
-        );
-        if archived.fetch_one(change.conn()).await? {
-            return Ok(None);
-        }
-        let mut grants = HashMap::with_capacity(ids.len());
-        for role in &self.roles {
-            grants.insert(*role, of_assignments(change.conn(), account, &[Assignment::wide(*role)]).await?);
-        }
-        Ok(Some(grants))
+        let (account, roles) = (change.account(), self.roles.iter().copied().collect::<Vec<_>>());
+        let grants = of_roles(change.conn(), account, &roles).await?;
+        Ok((grants.len() == roles.len()).then_some(grants))
     }
 }
 
