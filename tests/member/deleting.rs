@@ -101,6 +101,8 @@ async fn live(app: &App, owner: &Person) -> Result<Person> {
     )
     .await?;
     import(app, &person, "xia@harborandfinch.example,Xia,Xu,Attorney\n").await?;
+    // In the wrong column, of a row that is nobody's.
+    import(app, owner, &format!("nobody,Quentin,Quill, {} \n", EMAIL.to_uppercase())).await?;
     app.mutate(None, "passwordResetRequest", json!({ "email": EMAIL }), "accepted").await?;
     let again = json!({ "accountName": "Quetzal & Co", "firstName": "Quetzal", "lastName": "Q", "email": EMAIL, "password": "correct horse battery" });
     app.mutate(None, "signUp", again, "accepted").await?;

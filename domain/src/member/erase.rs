@@ -154,13 +154,17 @@ async fn files(change: &mut Change, ids: &[Uuid], subjects: &[Uuid], emails: &[S
     let digests: Vec<Vec<u8>> = emails.iter().map(|email| import::address_digest(change.db(), email)).collect();
     let uploads = sqlx::query_scalar!(
         r#"UPDATE upload u SET expires_at = $5
-           WHERE u.account_id = $1 AND (u.created_by = ANY($2) OR EXISTS (
-               SELECT FROM member_import i JOIN member_import_row r USING (account_id, import_id)
-               WHERE i.account_id = u.account_id AND i.upload_id = u.upload_id
-                 AND (r.member_id = ANY($3) OR r.email_digest = ANY($4)
-                      -- Of a row that cannot be read, what is quoted of it.
-                      OR (r.email_digest IS NULL AND r.outcome = 'REJECTED' AND EXISTS (
-                          SELECT FROM jsonb_array_elements(r.faults) f WHERE lower(trim(f->>'value')) = ANY($6))))))
+           WHERE u.account_id = $1 AND (u.created_by = ANY($2) OR u.upload_id IN (
+               SELECT i.upload_id FROM member_import i WHERE i.account_id = $1 AND i.import_id IN (
+                   -- Each by an index of its own, so that nobody waits for it, however many rows there are.
+                   SELECT r.import_id FROM member_import_row r WHERE r.account_id = $1 AND r.member_id = ANY($3)
+                   UNION
+                   SELECT r.import_id FROM member_import_row r WHERE r.account_id = $1 AND r.email_digest = ANY($4)
+                   UNION
+                   -- Of a row whose address cannot be read, what is quoted of it.
+                   SELECT r.import_id FROM member_import_row r
+                   WHERE r.account_id = $1 AND r.outcome = 'REJECTED' AND r.email_digest IS NULL
+                     AND quoted_addresses(r.faults) && $6)))
            RETURNING u.upload_id AS "upload_id: UploadId""#,
         account.0,
         ids,
