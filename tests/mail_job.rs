@@ -74,6 +74,7 @@ impl Stage {
             Verdict::Retry { code, after } => {
                 outbox::retry(&mut conn, key, after.unwrap_or_default(), code).await.unwrap()
             }
+            Verdict::Wait { code, after } => outbox::wait(&mut conn, key, *after, code).await.unwrap(),
             Verdict::Dead { code } => outbox::bury(&mut conn, key, code).await.unwrap(),
         };
         assert!(written, "the claim was the job's");

@@ -266,6 +266,13 @@ pub enum Verdict {
         /// When; without it, by the kind's back-off.
         after: Option<SignedDuration>,
     },
+    /// Once more, because something else has to end first: the attempt does not count.
+    Wait {
+        /// For what, in capitals.
+        code: &'static str,
+        /// When to look again.
+        after: SignedDuration,
+    },
     /// Never again, unless an operator replays it.
     Dead {
         /// Why, in capitals.

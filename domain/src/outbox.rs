@@ -3,8 +3,8 @@
 //! Hints and claims may be lost in a crash of the database (they commit asynchronously): a random claim fences, so the worst is
 //! that a job runs again. Outcomes commit like everything else. Rows are locked in one order or not waited for.
 //!
-//! Whoever ends or holds a job together with what hangs on it ([`hold`], [`finish`], [`retry`], [`bury`], [`bury_claimed`],
-//! [`bury_by_operator`]) locks the job's row first, before account, pools, members and their children: the fence comes before
+//! Whoever ends or holds a job together with what hangs on it ([`hold`], [`finish`], [`retry`], [`bury`],
+//! [`bury_claimed`], [`bury_by_operator`]) locks the job's row first, before account, pools, members and their children: the fence comes before
 //! the work. It can: everybody else only inserts rows here, as the last thing before the feed, and waits for none of these.
 //!
 //! [`hint`], [`claim`], [`renew`] and [`lease_relay`] are transactions by themselves: within another they would make it commit
@@ -239,6 +239,24 @@ pub async fn retry(conn: &mut PgConnection, job: (Uuid, Uuid), after: SignedDura
         r#"UPDATE outbox
            SET claim = NULL, hinted = false, wake_at = now() + $3::float8 * interval '1 s', last_error_code = $4,
                left_since = NULL
+           WHERE job_id = $1 AND claim = $2"#,
+        job.0,
+        job.1,
+        after.as_secs_f64(),
+        code,
+    )
+    .execute(conn)
+    .await?;
+    Ok(written.rows_affected() == 1)
+}
+
+/// Sets the time at which a job looks again whether what it waits for has ended; the attempt does not count, so that it waits as long
+/// as that takes. False: the claim is somebody else's by now.
+pub async fn wait(conn: &mut PgConnection, job: (Uuid, Uuid), after: SignedDuration, code: &str) -> Result<bool> {
+    let written = sqlx::query!(
+        r#"UPDATE outbox
+           SET claim = NULL, hinted = false, attempts = attempts - 1, wake_at = now() + $3::float8 * interval '1 s',
+               last_error_code = $4, left_since = NULL
            WHERE job_id = $1 AND claim = $2"#,
         job.0,
         job.1,

@@ -46,6 +46,7 @@ pub(crate) async fn settle(
     match judge(verdict, kind, job.attempts) {
         Outcome::Settled | Outcome::Done => Ok(!outbox::finish(conn, &[key]).await?.is_empty()),
         Outcome::Left(code, after) => outbox::leave(conn, key, after, code).await,
+        Outcome::Waits(code, after) => outbox::wait(conn, key, after, code).await,
         Outcome::Retry(code, after) => outbox::retry(conn, key, after, code).await,
         Outcome::Dead(code) => outbox::bury(conn, key, code).await,
     }

@@ -40,6 +40,8 @@ pub(crate) enum Outcome {
     Done,
     /// Why it failed, and the pause until the next.
     Retry(&'static str, SignedDuration),
+    /// What has to end first, and the pause until it is looked at again.
+    Waits(&'static str, SignedDuration),
     /// Why another process has to make it, and when that may take it.
     Left(&'static str, SignedDuration),
     /// Why there is no next.
@@ -90,6 +92,7 @@ impl Attempt {
         match outcome {
             Outcome::Settled | Outcome::Done => Ok(true),
             Outcome::Retry(code, after) => Ok(self.retry(key, after, code).await?),
+            Outcome::Waits(code, after) => Ok(self.wait(key, after, code).await?),
             Outcome::Left(code, after) => Ok(self.leave(key, after, code).await?),
             Outcome::Dead(code) => self.bury(job, code).await,
         }
@@ -119,6 +122,10 @@ impl Attempt {
         answered(async { outbox::retry(&mut *self.pool.acquire().await?, key, after, code).await }).await
     }
 
+    async fn wait(&self, key: (Uuid, Uuid), after: SignedDuration, code: &str) -> sqlx::Result<bool> {
+        answered(async { outbox::wait(&mut *self.pool.acquire().await?, key, after, code).await }).await
+    }
+
     async fn leave(&self, key: (Uuid, Uuid), after: SignedDuration, code: &str) -> sqlx::Result<bool> {
         answered(async { outbox::leave(&mut *self.pool.acquire().await?, key, after, code).await }).await
     }
@@ -146,6 +153,7 @@ fn tell(outcome: Outcome, written: &domain::error::Result<bool>, attempts: i32, 
         (Outcome::Done, _) => "done",
         (Outcome::Settled, _) => "settled",
         (Outcome::Retry(..), _) => "retry",
+        (Outcome::Waits(..), _) => "waits",
         (Outcome::Left(..), _) => "left",
         (Outcome::Dead(_), _) => "dead",
     };
@@ -158,7 +166,9 @@ fn tell(outcome: Outcome, written: &domain::error::Result<bool>, attempts: i32, 
             tracing::warn!(outcome = word, code, attempts, after_seconds = after.as_secs(), "job ended");
         }
         (Outcome::Dead(code), _) => tracing::error!(outcome = word, code, attempts, "job ended"),
-        (Outcome::Settled | Outcome::Done, _) => tracing::info!(outcome = word, attempts, "job ended"),
+        (Outcome::Settled | Outcome::Done | Outcome::Waits(..), _) => {
+            tracing::info!(outcome = word, attempts, "job ended")
+        }
     }
 }
 
@@ -168,6 +178,7 @@ pub(crate) fn judge(verdict: &Verdict, kind: JobKind, attempts: i32) -> Outcome 
         Verdict::Settled => Outcome::Settled,
         Verdict::Done => Outcome::Done,
         Verdict::Dead { code } => Outcome::Dead(code),
+        Verdict::Wait { code, after } => Outcome::Waits(code, after),
         Verdict::Retry { code, .. } if attempts >= kind.max_attempts() => Outcome::Dead(code),
         Verdict::Retry { code, after } => Outcome::Retry(code, after.unwrap_or_else(|| back_off(attempts, jitter()))),
     }
@@ -190,5 +201,11 @@ mod tests {
         assert_eq!(judge(&retry(), kind, 1), Outcome::Retry("X", SignedDuration::from_secs(1)));
         assert_eq!(judge(&retry(), kind, kind.max_attempts()), Outcome::Dead("X"));
         assert_eq!(judge(&Verdict::Done, kind, kind.max_attempts()), Outcome::Done);
+    }
+
+    #[test]
+    fn who_waits_for_something_else_waits_as_long_as_that_takes() {
+        let (kind, after) = (JobKind::EraseUpload, SignedDuration::from_secs(5));
+        assert_eq!(judge(&Verdict::Wait { code: "X", after }, kind, kind.max_attempts()), Outcome::Waits("X", after));
     }
 }

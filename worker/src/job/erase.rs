@@ -11,6 +11,9 @@ use serde::Deserialize;
 use crate::handler::Registry;
 use crate::sweeps::code;
 
+/// When it is looked again whether an import has ended.
+const AGAIN: SignedDuration = SignedDuration::from_secs(5);
+
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Payload {
@@ -29,8 +32,8 @@ pub(super) fn register(registry: Registry, db: Db, files: Files) -> Registry {
             };
             match upload::purge_one(&db, &files, AccountId(job.account_id), payload.upload_id).await {
                 Ok(true) => Verdict::Done,
-                // Its import ends soon: nobody is answerable for it any more, or it is short.
-                Ok(false) => Verdict::Retry { code: "IMPORT_RUNNING", after: Some(SignedDuration::from_secs(5)) },
+                // The import still reads the file, as long as that takes. One that nobody works is ended by a sweep.
+                Ok(false) => Verdict::Wait { code: "IMPORT_RUNNING", after: AGAIN },
                 Err(error) => Verdict::Retry { code: code(&error), after: None },
             }
         }

@@ -71,7 +71,7 @@ catalogue! {
         pool_acquire: Histogram "muster_pool_acquire" [] Seconds, "Time that somebody waited for a connection and got one, in any pool.";
     }
     "Jobs" {
-        jobs: Counter "muster_jobs" [kind, outcome], "Attempts at jobs, by kind and outcome: `done`; `settled` (the handler wrote the outcome with its effect: see mails and imports); `retry`; `left` (of a kind that this version does not know: left to a newer one); `dead` (no further attempt by itself); `superseded` (somebody else has the job by now); `unwritten` (the outcome could not be written, the job runs again).";
+        jobs: Counter "muster_jobs" [kind, outcome], "Attempts at jobs, by kind and outcome: `done`; `settled` (the handler wrote the outcome with its effect: see mails and imports); `retry`; `waits` (something else has to end first, which is no failure); `left` (of a kind that this version does not know: left to a newer one); `dead` (no further attempt by itself); `superseded` (somebody else has the job by now); `unwritten` (the outcome could not be written, the job runs again).";
         job_duration: Histogram "muster_job_duration" [kind] Seconds, "Time of one attempt at a job.";
         jobs_oldest_due: Gauge "muster_jobs_oldest_due" [lane] Seconds, "How long the oldest job that should run has waited to be started; 0 if none waits. The same in all processes.";
         jobs_unfinished: Gauge "muster_jobs_unfinished" [lane], "Jobs that are neither finished nor dead, those that wait for another attempt included. The same in all processes.";
@@ -94,7 +94,7 @@ catalogue! {
     "Imports and uploads" {
         imports: Counter "muster_imports" [outcome], "Imports that ended: `finished`, `failed` or `canceled`.";
         import_rows: Counter "muster_import_rows" [outcome], "Rows of imports worked on: `invited` or `rejected`.";
-        uploads: Counter "muster_uploads" [outcome], "Files put: `stored`, `gone` (unknown, over or used), `too_large`, `unsupported` (no text), `damaged` (not what its digest says), `malformed` (a digest that cannot be read), `late`, `interrupted`, `foreign` (a page of a site that may not) or `failed`.";
+        uploads: Counter "muster_uploads" [outcome], "Files put: `stored`, `gone` (unknown, over or used), `too_large`, `unsupported` (no text), `damaged` (not what its digest says), `malformed` (a digest that cannot be read), `late`, `interrupted`, `replaced` (the same upload was sent another file), `full` (too many arrive at once), `foreign` (a page of a site that may not) or `failed`.";
     }
     "Sockets and the live feed" {
         sockets_open: Gauge "muster_sockets_open" [], "Open WebSockets.";

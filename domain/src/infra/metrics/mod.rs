@@ -107,7 +107,7 @@ pub(crate) fn connection_acquired(seconds: f64) {
     all().pool_acquire.took([], seconds);
 }
 
-/// An attempt at a job ended: its kind and `done`, `settled`, `retry`, `left`, `dead`, `superseded` or `unwritten`.
+/// An attempt at a job ended: its kind and `done`, `settled`, `retry`, `waits`, `left`, `dead`, `superseded` or `unwritten`.
 pub fn job_ended(kind: &str, outcome: &'static str) {
     all().jobs.one([job_kind(kind), outcome]);
 }
