@@ -3,7 +3,7 @@
 //! Hints and claims may be lost in a crash of the database (they commit asynchronously): a random claim fences, so the worst is
 //! that a job runs again. Outcomes commit like everything else. Rows are locked in one order or not waited for.
 //!
-//! Whoever ends or holds a job together with what hangs on it ([`hold`], [`finish`], [`retry`], [`bury`],
+//! Whoever ends or holds a job together with what hangs on it ([`hold`], [`hold_dead`], [`finish`], [`retry`], [`bury`],
 //! [`bury_claimed`], [`bury_by_operator`]) locks the job's row first, before account, pools, members and their children: the fence comes before
 //! the work. It can: everybody else only inserts rows here, as the last thing before the feed, and waits for none of these.
 //!
@@ -25,8 +25,9 @@ use jiff::SignedDuration;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use crate::id::AccountId;
 use crate::infra::telemetry;
-use crate::job::{Claimed, Lane, NewJob};
+use crate::job::{Claimed, JobKind, Lane, NewJob};
 
 /// What the database said.
 pub type Result<T> = std::result::Result<T, sqlx::Error>;
@@ -266,6 +267,22 @@ pub async fn wait(conn: &mut PgConnection, job: (Uuid, Uuid), after: SignedDurat
     .execute(conn)
     .await?;
     Ok(written.rows_affected() == 1)
+}
+
+/// Locks the jobs of a kind and a key that did not finish, so that none is replayed until the transaction ends. Answers whether none
+/// of them will run: they are dead, or there is none.
+pub async fn hold_dead(conn: &mut PgConnection, account: AccountId, kind: JobKind, key: &str) -> Result<bool> {
+    let live = sqlx::query_scalar!(
+        r#"SELECT wake_at IS NOT NULL AS "live!" FROM outbox
+           WHERE account_id = $1 AND kind = $2 AND dedupe_key = $3 AND (wake_at IS NOT NULL OR dead_at IS NOT NULL)
+           ORDER BY job_id FOR NO KEY UPDATE"#,
+        account.0,
+        kind.as_str(),
+        key,
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(!live.contains(&true))
 }
 
 /// Ends a job for good, its row alone. False: the claim is somebody else's by now.

@@ -175,6 +175,37 @@ async fn an_import_whose_job_died_unnoticed_is_abandoned() {
     world.end().await;
 }
 
+/// The sweep has it on its list, and meanwhile an operator lets it go on.
+#[tokio::test]
+async fn an_import_that_is_replayed_this_moment_is_not_abandoned() {
+    let world = World::new(5_000).await;
+    let import = world.start(&world.owner, &people(700), false).await;
+    let job = world.claim().await;
+    let key = (job.job_id, job.claim);
+    outbox::bury(&mut world.db.pool.acquire().await.unwrap(), key, "UNKNOWN_KIND").await.unwrap();
+    let mut replay = world.db.pool.begin().await.unwrap();
+    let due = "UPDATE outbox SET wake_at = now(), dead_at = NULL, attempts = 0 WHERE job_id = $1";
+    sqlx::query(due).bind(job.job_id).execute(&mut *replay).await.unwrap();
+    let waiting =
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    let db = world.db.clone();
+    let mut sweep = Box::pin(domain::import::abandon_stranded(&db));
+    let ended = loop {
+        match futures::poll!(sweep.as_mut()) {
+            std::task::Poll::Ready(ended) => break ended,
+            std::task::Poll::Pending if world.count(waiting).await > 0 => {
+                replay.commit().await.unwrap();
+                break sweep.await;
+            }
+            std::task::Poll::Pending => {}
+        }
+    };
+    assert_eq!(ended.unwrap(), 0);
+    assert_eq!(world.work().await, Verdict::Settled);
+    assert_eq!(world.read(import).await.rows_invited, 700);
+    world.end().await;
+}
+
 /// Ten thousand rows, and invitations all the while, for fewer seats than either could use.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_import_and_invitations_never_oversell() {

@@ -13,7 +13,7 @@ use crate::id::{ImportId, UploadId};
 use crate::infra::db::Db;
 use crate::infra::metrics;
 use crate::job::{JobKind, NewJob};
-use crate::license;
+use crate::{license, outbox};
 
 /// Rows changed by one statement.
 const FORGOTTEN_AT_ONCE: i32 = 10_000;
@@ -154,7 +154,9 @@ pub async fn abandon_stranded(db: &Db) -> Result<usize> {
     for (account, import) in across::stranded_imports(&db.pool).await? {
         let attempt = || async move {
             let mut change = Change::begin(db, account, Kind::System, Origin::system(), None).await?;
-            let ended = abandon(&mut change, import).await?;
+            // It may have been replayed since the list was made; from here on it is not.
+            let dead = outbox::hold_dead(change.conn(), account, JobKind::ImportMembers, &import.to_string()).await?;
+            let ended = dead && abandon(&mut change, import).await?;
             change.commit().await?;
             Ok(ended)
         };
