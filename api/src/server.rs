@@ -37,7 +37,7 @@ use crate::pages;
 use crate::socket::{self, of_host, signed_in};
 use crate::state::State;
 use crate::trace::{Believed, trace};
-use crate::upload::{self, Uploads};
+use crate::upload::{self, Arrivals, Uploads};
 
 /// Mutations that compute the hash of a password, open to anybody.
 const HASHING: [&str; 5] = ["sessionCreate", "signUp", "passwordReset", "invitationAccept", "loginEmailChangeRevert"];
@@ -123,7 +123,8 @@ impl Server {
         let config = &self.state.config;
         let (limit, origins) = (config.limits.upload_bytes, Origins::new(&config.http));
         let time_limit = Duration::from_secs(config.limits.upload_seconds);
-        Uploads { db: self.state.db.clone(), files: self.state.files.clone(), limit, time_limit, origins }
+        let arrivals = Arrivals::new(config.limits.uploads_at_once);
+        Uploads { db: self.state.db.clone(), files: self.state.files.clone(), limit, time_limit, origins, arrivals }
     }
 
     /// Serves until `shutdown`, and on for as long as balancers need to notice that it is not ready any more. Then it finishes the

@@ -18,12 +18,19 @@ use domain::upload::{self, StoreFault};
 use futures::{Stream, StreamExt as _};
 use serde_json::json;
 use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
 
 use crate::auth::request_id;
 use crate::graphql::http::{Caller, Origins, origin};
 
+mod arrivals;
+
+pub use arrivals::Arrivals;
+
 /// How long a sender may pause.
 const PAUSE: Duration = Duration::from_secs(30);
+/// Seconds after which whoever found no place, or what failed here, may come again.
+const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
 
 /// What the address needs.
 #[derive(Clone, Debug)]
@@ -38,6 +45,8 @@ pub struct Uploads {
     pub time_limit: Duration,
     /// Whose pages may put files.
     pub origins: Origins,
+    /// How many may arrive at once.
+    pub arrivals: Arrivals,
 }
 
 /// `/uploads/{token}`. The server must not limit bodies before they come here.
@@ -62,7 +71,8 @@ async fn preflight(State(uploads): State<Uploads>, headers: HeaderMap) -> Respon
 ///
 /// 204 when it is stored. 403 for a page of a site that may not call; 404 for an upload that is unknown, over or used, all alike; 413
 /// for a file that is too long; 415 for one that says it is no text, or begins as an archive, a spreadsheet's own file or a PDF; 422 for one
-/// that is not what its digest says; 400 when the body breaks off or the digest cannot be read, 408 when it does not arrive in time; 503 when something failed here.
+/// that is not what its digest says; 400 when the body breaks off or the digest cannot be read, 408 when it does not arrive in time; 409 when another file
+/// comes for the same upload meanwhile; 503 when too many arrive at once, or something failed here.
 /// All but 204 come with a body like the errors of the API: `{"errors": [{"message": …, "extensions": {"code": …, "requestId": …}}]}`.
 async fn store(State(uploads): State<Uploads>, Path(token): Path<String>, headers: HeaderMap, body: Body) -> Response {
     let caller = uploads.origins.caller(&headers);
@@ -76,6 +86,9 @@ async fn store(State(uploads): State<Uploads>, Path(token): Path<String>, header
         Ok(()) => StatusCode::NO_CONTENT.into_response(),
         Err(refusal) => refusal.response(&id, uploads.limit),
     };
+    if response.status() == StatusCode::SERVICE_UNAVAILABLE {
+        response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
+    }
     origin::apply(&caller, response.headers_mut());
     response
 }
@@ -92,6 +105,8 @@ enum Refusal {
     Damaged,
     Late,
     Interrupted,
+    Replaced,
+    Full,
     Failed,
 }
 
@@ -150,6 +165,18 @@ impl Refusal {
             Self::Interrupted => {
                 ("interrupted", StatusCode::BAD_REQUEST, "INTERRUPTED", "The file broke off on its way; put it again.")
             }
+            Self::Replaced => (
+                "replaced",
+                StatusCode::CONFLICT,
+                "CONFLICT",
+                "Another file came for this upload meanwhile; that one counts.",
+            ),
+            Self::Full => (
+                "full",
+                StatusCode::SERVICE_UNAVAILABLE,
+                "SERVICE_UNAVAILABLE",
+                "Too many files arrive at once; put the file again in a moment.",
+            ),
             Self::Failed => (
                 "failed",
                 StatusCode::SERVICE_UNAVAILABLE,
@@ -180,40 +207,49 @@ async fn receive(uploads: &Uploads, token: &str, (headers, id): (&HeaderMap, &st
         return Err(Refusal::MediaType);
     }
     let digest = declared_digest(headers).map_err(|()| Refusal::Digest)?;
+    let place = upload::find(&uploads.db, token).await.map_err(|error| failed(&error))?.ok_or(Refusal::Gone)?;
+    let arrival = uploads.arrivals.enter(place.account, place.upload_id).ok_or(Refusal::Full)?;
     let deadline = Instant::now() + uploads.time_limit;
     let mut late = false;
-    let (id, body) = (id.to_owned(), in_time(body.into_data_stream(), deadline, &mut late));
-    let stored = upload::store(&uploads.db, &uploads.files, token, Some(id), body, uploads.limit, digest).await;
+    let (id, body) = (id.to_owned(), in_time(body.into_data_stream(), deadline, arrival.cut(), &mut late));
+    let stored = upload::store(&uploads.db, &uploads.files, &place, Some(id), body, uploads.limit, digest).await;
     stored.map_err(|fault| match fault {
         StoreFault::Gone => Refusal::Gone,
         StoreFault::TooLarge => Refusal::TooLarge,
         StoreFault::NotText => Refusal::NotText,
         StoreFault::Damaged => Refusal::Damaged,
+        StoreFault::Interrupted if arrival.cut().is_cancelled() => Refusal::Replaced,
         StoreFault::Interrupted if late => Refusal::Late,
         StoreFault::Interrupted => Refusal::Interrupted,
-        StoreFault::Failed(error) => {
-            tracing::error!(error = &error as &dyn std::error::Error, "an uploaded file was not stored");
-            Refusal::Failed
-        }
+        StoreFault::Failed(error) => failed(&error),
     })
+}
+
+fn failed(error: &domain::error::Error) -> Refusal {
+    tracing::error!(error = error as &dyn std::error::Error, "an uploaded file was not stored");
+    Refusal::Failed
 }
 
 /// The sender stopped, or did not go on in time.
 #[derive(Debug)]
 struct Stopped;
 
-/// A body that breaks off when its sender pauses for too long, or it is not there by the deadline; `late` tells.
+/// A body that breaks off when it is cut, when its sender pauses for too long, or it is not there by the deadline; `late` tells the latter.
 fn in_time(
     body: BodyDataStream,
     deadline: Instant,
+    cut: &CancellationToken,
     late: &mut bool,
 ) -> impl Stream<Item = Result<Bytes, Stopped>> + Send {
     futures::stream::unfold((body, late), move |(mut body, late)| async move {
-        let next = timeout_at(deadline.min(Instant::now() + PAUSE), body.next()).await;
-        *late = next.is_err();
-        let chunk = match next {
-            Ok(chunk) => chunk?.map_err(|_| Stopped),
-            Err(_elapsed) => Err(Stopped),
+        let next = timeout_at(deadline.min(Instant::now() + PAUSE), body.next());
+        let chunk = match cut.run_until_cancelled(next).await {
+            Some(Ok(chunk)) => chunk?.map_err(|_| Stopped),
+            Some(Err(_elapsed)) => {
+                *late = true;
+                Err(Stopped)
+            }
+            None => Err(Stopped),
         };
         Some((chunk, (body, late)))
     })

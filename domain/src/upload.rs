@@ -10,7 +10,7 @@ use tokio::io::AsyncRead;
 use uuid::Uuid;
 
 use crate::actor::{Action, Actor, Author, Origin, Target};
-use crate::change::{Change, Kind};
+use crate::change::{Change, Kind, is_transient, persist};
 use crate::error::{Code, Error, Refused, Result, field};
 use crate::id::{AccountId, MemberId, UploadId};
 use crate::import::encoding::is_binary;
@@ -146,10 +146,21 @@ impl From<WriteError> for StoreFault {
 }
 
 /// Where a file goes, and for whom.
-struct Place {
-    account: AccountId,
-    upload_id: UploadId,
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    /// The account.
+    pub account: AccountId,
+    /// The upload.
+    pub upload_id: UploadId,
     created_by: MemberId,
+}
+
+/// Whether a file has become its upload's.
+enum Placed {
+    /// It has, in place of this one.
+    Yes(Option<String>),
+    /// Nobody knows: whether it was committed was not answered.
+    Perhaps(Error),
 }
 
 /// Looks at a file as it arrives.
@@ -171,18 +182,17 @@ impl Arriving {
     }
 }
 
-/// Stores what is put to an upload's address, at most `limit` bytes, whose SHA-256 must be the one given, if one is. A later file takes
+/// Stores what is put to an upload's address, which [`find`] answers, at most `limit` bytes, whose SHA-256 must be the one given, if one is. A later file takes
 /// the place of an earlier one, until the upload is used.
 pub async fn store<E>(
     db: &Db,
     files: &Files,
-    token: &str,
+    place: &Place,
     request_id: Option<String>,
     body: impl Stream<Item = Result<Bytes, E>> + Send,
     limit: u64,
     digest: Option<[u8; 32]>,
 ) -> Result<(), StoreFault> {
-    let place = find(db, token).await?.ok_or(StoreFault::Gone)?;
     // A name of its own for each: a reader of the file before never sees this one.
     let key =
         format!("uploads/{}/{}/{}", place.account.0.simple(), place.upload_id.0.simple(), Uuid::new_v4().simple());
@@ -198,10 +208,8 @@ pub async fn store<E>(
         discard(files, &key).await;
         return Err(StoreFault::Damaged);
     }
-    let written = put_in_place(db, &place, request_id, &key, size).await;
-    // What is not deleted now, the sweep finds.
-    match written {
-        Ok(before) => {
+    match put_in_place(db, place, request_id, (&key, size)).await {
+        Ok(Placed::Yes(before)) => {
             if let Some(before) = before
                 && let Err(error) = files.delete(&before).await
             {
@@ -209,12 +217,16 @@ pub async fn store<E>(
             }
             Ok(())
         }
-        Err(StoreFault::Gone) => {
+        // The row may name this file. If it does not, the sweep finds that.
+        Ok(Placed::Perhaps(error)) => Err(error.into()),
+        Err(error) => {
             discard(files, &key).await;
-            Err(StoreFault::Gone)
+            Err(match error {
+                // Used or cancelled meanwhile, or the uploader may no more.
+                Error::Refused(_) | Error::Unauthenticated => StoreFault::Gone,
+                other => StoreFault::Failed(other),
+            })
         }
-        // The commit may have happened although its answer did not arrive: then the row names this file.
-        Err(fault) => Err(fault),
     }
 }
 
@@ -224,7 +236,9 @@ async fn discard(files: &Files, key: &str) {
     }
 }
 
-async fn find(db: &Db, token: &str) -> Result<Option<Place>> {
+/// Finds where a file goes that is put to the address of this token; `None` when the token is malformed, unknown, over, or its upload was
+/// used: all alike.
+pub async fn find(db: &Db, token: &str) -> Result<Option<Place>> {
     let Some(token) = Token::parse(Purpose::Upload, token) else { return Ok(None) };
     let Some(account) = token.account() else { return Ok(None) };
     let row = sqlx::query!(
@@ -239,50 +253,49 @@ async fn find(db: &Db, token: &str) -> Result<Option<Place>> {
     Ok(live.map(|row| Place { account, upload_id: row.upload_id, created_by: row.created_by }))
 }
 
-/// Makes a file the upload's, and returns the one before.
-async fn put_in_place(
-    db: &Db,
-    place: &Place,
-    request_id: Option<String>,
-    key: &str,
-    size: u64,
-) -> Result<Option<String>, StoreFault> {
+/// Makes a file the upload's. After an error no row names it, and none will.
+async fn put_in_place(db: &Db, place: &Place, request_id: Option<String>, file: (&str, u64)) -> Result<Placed> {
+    fail_point!("upload.after_file");
     let origin = Origin { author: Author::Member(place.created_by), request_id, network_address: None };
-    let replaced = async {
-        fail_point!("upload.after_file");
-        let mut change = Change::begin(db, place.account, Kind::Asked, origin, None).await?;
-        let (account, now) = (place.account.0, change.now());
-        // Who may not import any more puts no file either.
-        let standing = change.standing_of(place.created_by).await?.ok_or(Error::Unauthenticated)?;
-        standing.may(Action::Import, Target::Account)?;
-        let before = sqlx::query_scalar!(
-            "SELECT object_key FROM upload
-             WHERE account_id = $1 AND upload_id = $2 AND state IN ('OPEN', 'STORED') AND put_until > $3 FOR NO KEY UPDATE",
-            account,
-            place.upload_id.0,
-            now,
-        )
-        .fetch_optional(change.conn())
-        .await?
-        .ok_or(Code::UploadUsed)?;
-        sqlx::query!(
-            "UPDATE upload SET state = 'STORED', object_key = $3, size_bytes = $4 WHERE account_id = $1 AND upload_id = $2",
-            account,
-            place.upload_id.0,
-            key,
-            i64::try_from(size).expect("bounded by the limit on uploads"),
-        )
-        .execute(change.conn())
-        .await?;
+    persist(|| try_to_put_in_place(db, place, origin.clone(), file)).await
+}
+
+async fn try_to_put_in_place(db: &Db, place: &Place, origin: Origin, (key, size): (&str, u64)) -> Result<Placed> {
+    let mut change = Change::begin(db, place.account, Kind::Asked, origin, None).await?;
+    let (account, now) = (place.account.0, change.now());
+    let before = sqlx::query_scalar!(
+        "SELECT object_key FROM upload
+         WHERE account_id = $1 AND upload_id = $2 AND state IN ('OPEN', 'STORED') AND put_until > $3 FOR NO KEY UPDATE",
+        account,
+        place.upload_id.0,
+        now,
+    )
+    .fetch_optional(change.conn())
+    .await?
+    .ok_or(Code::UploadUsed)?;
+    // Who may not import any more puts no file either.
+    let standing = change.standing_of(place.created_by).await?.ok_or(Error::Unauthenticated)?;
+    standing.may(Action::Import, Target::Account)?;
+    sqlx::query!(
+        "UPDATE upload SET state = 'STORED', object_key = $3, size_bytes = $4 WHERE account_id = $1 AND upload_id = $2",
+        account,
+        place.upload_id.0,
+        key,
+        i64::try_from(size).expect("bounded by the limit on uploads"),
+    )
+    .execute(change.conn())
+    .await?;
+    let committed = async {
         change.commit().await?;
         fail_point!("upload.after_row");
-        Ok(before)
+        Ok(())
     };
-    replaced.await.map_err(|error: Error| match error {
-        // Used or cancelled meanwhile, or the uploader may no more.
-        Error::Refused(_) | Error::Unauthenticated => StoreFault::Gone,
-        other => StoreFault::Failed(other),
-    })
+    match committed.await {
+        Ok(()) => Ok(Placed::Yes(before)),
+        // The commit may have happened although its answer did not arrive.
+        Err(error @ Error::Database(_)) if !is_transient(&error) => Ok(Placed::Perhaps(error)),
+        Err(error) => Err(error),
+    }
 }
 
 /// Takes a stored file for its one use, and returns its size in bytes. Dry runs before are none.

@@ -119,7 +119,8 @@ impl Stage {
         let token = upload::token(self.db(), AccountId(self.owner.account_id.0), id).expose();
         let chunks: Vec<Result<_, std::io::Error>> = file.chunks(65_536).map(|c| Ok(c.to_vec().into())).collect();
         let body = futures::stream::iter(chunks);
-        upload::store(self.db(), &self.files, &token, None, body, 1 << 30, None).await?;
+        let place = upload::find(self.db(), &token).await?.ok_or_else(|| anyhow::anyhow!("the upload is gone"))?;
+        upload::store(self.db(), &self.files, &place, None, body, 1 << 30, None).await?;
         let began = Instant::now();
         let import = self
             .ask(move |change, actor| {

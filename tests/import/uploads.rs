@@ -1,19 +1,24 @@
 //! Files on their way in, and out again after their time.
 
 use api::graphql::http::Origins;
-use api::upload::Uploads;
+use api::upload::{Arrivals, Uploads};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use domain::error::{Code, Error};
+use domain::id::UploadId;
 use domain::import::Options;
-use domain::job::Verdict;
+use domain::job::{JobKind, Lane, NewJob, Verdict};
 use domain::permission::SystemRole;
-use domain::upload;
-use futures::FutureExt as _;
+use domain::{member, outbox, upload};
+use futures::{FutureExt as _, StreamExt as _};
 use jiff::SignedDuration;
 use reqwest::StatusCode;
 use sha2::{Digest as _, Sha256};
 use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use super::rows::people;
 use super::world::{MEMBERS, World};
@@ -23,13 +28,14 @@ fn code<T: std::fmt::Debug>(result: Result<T, Error>) -> Code {
     list[0].code
 }
 
-/// Serves the address of uploads with a limit of 20,000 bytes.
+/// Serves the address of uploads with a limit of 20,000 bytes, for two that arrive at once.
 async fn serve(world: &World) -> String {
     let mut http = world.config.http.clone();
     http.allowed_origins = vec!["https://app.example.com".to_owned()];
     let origins = Origins::new(&http);
     let (db, files, time_limit) = (world.db.clone(), world.files.clone(), std::time::Duration::from_mins(1));
-    let routes = api::upload::router(Uploads { db, files, limit: 20_000, time_limit, origins });
+    let routes =
+        api::upload::router(Uploads { db, files, limit: 20_000, time_limit, origins, arrivals: Arrivals::new(2) });
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move { axum::serve(listener, routes).await });
@@ -80,6 +86,140 @@ async fn what_is_too_long_or_has_no_upload_is_refused_and_not_kept() {
     assert_eq!(put(url(), "x").await, StatusCode::NOT_FOUND);
     assert_eq!(code(world.start_of(&world.owner, id, Options::default()).await), Code::UploadExpired);
     assert_eq!(world.stored().await, Vec::<String>::new());
+    world.end().await;
+}
+
+/// Begins to send a file, which ends when the sender is dropped.
+fn begin(url: String) -> (JoinHandle<StatusCode>, mpsc::UnboundedSender<Vec<u8>>) {
+    let (sender, mut parts) = mpsc::unbounded_channel::<Vec<u8>>();
+    sender.send(b"email\n".to_vec()).unwrap();
+    let parts = futures::stream::poll_fn(move |cx| parts.poll_recv(cx)).map(Ok::<_, std::io::Error>);
+    (tokio::spawn(put(url, reqwest::Body::wrap_stream(parts))), sender)
+}
+
+/// Puts a file until it finds no place.
+async fn is_full(url: &str) -> reqwest::Response {
+    loop {
+        let answer = reqwest::Client::new().put(url).body("email\n").send().await.unwrap();
+        if answer.status() != StatusCode::NO_CONTENT {
+            return answer;
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_newest_file_of_an_upload_cuts_the_one_before() {
+    let world = World::new(200).await;
+    let base = serve(&world).await;
+    let id = world.create_upload(&world.owner).await;
+    let url = format!("{base}{}", world.upload_token(id));
+    // Of two places an account has one: once this file has it, a file of another upload finds none.
+    let (first, _first) = begin(url.clone());
+    let other = format!("{base}{}", world.upload_token(world.create_upload(&world.owner).await));
+    let refused = is_full(&other).await;
+    assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(refused.headers()["retry-after"], "5");
+    assert_eq!(
+        put(url.clone(), MEMBERS).await,
+        StatusCode::NO_CONTENT,
+        "whoever lost the connection is not locked out"
+    );
+    assert_eq!(first.await.unwrap(), StatusCode::CONFLICT);
+    assert_eq!(put(other, "email\n").await, StatusCode::NO_CONTENT, "the place is free again");
+    let import = world.start_of(&world.owner, id, Options::default()).await.unwrap();
+    assert_eq!(world.work().await, Verdict::Settled);
+    assert_eq!(world.read(import).await.rows_invited, 120);
+    world.end().await;
+}
+
+/// Begins a transaction that has the row of an upload under lock.
+async fn lock(world: &World, id: UploadId) -> sqlx::Transaction<'static, sqlx::Postgres> {
+    let mut row = world.db.pool.begin().await.unwrap();
+    sqlx::query("SELECT FROM upload WHERE upload_id = $1 FOR UPDATE").bind(id.0).execute(&mut *row).await.unwrap();
+    row
+}
+
+/// Waits until somebody waits for a lock.
+async fn somebody_waits(world: &World) {
+    let waiting =
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    while world.count(waiting).await == 0 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_file_is_stored_although_rights_change_at_its_end() {
+    let world = World::new(200).await;
+    let id = world.create_upload(&world.owner).await;
+    let mia = world.member("mia@firm.example", SystemRole::Auditor).await.member_id;
+    let row = lock(&world, id).await;
+    let changed = async {
+        somebody_waits(&world).await;
+        world.ask(&world.owner, |change, actor| member::suspend(change, actor, mia).boxed()).await.unwrap();
+        row.rollback().await.unwrap();
+    };
+    let (stored, ()) = tokio::join!(world.put(id, MEMBERS), changed);
+    stored.unwrap();
+    assert_eq!(world.stored().await.len(), 1);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_file_that_certainly_no_row_names_goes_at_once() {
+    let world = World::new(200).await;
+    let id = world.create_upload(&world.owner).await;
+    let row = lock(&world, id).await;
+    let stored = world.put(id, MEMBERS).await;
+    assert!(matches!(stored, Err(upload::StoreFault::Failed(Error::Busy))), "{stored:?}");
+    assert_eq!(world.stored().await, Vec::<String>::new());
+    row.rollback().await.unwrap();
+    world.put(id, MEMBERS).await.unwrap();
+    world.end().await;
+}
+
+/// The erasure of an upload waits for its import, however often it has to look.
+#[tokio::test]
+async fn the_erasure_of_a_file_outlasts_its_import() {
+    let world = World::new(200).await;
+    let import = world.start(&world.owner, MEMBERS, false).await;
+    let upload: Uuid = sqlx::query_scalar("SELECT upload_id FROM upload").fetch_one(&world.db.pool).await.unwrap();
+    let upload = UploadId(upload);
+    let running = world.claim().await;
+    sqlx::query("UPDATE upload SET expires_at = now()").execute(&world.db.pool).await.unwrap();
+    let job = NewJob {
+        account_id: world.account().0,
+        kind: JobKind::EraseUpload,
+        payload: serde_json::json!({ "uploadId": upload }),
+        dedupe_key: upload.to_string(),
+    };
+    let mut conn = world.db.pool.acquire().await.unwrap();
+    outbox::insert(&mut conn, &[job], None).await.unwrap();
+    let registry = worker::job::registry(&world.db, &world.config, &world.files, &CancellationToken::new()).unwrap();
+    let mut last = None;
+    for _ in 0..=JobKind::EraseUpload.max_attempts() {
+        let job = world.claim().await;
+        assert_eq!((job.kind.as_str(), job.attempts), ("upload.erase", 1));
+        let Verdict::Wait { code, after } = registry.find(&job.kind).unwrap().1.run(job.clone()).await else {
+            panic!("it does not wait")
+        };
+        assert!(outbox::wait(&mut conn, (job.job_id, job.claim), after, code).await.unwrap());
+        last = Some(job.job_id);
+        sqlx::query("UPDATE outbox SET wake_at = now() WHERE job_id = $1")
+            .bind(last)
+            .execute(&mut *conn)
+            .await
+            .unwrap();
+    }
+    let (_, handler) = registry.find(&running.kind).unwrap();
+    assert_eq!(handler.run(running).await, Verdict::Settled);
+    assert_eq!(world.read(import).await.rows_invited, 120);
+    let hints = outbox::hint(&mut conn, Lane::Bulk, outbox::Pick::up_to(10), Uuid::nil()).await.unwrap();
+    assert_eq!(hints.iter().map(|hint| Some(hint.job_id)).collect::<Vec<_>>(), [last]);
+    let job = outbox::claim(&mut conn, &[hints[0].job_id], Uuid::new_v4()).await.unwrap().remove(0);
+    assert_eq!(registry.find(&job.kind).unwrap().1.run(job).await, Verdict::Done);
+    assert_eq!(world.stored().await, Vec::<String>::new());
+    drop(conn);
     world.end().await;
 }
 
@@ -140,7 +280,8 @@ async fn a_sender_who_stops_leaves_nothing() {
     let world = World::new(200).await;
     let id = world.create_upload(&world.owner).await;
     let body = futures::stream::iter([Ok("email".into()), Err(std::io::Error::other("gone"))]);
-    let stored = upload::store(&world.db, &world.files, &world.upload_token(id), None, body, 1_000, None).await;
+    let place = upload::find(&world.db, &world.upload_token(id)).await.unwrap().unwrap();
+    let stored = upload::store(&world.db, &world.files, &place, None, body, 1_000, None).await;
     assert!(matches!(stored, Err(upload::StoreFault::Interrupted)));
     assert_eq!(world.stored().await, Vec::<String>::new());
     world.end().await;

@@ -145,7 +145,8 @@ impl World {
     ) -> Result<(), upload::StoreFault> {
         let chunks: Vec<Result<_, std::io::Error>> = bytes.chunks(size).map(|c| Ok(c.to_vec().into())).collect();
         let body = futures::stream::iter(chunks);
-        upload::store(&self.db, &self.files, &self.upload_token(id), None, body, 10_000_000, None).await
+        let place = upload::find(&self.db, &self.upload_token(id)).await?.ok_or(upload::StoreFault::Gone)?;
+        upload::store(&self.db, &self.files, &place, None, body, 10_000_000, None).await
     }
 
     pub(super) async fn start_of(

@@ -187,8 +187,8 @@ pub struct Record {
     /// Byte of the file at which the next row begins.
     pub end: u64,
     /// The cells, without their quotes and without the apostrophe that an error report puts before a formula; too long
-    /// ones are whole, and what is not UTF-8 is replaced. May be fewer than the columns of the header: those of the others are
-    /// absent. If required ones are, or there are more, [`Record::faults`] says so.
+    /// ones are whole, and what is not UTF-8 is replaced. May be fewer than the columns of the header: the
+    /// others are empty. If required ones are missing, or there are more, [`Record::faults`] says so.
     pub cells: Vec<String>,
     /// What is wrong with the row as text. If one has no column, the cells may stand in wrong columns.
     pub faults: Vec<RowFault>,

@@ -212,6 +212,8 @@ pub struct Limits {
     pub upload_bytes: u64,
     /// Seconds an upload may take.
     pub upload_seconds: u64,
+    /// Uploads that may arrive at once in a process.
+    pub uploads_at_once: usize,
     /// Rows of an import.
     pub import_rows: u32,
     /// Bytes of a field of an import.
@@ -325,6 +327,7 @@ impl Default for Limits {
             socket_operations: 20,
             upload_bytes: 25_000_000,
             upload_seconds: 600,
+            uploads_at_once: 32,
             import_rows: 100_000,
             import_field_bytes: 4096,
             bulk: 500,

@@ -181,6 +181,8 @@ pub static SETTINGS: &[Setting] = &[
     Setting::new("limits.upload_bytes", Number(1_000, 10_000_000_000), "25000000", |c| &mut c.limits.upload_bytes, "Bytes of an uploaded file."),
     Setting::new("limits.upload_seconds", Number(1, 86_400), "600", |c| &mut c.limits.upload_seconds,
         "Seconds a file may take to arrive. A sender who pauses for half a minute is cut off before that."),
+    Setting::new("limits.uploads_at_once", Number(1, 100_000), "32", |c| &mut c.limits.uploads_at_once,
+        "Files that may arrive at once in a process, half of them for one account; whoever comes on top of that is told to come again. Each takes up to 3 MB of memory, and `limits.upload_bytes` of disk."),
     Setting::new("limits.import_rows", Number(1, 10_000_000), "100000", |c| &mut c.limits.import_rows, "Rows of an import."),
     Setting::new("limits.import_field_bytes", Number(64, 1_000_000), "4096", |c| &mut c.limits.import_field_bytes, "Bytes of a field of an import."),
     Setting::new("limits.bulk", Number(1, 10_000), "500", |c| &mut c.limits.bulk, "Members one mutation may name."),

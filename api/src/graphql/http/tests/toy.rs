@@ -130,6 +130,7 @@ pub(super) fn limits() -> config::Limits {
         socket_operations: 20,
         upload_bytes: 0,
         upload_seconds: 0,
+        uploads_at_once: 0,
         import_rows: 0,
         import_field_bytes: 0,
         groups: 0,
