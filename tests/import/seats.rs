@@ -186,14 +186,12 @@ async fn an_import_that_is_replayed_this_moment_is_not_abandoned() {
     let mut replay = world.db.pool.begin().await.unwrap();
     let due = "UPDATE outbox SET wake_at = now(), dead_at = NULL, attempts = 0 WHERE job_id = $1";
     sqlx::query(due).bind(job.job_id).execute(&mut *replay).await.unwrap();
-    let waiting =
-        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
     let db = world.db.clone();
     let mut sweep = Box::pin(domain::import::abandon_stranded(&db));
     let ended = loop {
         match futures::poll!(sweep.as_mut()) {
             std::task::Poll::Ready(ended) => break ended,
-            std::task::Poll::Pending if world.count(waiting).await > 0 => {
+            std::task::Poll::Pending if world.waits().await => {
                 replay.commit().await.unwrap();
                 break sweep.await;
             }

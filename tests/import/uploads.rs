@@ -97,26 +97,24 @@ fn begin(url: String) -> (JoinHandle<StatusCode>, mpsc::UnboundedSender<Vec<u8>>
     (tokio::spawn(put(url, reqwest::Body::wrap_stream(parts))), sender)
 }
 
-/// Puts a file until it finds no place.
-async fn is_full(url: &str) -> reqwest::Response {
-    loop {
-        let answer = reqwest::Client::new().put(url).body("email\n").send().await.unwrap();
-        if answer.status() != StatusCode::NO_CONTENT {
-            return answer;
-        }
-    }
-}
-
 #[tokio::test]
 async fn the_newest_file_of_an_upload_cuts_the_one_before() {
     let world = World::new(200).await;
     let base = serve(&world).await;
     let id = world.create_upload(&world.owner).await;
     let url = format!("{base}{}", world.upload_token(id));
-    // Of two places an account has one: once this file has it, a file of another upload finds none.
-    let (first, _first) = begin(url.clone());
     let other = format!("{base}{}", world.upload_token(world.create_upload(&world.owner).await));
-    let refused = is_full(&other).await;
+    let (mut first, mut sender) = begin(url.clone());
+    // Of two places an account has one: once this file has it, a file of another upload finds none.
+    let refused = loop {
+        let answer = reqwest::Client::new().put(&other).body("email\n").send().await.unwrap();
+        if first.is_finished() {
+            // The other one was there before it.
+            (first, sender) = begin(url.clone());
+        } else if answer.status() != StatusCode::NO_CONTENT {
+            break answer;
+        }
+    };
     assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(refused.headers()["retry-after"], "5");
     assert_eq!(
@@ -125,6 +123,7 @@ async fn the_newest_file_of_an_upload_cuts_the_one_before() {
         "whoever lost the connection is not locked out"
     );
     assert_eq!(first.await.unwrap(), StatusCode::CONFLICT);
+    drop(sender);
     assert_eq!(put(other, "email\n").await, StatusCode::NO_CONTENT, "the place is free again");
     let import = world.start_of(&world.owner, id, Options::default()).await.unwrap();
     assert_eq!(world.work().await, Verdict::Settled);
@@ -139,15 +138,6 @@ async fn lock(world: &World, id: UploadId) -> sqlx::Transaction<'static, sqlx::P
     row
 }
 
-/// Waits until somebody waits for a lock.
-async fn somebody_waits(world: &World) {
-    let waiting =
-        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
-    while world.count(waiting).await == 0 {
-        tokio::task::yield_now().await;
-    }
-}
-
 #[tokio::test]
 async fn a_file_is_stored_although_rights_change_at_its_end() {
     let world = World::new(200).await;
@@ -155,7 +145,9 @@ async fn a_file_is_stored_although_rights_change_at_its_end() {
     let mia = world.member("mia@firm.example", SystemRole::Auditor).await.member_id;
     let row = lock(&world, id).await;
     let changed = async {
-        somebody_waits(&world).await;
+        while !world.waits().await {
+            tokio::task::yield_now().await;
+        }
         world.ask(&world.owner, |change, actor| member::suspend(change, actor, mia).boxed()).await.unwrap();
         row.rollback().await.unwrap();
     };

@@ -281,6 +281,13 @@ impl World {
         i32::try_from(count).unwrap()
     }
 
+    /// Whether somebody waits for a lock.
+    pub(super) async fn waits(&self) -> bool {
+        let sql = "SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid)
+                   WHERE NOT granted AND datname = current_database()";
+        self.count(sql).await > 0
+    }
+
     /// The files in the store.
     pub(super) async fn stored(&self) -> Vec<String> {
         self.files.older_than("uploads", jiff::SignedDuration::from_hours(-1)).await.unwrap()

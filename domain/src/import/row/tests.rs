@@ -185,7 +185,7 @@ fn names_copied_from_the_template_are_read_as_they_are() {
 }
 
 #[test]
-fn a_row_that_ends_early_leaves_its_last_columns_absent() {
+fn a_row_that_ends_early_has_empty_cells_at_its_end() {
     let row = one("a@firm.example,A,B,attorney").expect("valid");
     assert_eq!((row.profile.phone, row.roles.len()), (None, 0));
     assert_eq!(codes(&one("a@firm.example,A,B").expect_err("faulty")), [(None, FieldFault::TooFewColumns)]);
