@@ -247,7 +247,7 @@ pub struct MemberImport {
     error_code: Option<JobErrorCode>,
     /// Why it ended early and what to do, for people.
     error_message: Option<String>,
-    /// The row of the file at which a fault of the whole was found; the header is row 1 unless empty lines come before.
+    /// The row of the file at which a fault of the whole was found; the header is row 1 unless something comes before it.
     error_row: Option<i32>,
 }
 

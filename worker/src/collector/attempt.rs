@@ -167,7 +167,7 @@ fn tell(outcome: Outcome, written: &domain::error::Result<bool>, attempts: i32, 
         }
         (Outcome::Dead(code), _) => tracing::error!(outcome = word, code, attempts, "job ended"),
         (Outcome::Settled | Outcome::Done | Outcome::Waits(..), _) => {
-            tracing::info!(outcome = word, attempts, "job ended")
+            tracing::info!(outcome = word, attempts, "job ended");
         }
     }
 }

@@ -57,7 +57,7 @@ impl ImportRowFilter {
 pub struct ImportRow {
     #[graphql(skip)]
     member_id: Option<MemberId>,
-    /// The row as a spreadsheet shows it: the header is row 1.
+    /// The row as a spreadsheet shows it: the header is row 1. A first line that names the separator counts as well.
     row: i32,
     /// What it does, or in a dry run would do.
     action: ImportRowAction,
