@@ -18,7 +18,6 @@ use domain::upload::{self, StoreFault};
 use futures::{Stream, StreamExt as _};
 use serde_json::json;
 use tokio::time::{Instant, timeout_at};
-use tokio_util::sync::CancellationToken;
 
 use crate::auth::request_id;
 use crate::graphql::http::{Caller, Origins, origin};
@@ -211,14 +210,15 @@ async fn receive(uploads: &Uploads, token: &str, (headers, id): (&HeaderMap, &st
     let arrival = uploads.arrivals.enter(place.account, place.upload_id).ok_or(Refusal::Full)?;
     let deadline = Instant::now() + uploads.time_limit;
     let mut late = false;
-    let (id, body) = (id.to_owned(), in_time(body.into_data_stream(), deadline, arrival.cut(), &mut late));
-    let stored = upload::store(&uploads.db, &uploads.files, &place, Some(id), body, uploads.limit, digest).await;
+    let (id, body) = (id.to_owned(), in_time(body.into_data_stream(), deadline, &mut late));
+    let storing = upload::store(&uploads.db, &uploads.files, &place, Some(id), body, uploads.limit, digest);
+    // Wherever it is. What was committed by then is replaced by the file that came meanwhile, like any earlier one.
+    let stored = arrival.cut().run_until_cancelled(storing).await.ok_or(Refusal::Replaced)?;
     stored.map_err(|fault| match fault {
         StoreFault::Gone => Refusal::Gone,
         StoreFault::TooLarge => Refusal::TooLarge,
         StoreFault::NotText => Refusal::NotText,
         StoreFault::Damaged => Refusal::Damaged,
-        StoreFault::Interrupted if arrival.cut().is_cancelled() => Refusal::Replaced,
         StoreFault::Interrupted if late => Refusal::Late,
         StoreFault::Interrupted => Refusal::Interrupted,
         StoreFault::Failed(error) => failed(&error),
@@ -234,22 +234,19 @@ fn failed(error: &domain::error::Error) -> Refusal {
 #[derive(Debug)]
 struct Stopped;
 
-/// A body that breaks off when it is cut, when its sender pauses for too long, or it is not there by the deadline; `late` tells the latter.
+/// A body that breaks off when its sender pauses for too long, or it is not there by the deadline, which `late` tells.
 fn in_time(
     body: BodyDataStream,
     deadline: Instant,
-    cut: &CancellationToken,
     late: &mut bool,
 ) -> impl Stream<Item = Result<Bytes, Stopped>> + Send {
     futures::stream::unfold((body, late), move |(mut body, late)| async move {
-        let next = timeout_at(deadline.min(Instant::now() + PAUSE), body.next());
-        let chunk = match cut.run_until_cancelled(next).await {
-            Some(Ok(chunk)) => chunk?.map_err(|_| Stopped),
-            Some(Err(_elapsed)) => {
+        let chunk = match timeout_at(deadline.min(Instant::now() + PAUSE), body.next()).await {
+            Ok(chunk) => chunk?.map_err(|_| Stopped),
+            Err(_elapsed) => {
                 *late = true;
                 Err(Stopped)
             }
-            None => Err(Stopped),
         };
         Some((chunk, (body, late)))
     })

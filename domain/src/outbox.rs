@@ -201,17 +201,30 @@ pub async fn last_error(conn: &mut PgConnection, job_id: Uuid) -> Result<Option<
 }
 
 /// Prolongs the lease of a job in its handler's own transaction, from now and not from when that began, so that until the transaction's end nobody else takes, ends or
-/// buries the job. A commit is an advance: attempts are counted anew from there, so that a long job is not given up for being interrupted
-/// now and then. False: somebody else has it; roll back.
+/// buries the job. False: somebody else has it; roll back.
 pub async fn hold(conn: &mut PgConnection, job: (Uuid, Uuid)) -> Result<bool> {
     let written = sqlx::query!(
-        "UPDATE outbox SET wake_at = clock_timestamp() + interval '20 s', attempts = 1 WHERE job_id = $1 AND claim = $2",
+        "UPDATE outbox SET wake_at = clock_timestamp() + interval '20 s' WHERE job_id = $1 AND claim = $2",
         job.0,
         job.1,
     )
     .execute(conn)
     .await?;
     Ok(written.rows_affected() == 1)
+}
+
+/// Counts the attempts of a held job anew, in a transaction with which it gets on: a long job is not given up for being interrupted now
+/// and then.
+pub async fn advance(conn: &mut PgConnection, job: (Uuid, Uuid)) -> sqlx::Result<()> {
+    let counted = sqlx::query!("UPDATE outbox SET attempts = 1 WHERE job_id = $1 AND claim = $2", job.0, job.1);
+    counted.execute(conn).await?;
+    Ok(())
+}
+
+/// How many attempts of a job count by now; `None` when the claim is somebody else's.
+pub async fn attempts(conn: &mut PgConnection, job: (Uuid, Uuid)) -> sqlx::Result<Option<i32>> {
+    let counted = sqlx::query_scalar!("SELECT attempts FROM outbox WHERE job_id = $1 AND claim = $2", job.0, job.1);
+    counted.fetch_optional(conn).await
 }
 
 /// Finishes jobs, each under its claim; answers those that still had it. In a handler's own transaction an answer without the job

@@ -2,7 +2,7 @@
 
 use domain::actor::{Actor, Assignment};
 use domain::group::{self, NewGroup};
-use domain::id::{GroupId, MemberId};
+use domain::id::{GroupId, MemberId, RoleId};
 use domain::import::{Options, Outcome};
 use domain::infra::clock::Date;
 use domain::invitation::{self, ErrorPolicy, Invite};
@@ -240,6 +240,14 @@ async fn defaults_go_to_new_members_only_and_must_be_the_importers_to_give() {
     world.end().await;
 }
 
+async fn role(world: &World, name: &str, permissions: &[&str]) -> RoleId {
+    let sql = "WITH r AS (INSERT INTO role (account_id, role_id, name, created_at)
+                          SELECT account_id, gen_random_uuid(), $1, now() FROM account RETURNING account_id, role_id),
+                    p AS (INSERT INTO role_permission (account_id, role_id, permission) SELECT account_id, role_id, unnest($2::text[]) FROM r)
+               SELECT role_id FROM r";
+    RoleId(sqlx::query_scalar(sql).bind(name).bind(permissions).fetch_one(&world.db.pool).await.unwrap())
+}
+
 /// Invites Lou with a role in a unit, a group, a message and a last day, and lets that lapse or only be overdue.
 async fn let_lapse(world: &World, swept: bool) {
     let tax = group(world, "Tax").await;
@@ -248,6 +256,7 @@ async fn let_lapse(world: &World, swept: bool) {
         async move { unit::create(change, actor, &new, 100).await }.boxed()
     });
     let berlin = berlin.await.unwrap();
+    let desk = role(world, "Desk", &[]).await;
     let until = Date(jiff::civil::date(2199, 12, 31));
     let invite = Invite {
         wishes: Vec::new(),
@@ -257,7 +266,7 @@ async fn let_lapse(world: &World, swept: bool) {
         message: Some("Come in".to_owned()),
         subscription_type: None,
         place: Place {
-            assignments: vec![Assignment { role_id: SystemRole::Standard.id(), unit_id: berlin }],
+            assignments: vec![Assignment { role_id: desk, unit_id: berlin }],
             units: vec![berlin],
             groups: vec![tax],
         },
@@ -305,7 +314,7 @@ async fn whoever_let_an_invitation_lapse_is_invited_anew_only_if_their_row_diffe
         let options = || Options { error_policy: policy, ..Options::default() };
         let before = given(&world).await;
         let state = if swept { "EXPIRED" } else { "PENDING" };
-        assert_eq!(before, format!("Lou, 2199-12-31, Come in, {state}, Standard in Berlin, Berlin, Tax"));
+        assert_eq!(before, format!("Lou, 2199-12-31, Come in, {state}, Desk in Berlin, Berlin, Tax"));
         let same = import(&world, &world.owner, &["lou@firm.example,Lou,Lee,,,,"], options()).await;
         assert_eq!(outcomes(&world, same).await, [(Outcome::Unchanged, vec![])]);
         assert_eq!(
@@ -318,7 +327,7 @@ async fn whoever_let_an_invitation_lapse_is_invited_anew_only_if_their_row_diffe
         assert_eq!(outcomes(&world, differs).await, [(Outcome::Invited, vec![])]);
         assert_eq!(
             given(&world).await,
-            "Lou, Clerk, 2199-12-31, Come in, NOT_SENT, Auditor and Standard in Berlin, Berlin, Tax"
+            "Lou, Clerk, 2199-12-31, Come in, NOT_SENT, Auditor and Desk in Berlin, Berlin, Tax"
         );
         let replaced = "SELECT count(*) FROM invitation WHERE state = 'REVOKED' AND member_id IS NULL";
         assert_eq!((world.count(replaced).await, world.seats().await), (1, (2, 2)));
@@ -339,5 +348,68 @@ async fn nobody_gives_anew_what_they_could_not_give() {
     sqlx::query(policy).execute(&world.db.pool).await.unwrap();
     let import_id = import(&world, &world.owner, &["lou@firm.example,Lou,Lee,Attorney,,,"], Options::default()).await;
     assert_eq!(outcomes(&world, import_id).await, [(Outcome::Rejected, vec!["DOMAIN_NOT_ALLOWED"])]);
+    world.end().await;
+}
+
+/// An administrator corrects somebody's name between the moment at which their row is read and that at which they are replaced.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_corrected_meanwhile_is_kept_by_whoever_is_invited_anew() {
+    let world = World::new(20).await;
+    let_lapse(&world, true).await;
+    let file = b"email,first_name,last_name,subscription_type\nlou@firm.example,Lou,Lee,Attorney\n";
+    let import_id = world.start(&world.owner, file, false).await;
+    let job = world.claim().await;
+    let mut run = world.run_of(&job, import_id);
+    assert_eq!(run.step().await.unwrap(), domain::import::Step::Going);
+    let mut correction = world.db.pool.begin().await.unwrap();
+    let correct = "UPDATE member SET job_title = 'Clerk', version = version + 1 WHERE email LIKE 'lou@%'";
+    sqlx::query(correct).execute(&mut *correction).await.unwrap();
+    let others = async {
+        while !world.waits().await {
+            tokio::task::yield_now().await;
+        }
+        correction.commit().await.unwrap();
+    };
+    let work = async { while run.step().await.unwrap() == domain::import::Step::Going {} };
+    tokio::join!(others, work);
+    assert_eq!(outcomes(&world, import_id).await, [(Outcome::Invited, vec![])]);
+    let given = given(&world).await;
+    assert!(given.starts_with("Lou, Clerk, "), "{given}");
+    world.end().await;
+}
+
+/// The right to suspend people comes into a role that somebody gets again, while an importer who lacks it gives it.
+#[tokio::test(flavor = "multi_thread")]
+async fn roles_within_units_that_are_given_again_are_looked_at_before_the_commit() {
+    let world = World::new(30).await;
+    let_lapse(&world, true).await;
+    let file = format!("{HEADER}\nlou@firm.example,Lou,Lee,Attorney,,,\n");
+    let importer = role(&world, "Importer", &["imports.run", "imports.read", "groups.manage"]).await;
+    let actor = world.member_with("importer@firm.example", importer).await;
+    let options = Options { error_policy: ErrorPolicy::AllOrNothing, ..Options::default() };
+    let import_id = world.start_with(&actor, file.as_bytes(), options).await;
+    let job = world.claim().await;
+    let mut run = world.run_of(&job, import_id);
+    while world.read(import_id).await.rows_invited < 1 {
+        assert_eq!(run.step().await.unwrap(), domain::import::Step::Going);
+    }
+    // It waits once Lou is invited.
+    let mut row = world.db.pool.begin().await.unwrap();
+    sqlx::query("SELECT FROM member_import_row FOR UPDATE").execute(&mut *row).await.unwrap();
+    let others = async {
+        while !world.waits().await {
+            tokio::task::yield_now().await;
+        }
+        let more = "INSERT INTO role_permission (account_id, role_id, permission)
+                    SELECT account_id, role_id, 'members.suspend' FROM role WHERE name = 'Desk'";
+        sqlx::query(more).execute(&world.db.pool).await.unwrap();
+        let moved = "UPDATE account_feed SET access_version = access_version + 1";
+        sqlx::query(moved).execute(&world.db.pool).await.unwrap();
+        row.rollback().await.unwrap();
+    };
+    let work = async { while run.step().await.unwrap() == domain::import::Step::Going {} };
+    tokio::join!(others, work);
+    assert_eq!(world.read(import_id).await.error_code.as_deref(), Some("ROWS_REJECTED"));
+    assert_eq!(outcomes(&world, import_id).await, [(Outcome::Rejected, vec!["ROLE_NOT_PERMITTED"])]);
     world.end().await;
 }

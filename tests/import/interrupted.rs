@@ -83,10 +83,14 @@ async fn attempts_are_counted_from_the_last_batch_on() {
     let import = world.start(&world.owner, &people(600), false).await;
     let job = world.claim().await;
     let mut run = world.run_of(&job, import);
+    let most = JobKind::ImportMembers.max_attempts();
     let spend = "UPDATE outbox SET attempts = $1 WHERE kind = 'import.members'";
-    sqlx::query(spend).bind(JobKind::ImportMembers.max_attempts()).execute(&world.db.pool).await.unwrap();
-    assert_eq!(run.step().await.unwrap(), Step::Going);
-    assert_eq!(world.count("SELECT attempts::bigint FROM outbox WHERE kind = 'import.members'").await, 1);
+    sqlx::query(spend).bind(most).execute(&world.db.pool).await.unwrap();
+    for (rows, attempts) in [(0, most), (500, 1)] {
+        assert_eq!(run.step().await.unwrap(), Step::Going);
+        assert_eq!(world.read(import).await.rows_invited, rows);
+        assert_eq!(world.count("SELECT attempts::bigint FROM outbox WHERE kind = 'import.members'").await, attempts);
+    }
     world.end().await;
 }
 

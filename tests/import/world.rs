@@ -108,7 +108,11 @@ impl World {
 
     /// A further active member, signed in.
     pub(super) async fn member(&self, email: &str, role: SystemRole) -> Actor {
-        let invited = self.invite(&self.owner, email, role.id()).await.unwrap();
+        self.member_with(email, role.id()).await
+    }
+
+    pub(super) async fn member_with(&self, email: &str, role: RoleId) -> Actor {
+        let invited = self.invite(&self.owner, email, role).await.unwrap();
         self.accept(invited.invitations[0]).await;
         sign_in(&self.db, &self.passwords, email).await
     }

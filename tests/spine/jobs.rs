@@ -394,6 +394,33 @@ async fn a_job_is_retried_then_dead_then_replayed() -> Result<()> {
     stage.close().await
 }
 
+/// It failed often, got on, and fails once more: that is its first failure since.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_that_got_on_is_not_given_up_for_what_came_before() -> Result<()> {
+    let stage = Stage::new(Transport::Memory).await?;
+    stage.enqueue(KIND, Uuid::from_u128(1), 1).await?;
+    let most = KIND.max_attempts();
+    let spend = "UPDATE outbox SET attempts = $1";
+    sqlx::query(spend).bind(most - 1).execute(&stage.pool).await?;
+    let pool = stage.pool.clone();
+    let registry = Registry::default().with(KIND, move |job: Claimed| {
+        let pool = pool.clone();
+        async move {
+            if job.attempts < most {
+                return Verdict::Done;
+            }
+            outbox::advance(&mut pool.acquire().await.unwrap(), (job.job_id, job.claim)).await.unwrap();
+            Verdict::Retry { code: "NOT_YET", after: Some(SignedDuration::from_millis(10)) }
+        }
+    });
+    let shutdown = CancellationToken::new();
+    let worker = stage.worker(registry, vec![], &shutdown)?;
+    stage.until("finished_at IS NOT NULL AND attempts = 2", 1).await?;
+    shutdown.cancel();
+    worker.stopped().await?;
+    stage.close().await
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_shutdown_ends_what_runs_and_gives_back_the_rest() -> Result<()> {
     for transport in [Transport::Memory, Transport::Redis(7)] {

@@ -295,7 +295,7 @@ impl MemberImport {
 
     /// An address at which the rows with faults can be fetched for ten minutes, while the viewer may see imports: the file's own
     /// columns in its order, then `error_code`, `error_column` and `error`. Mended, it can be uploaded as it is. With ALL_OR_NOTHING none
-    /// of the rows took effect: then those without faults are in it as well. Null if no row has faults, and once the uploaded file is deleted, 7 days after the import was started.
+    /// of the rows took effect: then those without faults are in it as well, but for a dry run. Null if no row has faults, and once the uploaded file is deleted, 7 days after the import was started.
     async fn failed_rows_url(&self, ctx: &Context<'_>) -> Option<Result<Url>> {
         if self.rows_rejected == 0 {
             return None;

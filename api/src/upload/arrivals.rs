@@ -2,9 +2,10 @@
 //! memory and disk for as long as its sender likes, within the time limit.
 //!
 //! The newest file of an upload is the one that counts: whoever lost the connection puts it again at once, and what was left of the
-//! first try ends there. Senders are not told to wait, because nobody knows how long others take.
+//! first try ends there. Of files that arrive in different processes, the one that is complete last counts. Senders are not told to wait, because nobody knows how long others take.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use domain::id::{AccountId, UploadId};
@@ -18,12 +19,13 @@ pub struct Arrivals(Arc<Inner>);
 struct Inner {
     most: usize,
     here: Mutex<HashMap<UploadId, Here>>,
+    /// Tells apart who came one after another.
+    came: AtomicU64,
 }
 
 #[derive(Debug)]
 struct Here {
     account: AccountId,
-    /// Tells apart who came one after another for the same upload.
     number: u64,
     cut: CancellationToken,
 }
@@ -40,23 +42,21 @@ pub(super) struct Arrival {
 impl Arrivals {
     /// So many at once; half of them, or a single one where that is less, for an account.
     pub fn new(most: usize) -> Self {
-        Self(Arc::new(Inner { most, here: Mutex::default() }))
+        Self(Arc::new(Inner { most, here: Mutex::default(), came: AtomicU64::default() }))
     }
 
     /// Takes a place, that of an earlier file of the upload if one is arriving, which is cut off. `None`: there is none.
     pub(super) fn enter(&self, account: AccountId, upload: UploadId) -> Option<Arrival> {
         let mut here = self.here();
-        let number = match here.get(&upload) {
-            Some(before) => {
-                before.cut.cancel();
-                before.number + 1
-            }
+        match here.get(&upload) {
+            Some(before) => before.cut.cancel(),
             None if here.len() >= self.0.most => return None,
             None if here.values().filter(|one| one.account == account).count() >= self.0.most.div_ceil(2) => {
                 return None;
             }
-            None => 0,
-        };
+            None => {}
+        }
+        let number = self.0.came.fetch_add(1, Ordering::Relaxed);
         let cut = CancellationToken::new();
         here.insert(upload, Here { account, number, cut: cut.clone() });
         Some(Arrival { arrivals: self.clone(), upload, number, cut })
@@ -98,7 +98,11 @@ mod tests {
         assert!(arrivals.enter(account, UploadId::new()).is_none(), "the place is still taken");
         let third = arrivals.enter(account, upload).expect("the same place");
         assert!(second.cut().is_cancelled());
-        drop((second, third));
+        drop(third);
+        let fourth = arrivals.enter(account, upload).expect("a place");
+        drop(second);
+        assert!(arrivals.enter(account, UploadId::new()).is_none(), "one that was cut long ago frees nobody's place");
+        drop(fourth);
         assert!(arrivals.here().is_empty());
         assert!(arrivals.enter(account, UploadId::new()).is_some());
     }

@@ -18,6 +18,7 @@ use crate::infra::email_address::EmailAddress;
 use crate::infra::metrics;
 use crate::invitation;
 use crate::member::place::check_groups;
+use crate::outbox;
 use crate::profile::FieldFault;
 
 /// What a batch came to.
@@ -77,6 +78,7 @@ impl Run {
         let written = Written { next_row, tally };
         write_rows(&mut change, import, &begun.batch, fates, members).await?;
         go_on(&mut change, import, (&begun.batch, begun.next_row, at_once), &written).await?;
+        outbox::advance(change.conn(), self.job).await?;
         change.commit().await?;
         count(&tally, at_once);
         Ok(written)

@@ -13,6 +13,7 @@ use crate::member::Status;
 use crate::profile::{FieldFault, Profile, SubscriptionType};
 
 /// Somebody who has an address of the file.
+#[derive(PartialEq, Eq)]
 pub(super) struct Existing {
     pub(super) member_id: MemberId,
     pub(super) status: Status,
@@ -99,7 +100,7 @@ async fn look(change: &mut Change, emails: &[String]) -> Result<(HashMap<String,
                         ORDER BY r.role_id) AS "roles!: Vec<RoleId>",
                   (SELECT count(*)::int FROM member_role r WHERE r.account_id = $1 AND r.member_id = m.member_id) AS "assignments!",
                   ARRAY(SELECT g.group_id FROM group_member g JOIN member_group USING (account_id, group_id)
-                        WHERE g.account_id = $1 AND g.member_id = m.member_id AND archived_at IS NULL) AS "groups!: Vec<GroupId>"
+                        WHERE g.account_id = $1 AND g.member_id = m.member_id AND archived_at IS NULL ORDER BY group_id) AS "groups!: Vec<GroupId>"
            FROM unnest($2::text[]) e(email)
            CROSS JOIN LATERAL (SELECT * FROM member WHERE account_id = $1 AND email = e.email LIMIT 1) m
            LEFT JOIN LATERAL (SELECT invitation_id, message, state, expires_at, sent_at, queued_at FROM invitation

@@ -45,7 +45,8 @@ struct Reading {
     begun: bool,
 }
 
-/// The rejected rows of an import in the form of its file, with what is wrong with each; all rows, if all were to take effect or none. `None`: there is no such import, its file
+/// The rejected rows of an import in the form of its file, with what is wrong with each; all rows, if all were to take effect or none.
+/// `None`: there is no such import, its file
 /// could not be read as one, or is deleted by now.
 pub async fn failed_rows(
     db: Db,
@@ -61,7 +62,7 @@ pub async fn failed_rows(
     let (Some(stored), Some(encoding)) = (stored, head.encoding) else { return Ok(None) };
     let Some(file) = open_file(files, &stored, encoding, limits).await? else { return Ok(None) };
     let header = Arc::clone(file.header());
-    let (whole, rejected, after) = (head.options.all_or_nothing(), VecDeque::new(), Some(0));
+    let (whole, rejected, after) = (head.options.all_or_nothing() && !head.options.dry_run, VecDeque::new(), Some(0));
     let reading = Reading { db, account, import, file, header, whole, rejected, after, shortage, begun: false };
     Ok(Some(futures::stream::try_unfold(reading, |mut reading| async move {
         let chunk = reading.next().await?;

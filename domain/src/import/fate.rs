@@ -10,7 +10,7 @@ use super::options::Options;
 use super::row::{Checked, RowFault, shown};
 use crate::actor::{Action, Assignment, Grants, Standing, Target};
 use crate::change::Change;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::id::{GroupId, MemberId, RoleId};
 use crate::infra::email_address::EmailAddress;
 use crate::invitation::{Lapsed, NewInvitation};
@@ -107,12 +107,29 @@ pub(super) async fn decide(
         fates.push(found.map_or_else(|| judge.new_member(row), |there| judge.known(row, there)));
     }
     judge.check_known(change, &mut fates, hold).await?;
+    if hold != Hold::Nobody {
+        check_replaced(change, &fates, &existing).await?;
+    }
     for (row, fate) in rows().zip(&mut fates) {
         if let Fate::Rejected(faults) = fate {
             faults.iter_mut().for_each(|fault| quote(fault, row));
         }
     }
     Ok(fates)
+}
+
+/// Whether those who are invited anew are, now that they are locked, still as they were when that was decided.
+async fn check_replaced(change: &mut Change, fates: &[Fate], read: &HashMap<String, Existing>) -> Result<()> {
+    let replaced = fates.iter().filter_map(|fate| match fate {
+        Fate::Invited(item, Some(_)) => Some(item.email.as_str().to_owned()),
+        _ => None,
+    });
+    let emails: Vec<String> = replaced.collect();
+    if emails.is_empty() {
+        return Ok(());
+    }
+    let now = existing::read(change, &emails, false).await?;
+    if emails.iter().all(|email| now.get(email) == read.get(email)) { Ok(()) } else { Err(Error::Stale) }
 }
 
 /// Says which of a row's values is rejected, where that is known by the column alone.

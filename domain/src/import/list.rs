@@ -193,7 +193,7 @@ impl Outcome {
 /// What became of a row of a file.
 #[derive(Clone, Debug, FromRow)]
 pub struct RowOutcome {
-    /// The row as a spreadsheet shows it: the header is row 1.
+    /// The row as a spreadsheet shows it: the header is row 1. A first line that names the separator counts as well.
     pub row_no: i32,
     /// What became of it.
     pub outcome: Outcome,

@@ -174,15 +174,24 @@ impl Run {
             Some(required) => required,
             None => self.count_new(stored, encoding).await?,
         };
+        if counted.is_none() {
+            self.note_counted(required).await?;
+        }
+        self.hold_all(required).await
+    }
+
+    async fn note_counted(&mut self, required: i32) -> Result<(), Halt> {
+        let mut change = self.change(Kind::System, Author::System).await?;
         sqlx::query!(
             "UPDATE member_import SET seats_counted = $3 WHERE account_id = $1 AND import_id = $2",
             self.account.0,
             self.import.0,
             required,
         )
-        .execute(&self.db.pool)
+        .execute(change.conn())
         .await?;
-        self.hold_all(required).await
+        change.commit().await?;
+        Ok(())
     }
 
     /// How many of the file's rows would become members, as far as seats do not matter.

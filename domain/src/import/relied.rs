@@ -4,9 +4,9 @@ use std::collections::{BTreeSet, HashMap};
 
 use super::batch::lock_groups;
 use super::fate::{Fate, Wanted, edits, invited, may_edit};
-use crate::actor::{Action, Grants, Standing, Target, of_roles};
+use crate::actor::{Action, Assignment, Grants, Standing, Target, of_assignments, of_roles};
 use crate::change::Change;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::id::{GroupId, MemberId, RoleId};
 use crate::member::status::look_at_many;
 
@@ -17,6 +17,8 @@ const TOGETHER: usize = 500;
 #[derive(Default)]
 pub(super) struct Relied {
     roles: BTreeSet<RoleId>,
+    /// Roles within units, kept from invitations that had lapsed.
+    limited: BTreeSet<Assignment>,
     groups: BTreeSet<GroupId>,
     /// Who was changed, and the roles they got.
     edits: Vec<(Wanted, Vec<RoleId>)>,
@@ -27,6 +29,7 @@ impl Relied {
     pub(super) fn add(&mut self, fates: &[Fate]) {
         for item in invited(fates) {
             self.roles.extend(item.place.roles());
+            self.limited.extend(item.place.limited());
             self.groups.extend(&item.place.groups);
         }
         for edit in edits(fates) {
@@ -59,6 +62,15 @@ impl Relied {
         let Some(grants) = self.grants(change).await? else { return Ok(false) };
         if !grants.values().all(|given| now.may(Action::Import, Target::Grant(given)).is_ok()) {
             return Ok(false);
+        }
+        if !self.limited.is_empty() {
+            let (account, limited) = (change.account(), self.limited.iter().copied().collect::<Vec<_>>());
+            match of_assignments(change.conn(), account, &limited).await {
+                Ok(given) if now.may(Action::Import, Target::Grant(&given)).is_ok() => {}
+                // Archived by now, one of them or its unit, or not the importer's to give.
+                Ok(_) | Err(Error::Refused(_)) => return Ok(false),
+                Err(other) => return Err(other),
+            }
         }
         for some in self.edits.chunks(TOGETHER) {
             let ids: Vec<MemberId> = some.iter().map(|(wanted, _)| wanted.member_id).collect();

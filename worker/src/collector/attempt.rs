@@ -99,7 +99,7 @@ impl Attempt {
     }
 
     async fn handle(&self, job: Claimed) -> Outcome {
-        let attempts = job.attempts;
+        let (attempts, job_id, claim) = (job.attempts, job.job_id, job.claim);
         let Some((kind, handler)) = self.registry.find(&job.kind) else {
             return unknown_kind(&job);
         };
@@ -115,7 +115,17 @@ impl Attempt {
             Ok(Err(_panic)) => Verdict::Retry { code: "PANIC", after: None },
             Err(_elapsed) => Verdict::Retry { code: "TIMEOUT", after: None },
         };
+        let attempts = match verdict {
+            Verdict::Retry { .. } => self.counted((job_id, claim)).await.unwrap_or(attempts),
+            _ => attempts,
+        };
         judge(&verdict, kind, attempts)
+    }
+
+    /// How many attempts count by now: fewer than when the job was claimed if it got on meanwhile.
+    async fn counted(&self, key: (Uuid, Uuid)) -> Option<i32> {
+        let counted = answered(async { outbox::attempts(&mut *self.pool.acquire().await?, key).await }).await;
+        counted.ok().flatten()
     }
 
     async fn retry(&self, key: (Uuid, Uuid), after: SignedDuration, code: &str) -> sqlx::Result<bool> {
