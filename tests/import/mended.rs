@@ -1,5 +1,7 @@
 //! Download and fix: the rows with faults as a file, mended and uploaded again as it is.
 
+use std::fmt::Write as _;
+
 use anyhow::Result;
 use domain::permission::SystemRole;
 use serde_json::{Value, json};
@@ -74,15 +76,11 @@ async fn the_report_of_all_or_nothing_has_all_rows_because_none_took_effect() ->
     let app = App::start().await?;
     let owner = app.found(OWNER, 2_000).await?;
     let whole = json!({ "errorPolicy": "ALL_OR_NOTHING" });
-    let rows: String = (0..1_200)
-        .map(|n| {
-            format!(
-                "p{n}@harborandfinch.example,Pat,\"Number, {n}\",{}\n",
-                if n % 600 == 7 { "Lawyer" } else { "Attorney" }
-            )
-        })
-        .collect();
-    let file = format!("email,first_name,last_name,subscription_type\n{rows}");
+    let mut file = String::from("email,first_name,last_name,subscription_type\n");
+    for n in 0..1_200 {
+        let subscription = if n % 600 == 7 { "Lawyer" } else { "Attorney" };
+        writeln!(file, "p{n}@harborandfinch.example,Pat,\"Number, {n}\",{subscription}")?;
+    }
     let first = import(&app, &owner, file.as_bytes(), whole.clone()).await?;
     assert_eq!((&first["applied"], &first["rowsRejected"]), (&json!(false), &json!(2)), "{first}");
     let (_, report) = fetch(&app, first["failedRowsUrl"].as_str().unwrap()).await?;

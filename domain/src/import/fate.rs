@@ -112,7 +112,9 @@ pub(super) async fn decide(
     }
     for (row, fate) in rows().zip(&mut fates) {
         if let Fate::Rejected(faults) = fate {
-            faults.iter_mut().for_each(|fault| quote(fault, row));
+            for fault in faults {
+                quote(fault, row);
+            }
         }
     }
     Ok(fates)
