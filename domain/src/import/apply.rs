@@ -139,7 +139,8 @@ impl Run {
         if !work.still_holds().await? {
             return Ok(Applied::Differs);
         }
-        work.change.commit().await?;
+        let Work { change, .. } = work;
+        change.commit().await?;
         self.begun().seats_held -= total.invited;
         metrics::import_rows(usize::try_from(total.invited).unwrap_or_default(), 0);
         Ok(Applied::Yes)
