@@ -26,7 +26,7 @@ async fn one_faulty_row_keeps_all_others_out() {
     let import = world.import(&file, WHOLE()).await;
     let read = world.read(import).await;
     assert_eq!((read.error_code.as_deref(), read.applied), (Some("ROWS_REJECTED"), false));
-    assert!(read.error_message.unwrap().starts_with("1 rows have faults"));
+    assert!(read.error_message.unwrap().ends_with("Rows with faults: 1."));
     assert_eq!((read.rows_invited, read.rows_rejected), (1_200, 1));
     assert_eq!(world.rejected(import).await, [(1_202, vec!["INVALID_EMAIL"])]);
     assert_eq!((members(&world).await, world.seats().await), (0, (1, 1)));

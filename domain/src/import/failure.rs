@@ -136,7 +136,7 @@ impl fmt::Display for Failure {
         match self {
             Self::File(fault, Some(row)) => write!(f, "Row {row}: {fault}"),
             Self::File(fault, None) => fault.fmt(f),
-            Self::RowsRejected(rows) => write!(f, "{rows} rows have faults: {}", self.code().sentence()),
+            Self::RowsRejected(rows) => write!(f, "{} Rows with faults: {rows}.", self.code().sentence()),
             Self::SeatShortage { required, shortage } => {
                 write!(f, "The file needs {required} licences. {shortage} No row was imported.")
             }
